@@ -1,0 +1,99 @@
+"""The one rule book: `can(user, action, thing)`. Every door asks here and nowhere else."""
+
+from typing import Any
+
+from hub.accounts.models import AccessToken, Membership, Organization, User
+from hub.common.errors import Forbidden, NotSignedIn, RepoNotFound
+
+RANK = {"read": 1, "write": 2, "admin": 3}
+# What a role must be at least to do a thing with a repository as one of its members.
+NEEDED_ROLE = {"read_members": "read", "write": "write", "admin": "admin", "run": "write", "review": "write"}
+# Actions of anybody signed in who may read.
+OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report"})
+READING = frozenset({"read", "read_members"})
+
+
+def role_of(user: Any, repo: Any) -> str | None:
+    """The role of `user` in the repository: read, write, admin or None (a stranger)."""
+    if not getattr(user, "is_authenticated", False):
+        return None
+    if repo.owner_user_id is not None and repo.owner_user_id == user.pk:
+        return "admin"
+    roles = [row.role for row in repo.collaborators.all() if row.user_id == user.pk]
+    if repo.owner_organization_id is not None:
+        roles += Membership.objects.filter(organization_id=repo.owner_organization_id, user=user).values_list(
+            "role", flat=True
+        )
+    return max(roles, key=RANK.__getitem__, default=None)
+
+
+def token_allows(token: AccessToken | None, action: str, thing: Any) -> bool:
+    """A read token reads; a fine-grained one reaches only the repositories it names, as far as it says."""
+    if token is None or token.role == AccessToken.Role.WRITE:
+        return True
+    if token.role == AccessToken.Role.READ:
+        return action in READING
+    scopes = token.scopes or {}
+    if isinstance(thing, User | Organization) or thing is None:
+        scope = scopes.get(f"namespace/{thing}") if thing is not None else None
+    else:
+        scope = scopes.get(f"{thing.type}s/{thing.full_name}") or scopes.get(f"namespace/{thing.owner.name}")
+    if action == "read" and getattr(thing, "is_private", True) is False:
+        return True
+    return scope == "write" or (scope == "read" and action in READING)
+
+
+def can(user: Any, action: str, thing: Any = None) -> bool:
+    """Whether `user` may do `action` with `thing` (Repo, User, Organization or None for the hub)."""
+    if not token_allows(getattr(user, "token", None), action, thing):
+        return False
+    if action == "moderate":
+        return bool(getattr(user, "is_moderator", False))
+    if action == "operate":
+        return bool(getattr(user, "is_staff", False))
+    if isinstance(thing, User):
+        return bool(user.is_authenticated and user.pk == thing.pk)
+    if isinstance(thing, Organization):
+        return can_in_organization(user, action, thing)
+    return can_with_repo(user, action, thing)
+
+
+def can_in_organization(user: Any, action: str, organization: Organization) -> bool:
+    if not user.is_authenticated:
+        return False
+    role = organization.memberships.filter(user=user).values_list("role", flat=True).first()
+    needed = {"create_repo": "write", "admin": "admin"}.get(action, "read")
+    return role is not None and RANK[role] >= RANK[needed]
+
+
+def can_with_repo(user: Any, action: str, repo: Any) -> bool:
+    role = role_of(user, repo)
+    is_moderator = bool(getattr(user, "is_moderator", False))
+    if repo.is_disabled and not is_moderator:
+        # Its people still see that it exists and why; nobody changes or serves it.
+        return action in READING and role is not None
+    readable = not repo.is_private or role is not None or is_moderator
+    if action == "read":
+        return readable
+    if action == "read_members":
+        return role is not None or is_moderator
+    if action in OPEN_ACTIONS:
+        return bool(user.is_authenticated) and readable
+    needed = NEEDED_ROLE[action]
+    return role is not None and RANK[role] >= RANK[needed]
+
+
+def require(user: Any, action: str, thing: Any = None) -> None:
+    """Return when allowed. A repository that `user` may not even read looks like a missing one."""
+    if can(user, action, thing):
+        return
+    is_repo = thing is not None and not isinstance(thing, User | Organization)
+    if is_repo and not can(user, "read", thing):
+        raise RepoNotFound(f"There is no repository {thing.full_name} here, or it is private and you are no member.")
+    if not user.is_authenticated:
+        raise NotSignedIn("Sign in first, or send an access token that is valid.")
+    token = getattr(user, "token", None)
+    if token is not None and not token_allows(token, action, thing):
+        raise Forbidden(f"The token {token.name!r} may not do this; make one with the role 'write' in your settings.")
+    where = f" in {thing.full_name}" if is_repo else (f" in {thing}" if thing is not None else "")
+    raise Forbidden(f"You may not do this ({action}){where}; ask an admin of it for the right, or open a pull request.")

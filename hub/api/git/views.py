@@ -1,0 +1,106 @@
+"""git over HTTP. Members fetch from the members' repository, everybody else from the public one."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from hub.accounts.permissions import can
+from hub.api.addresses import absolute
+from hub.api.git.bodies import open_body
+from hub.common.errors import HubError, InvalidInput, NotFound, NotSignedIn
+from hub.community.pushes import PushJudge, visible_refs
+from hub.repos.find import find_repo
+from hub.repos.models import Repo
+from hub.repos.places import pair
+from hub.storage.errors import StorageError, TooLarge
+from hub.storage.git import GitRepo
+from hub.storage.git.wire import MAX_PUSH_BYTES, advertise, receive
+from hub.storage.git.wire import upload_pack as answer_fetch
+
+TYPES = {None: "model", "datasets": "dataset", "spaces": "space"}
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="Model Commons"'}
+NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
+
+
+def open_repo(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> Repo:
+    """The repository for reading. Anonymous callers of a private one are asked to sign in, as git expects; those who
+    are signed in and may not read it get 404."""
+    try:
+        return find_repo(TYPES[prefix], f"{namespace}/{name}", request.user)
+    except NotFound as problem:
+        if request.user.is_authenticated:
+            raise
+        raise NotSignedIn(f"{problem.message} Sign in with a token as password.", headers=CHALLENGE) from None
+
+
+def half_for(repo: Repo, user: Any) -> GitRepo:
+    both = pair(repo)
+    return both.members if can(user, "read_members", repo) else both.public
+
+
+def require_pusher(request: HttpRequest, repo: Repo) -> None:
+    if not request.user.is_authenticated:
+        raise NotSignedIn("Pushing needs a token as password.", headers=CHALLENGE)
+    if not can(request.user, "propose", repo):
+        raise HubError("This token may only read; make one with the role 'write' in your settings.", code="Forbidden")
+
+
+def is_shown(ref: str) -> bool:
+    """Candidates are the hub's own; members see them on pages and by API."""
+    return not ref.startswith("refs/convert/")
+
+
+def info_refs(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    service = request.GET.get("service", "")
+    if service not in ("git-upload-pack", "git-receive-pack"):
+        raise InvalidInput("This hub speaks git's smart protocol only; use git 1.6.6 or newer.")
+    repo = open_repo(request, prefix, namespace, name)
+    protocol = request.headers.get("Git-Protocol")
+    if service == "git-upload-pack":
+        body = advertise(half_for(repo, request.user), service, protocol=protocol)
+    else:
+        require_pusher(request, repo)
+        visible, public = pushers_view(repo, request.user)
+        body = advertise(pair(repo).members, service, protocol=protocol, visible=visible, public=public)
+    return HttpResponse(body, content_type=f"application/x-{service}-advertisement", headers=NO_CACHE)
+
+
+def pushers_view(repo: Repo, user: Any) -> tuple[Any, GitRepo | None]:
+    visible = visible_refs(repo, user)
+    if visible is None:
+        return is_shown, None
+    return visible, pair(repo).public
+
+
+@csrf_exempt
+def upload_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    repo = open_repo(request, prefix, namespace, name)
+    try:
+        pieces = answer_fetch(
+            half_for(repo, request.user), open_body(request), protocol=request.headers.get("Git-Protocol")
+        )
+    except TooLarge as problem:
+        raise InvalidInput(str(problem)) from None
+    return StreamingHttpResponse(pieces, content_type="application/x-git-upload-pack-result", headers=NO_CACHE)
+
+
+@csrf_exempt
+def receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    repo = open_repo(request, prefix, namespace, name)
+    require_pusher(request, repo)
+    judge = PushJudge(repo, request.user, address=lambda path: absolute(request, path))  # type: ignore[arg-type]
+    visible, public = pushers_view(repo, request.user)
+    try:
+        body = receive(
+            pair(repo).members,
+            open_body(request),
+            judge=judge.judge,
+            limit_bytes=MAX_PUSH_BYTES,
+            visible=visible,
+            public=public,
+            after=judge.after,
+        )
+    except StorageError as problem:
+        raise InvalidInput(str(problem)) from None
+    return HttpResponse(body, content_type="application/x-git-receive-pack-result", headers=NO_CACHE)

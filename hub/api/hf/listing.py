@@ -1,0 +1,144 @@
+"""Lists of repositories: filters, order and pages. No git is opened unless files are asked for."""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.http import HttpRequest, HttpResponse
+
+from hub.accounts.models import Namespace
+from hub.api.addresses import next_page
+from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader
+from hub.api.hf.entries import describe_sibling, list_files
+from hub.api.hf.info import describe_row, read_expansions
+from hub.common.errors import InvalidInput, RevisionNotFound
+from hub.common.paging import cut_page, read_limit
+from hub.repos.models import Repo
+
+PAGE, MOST = 100, 1000
+MOST_WITH_FILES = 50  # each opens a git repository
+SORTS = {
+    "lastModified": "updated_at",
+    "last_modified": "updated_at",
+    "createdAt": "created_at",
+    "created_at": "created_at",
+    "downloads": "downloads",
+    "likes": "likes",
+    "trendingScore": "likes",
+    "trending_score": "likes",
+}
+IDENTITY = frozenset({"_id", "id", "modelId"})
+
+
+def list_repos(request: HttpRequest, *, type: str) -> HttpResponse:
+    expansions = read_expansions(request)
+    has_files = flag_of(request.GET.get("full")) or "siblings" in expansions
+    most = MOST_WITH_FILES if has_files else MOST
+    limit = read_limit(request, default=min(PAGE, most), most=most)
+    field = read_sort(request)
+    rows = filter_repos(request, Repo.objects.visible_to(request.user).for_listing().filter(type=type))
+    rows = after_cursor(rows, field, request.GET.get("cursor")).order_by(f"-{field}", "-pk")
+    page, has_more = cut_page(list(rows[: limit + 1]), limit=limit)
+    headers = {}
+    if has_more:
+        headers["Link"] = next_page(request, cursor=write_cursor(page[-1], field))
+    items = [describe_listed(request, repo, expansions, has_files=has_files) for repo in page]
+    return answer(items, headers=headers)
+
+
+def read_sort(request: HttpRequest) -> str:
+    name = request.GET.get("sort") or "trendingScore"
+    if name not in SORTS:
+        raise InvalidInput(f"Lists cannot be sorted by {name!r}; use {', '.join(sorted(SORTS))}.")
+    return SORTS[name]
+
+
+def filter_repos(request: HttpRequest, rows: QuerySet[Repo]) -> QuerySet[Repo]:
+    """Every filter narrows; a search looks at the name of the owner, of the repository and at the description."""
+    query = request.GET
+    if not getattr(request.user, "is_moderator", False):
+        rows = rows.filter(is_disabled=False)
+    if author := query.get("author"):
+        owner = Namespace.objects.filter(name__iexact=author).values("user_id", "organization_id").first()
+        if owner is None:
+            return rows.none()
+        rows = rows.filter(owner_user_id=owner["user_id"], owner_organization_id=owner["organization_id"])
+    for text in query.getlist("search"):
+        for word in text.replace("/", " ").split():
+            named = Q(name__icontains=word) | Q(description__icontains=word)
+            owned = Q(owner_user__username__icontains=word) | Q(owner_organization__name__icontains=word)
+            rows = rows.filter(named | owned)
+    for tag in [*query.getlist("filter"), *query.getlist("pipeline_tag"), *query.getlist("tags")]:
+        for part in tag.split(","):
+            rows = has_tag(rows, part.strip()) if part.strip() else rows
+    if "gated" in query:
+        rows = rows.exclude(gated="") if flag_of(query["gated"]) else rows.filter(gated="")
+    return rows
+
+
+def has_tag(rows: QuerySet[Repo], tag: str) -> QuerySet[Repo]:
+    """Repositories whose list of tags holds `tag`. SQLite knows no such question and compares text."""
+    if connection.features.supports_json_field_contains:
+        return rows.filter(tags__contains=[tag])
+    return rows.annotate(tags_text=Cast("tags", TextField())).filter(tags_text__contains=json.dumps(tag))
+
+
+def write_cursor(repo: Repo, field: str) -> str:
+    """Where the next page begins: after this value and, among equals, after this key."""
+    value = getattr(repo, field)
+    value = value.isoformat() if isinstance(value, datetime) else value
+    return base64.urlsafe_b64encode(json.dumps([value, repo.pk]).encode()).decode()
+
+
+def after_cursor(rows: QuerySet[Repo], field: str, cursor: str | None) -> QuerySet[Repo]:
+    if not cursor:
+        return rows
+    try:
+        value, pk = json.loads(base64.urlsafe_b64decode(cursor))
+        value = datetime.fromisoformat(value) if field.endswith("_at") else int(value)
+        pk = int(pk)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidInput("The cursor is not one of this list; start again without it.") from None
+    return rows.filter(Q(**{f"{field}__lt": value}) | Q(**{field: value, "pk__lt": pk}))
+
+
+def describe_listed(request: HttpRequest, repo: Repo, expansions: list[str], *, has_files: bool) -> dict[str, Any]:
+    item = describe_row(repo)
+    if has_files:
+        item["siblings"] = list_siblings(request, repo)
+    is_full = flag_of(request.GET.get("full"))
+    if (is_full or flag_of(request.GET.get("cardData")) or "cardData" in expansions) and repo.card:
+        item["cardData"] = repo.card
+    if expansions:
+        return {key: value for key, value in item.items() if key in IDENTITY or key in expansions}
+    return item
+
+
+def list_siblings(request: HttpRequest, repo: Repo) -> list[dict[str, Any]]:
+    reader = open_reader(request, repo)
+    try:
+        commit = reader.resolve(None)
+    except RevisionNotFound:
+        return []
+    return [describe_sibling(entry, with_blobs=False) for entry in list_files(reader, commit)]
+
+
+def list_tags(request: HttpRequest, *, type: str) -> HttpResponse:
+    """The tags in use, by kind: `language:de` is of kind language, a bare word is other."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    rows = Repo.objects.visible_to(None).filter(type=type, is_disabled=False).values_list("tags", flat=True)
+    for tags in rows[:10_000]:
+        for tag in tags if isinstance(tags, list) else []:
+            kind, found, label = str(tag).partition(":")
+            kind, label = (kind, label) if found else ("other", str(tag))
+            groups.setdefault(kind, {})[str(tag)] = {"type": kind, "id": str(tag), "label": label}
+    return answer({kind: sorted(tags.values(), key=lambda tag: tag["id"]) for kind, tags in groups.items()})
+
+
+repos = endpoint(GET=list_repos)
+tags_by_type = endpoint(GET=list_tags)

@@ -1,0 +1,108 @@
+"""The addresses of the stock client. The last rule answers every other address under /api/ with JSON."""
+
+from django.urls import path, re_path
+
+import hub.api.addresses  # noqa: F401  registers the converters
+from hub.api.hf import (
+    commit,
+    device,
+    discussions,
+    info,
+    listing,
+    misc,
+    people,
+    preupload,
+    refs,
+    repos,
+    resolve,
+    safetensors,
+    tree,
+)
+
+REPO = "api/<repo_type:type>/<str:namespace>/<str:name>"
+DISCUSSIONS = f"{REPO}/discussions"
+
+accounts = [
+    path("api/whoami-v2", people.whoami),
+    path("oauth/device", device.device),
+    path("oauth/token", device.token),
+    path("api/users/<str:who>/overview", people.person),
+    path("api/users/<str:who>/likes", people.likes),
+    path("api/users/<str:who>/followers", people.nobody),
+    path("api/users/<str:who>/following", people.nobody),
+    path("api/organizations/<str:who>/overview", people.organization),
+    path("api/organizations/<str:who>/members", people.members),
+    path("api/organizations/<str:who>/followers", people.nobody),
+    path("api/organizations/<str:who>/settings/repositories", people.storage),
+    path("api/settings/repositories", people.storage),
+]
+passing = [
+    path("api/validate-yaml", misc.validate_yaml),
+    path("api/agent-harnesses", misc.agent_harnesses),
+    re_path(r"^api/telemetry/.*$", misc.telemetry),
+    path("v1/telemetry", misc.telemetry),
+    re_path(r"^api/(?:settings/webhooks|webhooks)(?:/.*)?$", misc.refuse_unsupported("webhooks")),
+    re_path(r"^api/collections(?:/.*)?$", misc.refuse_unsupported("collections yet")),
+    re_path(r"^api/buckets(?:/.*)?$", misc.refuse_unsupported("buckets; upload to a dataset repository instead")),
+    re_path(r"^api/(?:scheduled-)?jobs(?:/.*)?$", misc.refuse_unsupported("rented machines for jobs")),
+    re_path(r"^api/kernels(?:/.*)?$", misc.refuse_unsupported("kernel repositories")),
+    re_path(r"^api/(?:papers|daily_papers)(?:/.*)?$", misc.refuse_unsupported("papers")),
+    path("uploads", misc.refuse_unsupported("attachments yet; add the file to a repository and link to it")),
+]
+lists = [
+    path("api/models-tags-by-type", listing.tags_by_type, {"type": "model"}),
+    path("api/datasets-tags-by-type", listing.tags_by_type, {"type": "dataset"}),
+    path("api/<repo_type:type>", listing.repos),
+]
+lifecycle = [
+    path("api/repos/create", repos.create),
+    path("api/repos/delete", repos.delete),
+    path("api/repos/move", repos.move),
+    path("api/<repo_type:type>/<str:name>", misc.nameless),
+    path(REPO, info.repo_info),
+    path(f"{REPO}/revision/<rest:rest>", info.repo_info),
+    path(f"{REPO}/settings", repos.settings),
+    path(f"{REPO}/duplicate", repos.duplicate),
+    path(f"{REPO}/auth-check", repos.auth_check),
+    path(f"{REPO}/auth-check/write", repos.auth_check_write),
+    path(f"{REPO}/like", people.like),
+    path(f"{REPO}/likers", people.likers),
+]
+files = [
+    path(f"{REPO}/tree/<rest:rest>", tree.tree),
+    path(f"{REPO}/paths-info/<rest:rest>", tree.paths_info),
+    path(f"{REPO}/preupload/<rest:rest>", preupload.preupload),
+    path(f"{REPO}/commit/<rest:rest>", commit.commit),
+    path(f"{REPO}/safetensors-metadata/<rest:rest>", safetensors.safetensors_metadata),
+    path(f"{REPO}/refs", refs.refs),
+    path(f"{REPO}/commits/<rest:rest>", refs.commits),
+    path(f"{REPO}/branch/<rest:rest>", refs.branch),
+    path(f"{REPO}/tag/<rest:rest>", refs.tag),
+    path(f"{REPO}/super-squash/<rest:rest>", refs.super_squash),
+]
+talk = [
+    path(DISCUSSIONS, discussions.many),
+    path(f"{DISCUSSIONS}/<int:number>", discussions.one),
+    path(f"{DISCUSSIONS}/<int:number>/comment", discussions.comments),
+    path(f"{DISCUSSIONS}/<int:number>/title", discussions.title),
+    path(f"{DISCUSSIONS}/<int:number>/status", discussions.status),
+    path(f"{DISCUSSIONS}/<int:number>/merge", discussions.merge),
+    path(f"{DISCUSSIONS}/<int:number>/comment/<str:comment>/edit", discussions.comment_edit),
+    path(f"{DISCUSSIONS}/<int:number>/comment/<str:comment>/hide", discussions.comment_hide),
+]
+# Models live at the root. The prefixes come first: nobody can be called "datasets".
+downloads = [
+    path(f"{prefix}<str:namespace>/<str:name>/{door}/<rest:rest>", view, {"type": type})
+    for prefix, type in (("datasets/", "dataset"), ("spaces/", "space"), ("", "model"))
+    for door, view in (("resolve", resolve.resolve), ("raw", resolve.raw))
+]
+urlpatterns = [
+    *accounts,
+    *passing,
+    *lists,
+    *lifecycle,
+    *files,
+    *talk,
+    *downloads,
+    re_path(r"^api(?:/.*)?$", misc.unknown),
+]

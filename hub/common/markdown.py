@@ -1,0 +1,61 @@
+"""Markdown of contributors to safe HTML, and the YAML front matter of cards."""
+
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+MAX_CARD_BYTES = 512 * 1024
+MAX_FRONT_MATTER_BYTES = 64 * 1024
+
+_parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table").enable("strikethrough")
+_tags = set(nh3.ALLOWED_TAGS) - {"img"} | {"img", "table", "thead", "tbody", "tr", "th", "td", "del"}
+
+
+def render_markdown(text: str) -> str:
+    """Sanitised HTML. Links open with rel="nofollow ugc noopener"; no script, style or frame survives."""
+    html = _parser.render(text[:MAX_CARD_BYTES])
+    return nh3.clean(html, tags=_tags, link_rel="nofollow ugc noopener", url_schemes={"http", "https", "mailto"})
+
+
+@dataclass(frozen=True)
+class Card:
+    """A README: its metadata, its text, and what is wrong with the metadata (with the line), if anything."""
+
+    metadata: dict[str, Any]
+    body: str
+    problem: str = ""
+
+
+def split_card(text: str) -> Card:
+    """Read `---` YAML front matter. Broken YAML never raises: the card stays readable and says which line is wrong."""
+    text = text.replace("\r\n", "\n")
+    if not text.startswith("---\n"):
+        return Card({}, text)
+    head, found, body = text[4:].partition("\n---")
+    if not found:
+        return Card({}, text, "The metadata block that starts in line 1 has no closing '---' line; add one below it.")
+    body = body.partition("\n")[2]
+    if len(head) > MAX_FRONT_MATTER_BYTES:
+        return Card({}, body, "The metadata block is larger than 64 KiB; move the text below the closing '---'.")
+    if "&" in head and "*" in head:
+        head_has_alias = any(token.lstrip().startswith(("*", "- *")) for token in head.split(":"))
+        if head_has_alias:
+            return Card({}, body, "The metadata uses YAML aliases ('*name'); write the values out.")
+    try:
+        metadata = YAML(typ="safe", pure=True).load(StringIO(head))
+    except MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        line = mark.line + 2 if mark else 1
+        return Card({}, body, f"README.md line {line}: {problem.problem}; mend the YAML between the '---' lines.")
+    except (YAMLError, ValueError) as problem:
+        return Card({}, body, f"README.md: the metadata is not valid YAML ({problem}).")
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, dict):
+        return Card({}, body, "README.md: the metadata must be 'key: value' lines.")
+    return Card({str(key): value for key, value in metadata.items()}, body)

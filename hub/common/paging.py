@@ -1,0 +1,31 @@
+"""Pages of lists: cursor pages for the API (Link header), numbered pages for people."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+
+MAX_PAGE = 1000
+
+
+def read_limit(request: HttpRequest, *, default: int = 50, most: int = MAX_PAGE) -> int:
+    """`?limit=` as a number between 1 and `most`."""
+    try:
+        return max(1, min(int(request.GET.get("limit", default)), most))
+    except ValueError:
+        return default
+
+
+def next_link(request: HttpRequest, base_url: str, **changes: Any) -> str:
+    """Value of a Link header that carries every filter of this request and the changes."""
+    query = request.GET.copy()
+    for key, value in changes.items():
+        query[key] = str(value)
+    pairs = [(key, value) for key, values in query.lists() for value in values]
+    return f'<{base_url}{request.path}?{urlencode(pairs)}>; rel="next"'
+
+
+def cut_page(rows: Sequence[Any], *, limit: int) -> tuple[list[Any], bool]:
+    """The first `limit` of `limit + 1` fetched rows, and whether there are more."""
+    return list(rows[:limit]), len(rows) > limit

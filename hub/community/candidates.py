@@ -1,0 +1,85 @@
+"""The candidate: target + pull request, which is what gets judged and merged.
+
+Here it is built for pull requests that change files only. Where weights have to be made, training builds it
+(training.candidates) and tells us with `set_candidate`."""
+
+from django.db import transaction
+
+from hub.accounts.people import hub_account
+from hub.community.models import Discussion, PullRequest
+from hub.repos.commits import author_of, register_commits
+from hub.repos.places import pair
+from hub.storage.errors import MergeConflict
+from hub.storage.git import ANY, GitRepo
+
+RECIPE = "recipe.yaml"
+
+
+def target_head(pull_request: PullRequest) -> str:
+    head = members_of(pull_request).read_ref(f"refs/heads/{pull_request.target}")
+    return head or ""
+
+
+def members_of(pull_request: PullRequest) -> GitRepo:
+    return pair(pull_request.discussion.repo).members
+
+
+def changed_paths(pull_request: PullRequest) -> list[str]:
+    """What the pull request itself changes, against the point where it left the target."""
+    members = members_of(pull_request)
+    base = members.merge_base(target_head(pull_request), pull_request.head) or pull_request.base
+    return [change.path for change in members.changes(base, pull_request.head)]
+
+
+def makes_weights(pull_request: PullRequest) -> bool:
+    """Whether weights follow from this change: it touches the recipe of a model."""
+    return pull_request.discussion.repo.type == "model" and RECIPE in changed_paths(pull_request)
+
+
+def merge_into_candidate(pull_request: PullRequest) -> tuple[str, str] | None:
+    """A merge commit of target and head, and the target head it contains; None after noting a conflict."""
+    members = members_of(pull_request)
+    target = target_head(pull_request)
+    number = pull_request.discussion.number
+    try:
+        commit = members.merge(
+            target,
+            pull_request.head,
+            author=author_of(hub_account()),
+            message=f"Merge pull request #{number}: {pull_request.discussion.title}",
+        )
+    except MergeConflict as conflict:
+        PullRequest.objects.filter(pk=pull_request.pk).update(
+            conflict_paths=conflict.paths, candidate="", candidate_digest="", candidate_target=target
+        )
+        pull_request.refresh_from_db()
+        return None
+    return commit, target
+
+
+def build_candidate(pull_request: PullRequest) -> None:
+    """Build it again from the present target and head. Only for pull requests that change files."""
+    merged = merge_into_candidate(pull_request)
+    if merged is None:
+        return
+    commit, target = merged
+    tree = members_of(pull_request).tree_id(commit)
+    set_candidate(pull_request, commit=commit, target=target, digest=f"git:{tree}")
+
+
+def set_candidate(pull_request: PullRequest, *, commit: str, target: str, digest: str) -> None:
+    """Point refs/convert/candidate_N at `commit` and bind checks and approvals to `digest`."""
+    repo = pull_request.discussion.repo
+    members = members_of(pull_request)
+    old = members.read_ref(pull_request.candidate_ref)
+    members.move_ref(pull_request.candidate_ref, commit, ANY)
+    register_commits(repo=repo, ref=pull_request.candidate_ref, old=old, new=commit, by=hub_account(), door="hub")
+    with transaction.atomic():
+        PullRequest.objects.filter(pk=pull_request.pk).update(
+            candidate=commit, candidate_target=target, candidate_digest=digest, conflict_paths=[]
+        )
+    pull_request.refresh_from_db()
+
+
+def is_open(pull_request: PullRequest) -> bool:
+    return pull_request.discussion.status in (Discussion.Status.OPEN, Discussion.Status.DRAFT)

@@ -1,0 +1,9 @@
+"""What training, moderation and notifications listen to."""
+
+from django.dispatch import Signal
+
+pull_request_updated = Signal()  # pull_request, reason: opened | pushed | target_moved | merged | closed | reopened
+check_changed = Signal()  # check
+review_given = Signal()  # review
+discussion_opened = Signal()  # discussion
+comment_added = Signal()  # event

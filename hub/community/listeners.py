@@ -1,0 +1,59 @@
+"""Reactions of this room to what happens below and inside it."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from hub.accounts.models import User
+from hub.community.events import comment_added, pull_request_updated, review_given
+from hub.community.models import Discussion, Event, Notification, PullRequest, Review
+from hub.community.pull_requests import target_moved
+from hub.repos.events import branch_moved
+from hub.repos.models import Repo
+
+
+@receiver(branch_moved)
+def rebuild_candidates(sender: type, repo: Repo, ref: str, new: str | None, **_: Any) -> None:
+    if ref.startswith("refs/heads/") and new is not None:
+        target_moved(repo, ref.removeprefix("refs/heads/"))
+
+
+def notify(users: list[User | None], text: str, path: str, *, actor: Any = None) -> None:
+    """One entry under the bell for each person but the one who did it."""
+    keys = {user.pk for user in users if user is not None and user != actor and not user.is_system}
+    Notification.objects.bulk_create([Notification(user_id=key, text=text[:300], path=path) for key in keys])
+
+
+def people_of(discussion: Discussion) -> list[User | None]:
+    """Its author, who spoke in it, and the owner of the repository."""
+    spoke = User.objects.filter(pk__in=discussion.events.exclude(author=None).values("author"))
+    return [discussion.author, discussion.repo.owner_user, *spoke]
+
+
+@receiver(pull_request_updated)
+def tell_of_pull_request(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
+    discussion = pull_request.discussion
+    if reason == "opened":
+        repo = discussion.repo
+        owners: list[User | None] = [repo.owner_user]
+        if repo.owner_organization is not None:
+            owners += User.objects.filter(
+                memberships__organization=repo.owner_organization, memberships__role__in=("write", "admin")
+            )
+        text = f"{discussion.author} opened pull request {discussion}: {discussion.title}"
+        notify(owners, text, discussion.path, actor=discussion.author)
+    elif reason in ("merged", "closed"):
+        notify(people_of(discussion), f"{discussion} was {reason}: {discussion.title}", discussion.path)
+
+
+@receiver(comment_added)
+def tell_of_comment(sender: type, event: Event, **_: Any) -> None:
+    discussion = event.discussion
+    notify(people_of(discussion), f"{event.author} commented on {discussion}", discussion.path, actor=event.author)
+
+
+@receiver(review_given)
+def tell_of_review(sender: type, review: Review, **_: Any) -> None:
+    discussion = review.pull_request.discussion
+    text = f"{review.by} reviewed {discussion}: {review.get_verdict_display().lower()}"
+    notify([discussion.author], text, discussion.path, actor=review.by)

@@ -1,0 +1,13 @@
+"""Work that this room does behind the scenes."""
+
+from hub.common.jobs import Lease, job_body
+from hub.community.pull_requests import finish_interrupted_merges
+from hub.repos.commits import reconcile
+
+
+@job_body("repos.reconcile", queue="quick")
+def reconcile_writes(lease: Lease) -> None:
+    """Finish commits and merges whose process died between git and the rows."""
+    count = reconcile(older_than_s=float(lease.payload.get("older_than_s", 60)))
+    count += finish_interrupted_merges()
+    lease.report("log", line=f"{count} interrupted writes finished")

@@ -1,0 +1,6 @@
+"""All tables of the hub app, gathered where Django looks for them. The rooms own them."""
+
+from hub.accounts.models import *  # noqa: F403
+from hub.common.models import *  # noqa: F403
+from hub.community.models import *  # noqa: F403
+from hub.repos.models import *  # noqa: F403

@@ -1,0 +1,46 @@
+"""Writing the facts of clearance. moderation decides; this room keeps the fact and brings the public half in line."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from hub.repos.events import clearance_changed
+from hub.repos.models import Content, Repo
+from hub.repos.publication import publish
+
+
+@dataclass(frozen=True)
+class Decision:
+    content: Content
+    clearance: str
+    reason: str = ""
+
+
+def decide(repo: Repo, decisions: Iterable[Decision], *, publish_now: bool = True) -> None:
+    """Write decisions about contents of one repository, then publish or withdraw what follows from them.
+
+    `publish_now=False` is for the screens within a commit, which publishes right after them."""
+    decisions = list(decisions)
+    if not decisions:
+        return
+    withdrawn = False
+    with transaction.atomic():
+        for decision in decisions:
+            row = Content.objects.select_for_update().get(pk=decision.content.pk)
+            was_cleared = row.clearance == Content.Clearance.CLEARED
+            withdrawn |= was_cleared and decision.clearance != Content.Clearance.CLEARED
+            row.clearance, row.reason, row.decided_at = decision.clearance, decision.reason, timezone.now()
+            row.save(update_fields=["clearance", "reason", "decided_at"])
+            decision.content.clearance, decision.content.reason = row.clearance, row.reason
+    if publish_now or withdrawn:
+        publish(repo, is_withdrawal=withdrawn)
+    clearance_changed.send(Repo, repo=repo, contents=[decision.content for decision in decisions])
+
+
+def set_clearance(*, contents: Iterable[Content], clearance: str, reason: str = "") -> None:
+    """The same decision for several contents of one repository."""
+    decisions = [Decision(content, clearance, reason) for content in contents]
+    if decisions:
+        decide(decisions[0].content.repo, decisions)

@@ -1,0 +1,214 @@
+"""Commits: the one way in which content enters a repository, whatever door it came through.
+
+Order of truth: git moves first (compare-and-swap), then rows, then screens, then the public half. A crash in between
+leaves a PendingWrite, and `reconcile` finishes the work; until then the content is simply not public."""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.common.errors import Conflict, EntryNotFound, InvalidInput, RevisionNotFound, StaleCommit
+from hub.repos.events import branch_moved, revision_created
+from hub.repos.models import Content, LastCommit, PendingWrite, Repo, Revision, RevisionContent
+from hub.repos.places import pair
+from hub.repos.publication import publish
+from hub.storage.errors import InvalidOperation, StaleParent, UnknownPath, UnknownRevision
+from hub.storage.git import ANY, Author, GitRepo
+
+log = logging.getLogger(__name__)
+
+NOREPLY_DOMAIN = "users.noreply.model-commons.org"
+MAX_LAST_COMMIT_PATHS = 20_000
+
+
+def author_of(user: User) -> Author:
+    """Who git names. Credit goes by the Revision row, which holds the authenticated person."""
+    return Author(name=user.title, email=f"{user.username}@{NOREPLY_DOMAIN}", when=timezone.now())
+
+
+def create_commit(
+    *,
+    repo: Repo,
+    by: User,
+    ref: str,
+    operations: Sequence[Any],
+    title: str,
+    description: str = "",
+    expected_parent: Any = ANY,
+    door: str,
+    trailers: dict[str, str] | None = None,
+    base: str | None = None,
+    credit: User | None = None,
+) -> Revision:
+    """Commit to `ref` and register it. No permission is checked here: hub.community.contributions does.
+
+    Raises StaleCommit (412) when a stated parent is not the head, EntryNotFound for deleting a missing file."""
+    title = " ".join(title.split())[:300] or "Update"
+    message = title if not description else f"{title}\n\n{description}"
+    members = pair(repo).members
+    pending = PendingWrite.objects.create(repo=repo, ref=ref, by=credit or by, door=door)
+    old = members.read_ref(ref)
+    try:
+        new = members.commit(
+            ref,
+            operations,
+            author=author_of(by),
+            message=message,
+            expected_parent=expected_parent,
+            trailers=trailers,
+            base=base,
+        )
+    except StaleParent:
+        pending.delete()
+        raise StaleCommit(
+            f"{ref.removeprefix('refs/heads/')} of {repo.full_name} has moved since {str(expected_parent)[:12]}; "
+            "fetch the new head, look at what changed and send the commit again with it as parent."
+        ) from None
+    except UnknownPath as problem:
+        pending.delete()
+        raise EntryNotFound(f"A file with this name doesn't exist: {problem}") from None
+    except UnknownRevision as problem:
+        pending.delete()
+        raise RevisionNotFound(str(problem)) from None
+    except InvalidOperation as problem:
+        pending.delete()
+        raise InvalidInput(str(problem)) from None
+    except BaseException:
+        pending.delete()
+        raise
+    register_commits(repo=repo, ref=ref, old=old, new=new, by=credit or by, door=door)
+    pending.delete()
+    return Revision.objects.get(repo=repo, commit=new)
+
+
+def register_commits(*, repo: Repo, ref: str, old: str | None, new: str | None, by: User | None, door: str) -> None:
+    """Rows, screens and publication for all commits of `new` that have no row yet. Safe to repeat."""
+    members = pair(repo).members
+    if new is not None:
+        for revision, contents in record_revisions(repo=repo, members=members, ref=ref, new=new, by=by, door=door):
+            for receiver, answer in revision_created.send_robust(Revision, revision=revision, contents=contents):
+                if isinstance(answer, Exception):  # stays pending, which is safe; moderation's sweep looks again
+                    log.error("A listener of revision_created failed: %s", receiver, exc_info=answer)
+        if ref == f"refs/heads/{repo.default_branch}":
+            remember_last_commits(repo, members, old, new)
+    publish(repo, is_withdrawal=old is not None and (new is None or not members.is_ancestor(old, new)))
+    Repo.objects.filter(pk=repo.pk).update(updated_at=timezone.now())
+    branch_moved.send(Repo, repo=repo, ref=ref, old=old, new=new, by=by)
+
+
+@transaction.atomic
+def record_revisions(
+    *, repo: Repo, members: GitRepo, ref: str, new: str, by: User | None, door: str
+) -> list[tuple[Revision, list[Content]]]:
+    """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository."""
+    history = members.ancestors_not_in(new, known_heads(repo, members))
+    known = set(Revision.objects.filter(repo=repo, commit__in=history[-500:]).values_list("commit", flat=True))
+    made: list[tuple[Revision, list[Content]]] = []
+    for oid in history:
+        if oid in known or Revision.objects.filter(repo=repo, commit=oid).exists():
+            continue
+        info = members.commit_info(oid)
+        revision = Revision.objects.create(
+            repo=repo,
+            commit=oid,
+            parents=list(info.parents),
+            author=by,
+            door=door,
+            title=info.title[:300],
+            ref=ref,
+            created_at=timezone.now(),
+        )
+        made.append((revision, record_contents(repo, members, revision, by)))
+    return made
+
+
+def known_heads(repo: Repo, members: GitRepo) -> list[str]:
+    """Recent registered commits that still exist, so that history need not be walked to its root each time."""
+    heads = Revision.objects.filter(repo=repo).order_by("-id").values_list("commit", flat=True)[:20]
+    return [oid for oid in heads if members.has_commit(oid)]
+
+
+def record_contents(repo: Repo, members: GitRepo, revision: Revision, by: User | None) -> list[Content]:
+    """Link every blob that this commit adds to its parents; return the contents nobody has seen here before."""
+    found: dict[str, tuple[str, int]] = {}
+    for path, oid, size, pointer in members.new_blobs(revision.commit, revision.parents):
+        found.setdefault(f"git:{oid}", (path, size))
+        if pointer is not None:
+            found.setdefault(f"sha256:{pointer.sha256}", (path, pointer.size))
+    known = {content.digest: content for content in contents_named(repo, list(found))}
+    fresh = [
+        Content(repo=repo, digest=digest, size=size, path=path, added_by=by)
+        for digest, (path, size) in found.items()
+        if digest not in known
+    ]
+    Content.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=200)
+    contents = contents_named(repo, list(found))
+    links = [RevisionContent(revision=revision, content=content) for content in contents]
+    RevisionContent.objects.bulk_create(links, ignore_conflicts=True, batch_size=400)
+    return [content for content in contents if content.digest not in known]
+
+
+def contents_named(repo: Repo, digests: list[str]) -> list[Content]:
+    rows: list[Content] = []
+    for start in range(0, len(digests), 500):
+        rows += Content.objects.filter(repo=repo, digest__in=digests[start : start + 500])
+    return rows
+
+
+def remember_last_commits(repo: Repo, members: GitRepo, old: str | None, new: str) -> None:
+    """Keep the last commit of each changed path and of the folders above it."""
+    info = members.commit_info(new)
+    changes = members.changes(old, new)
+    if len(changes) > MAX_LAST_COMMIT_PATHS:
+        LastCommit.objects.filter(repo=repo).delete()  # the reader walks instead; a later commit fills it again
+        return
+    gone = [change.path for change in changes if change.kind == "deleted"]
+    paths: set[str] = set()
+    for change in changes:
+        parts = change.path.split("/")
+        paths.update("/".join(parts[:length]) for length in range(1, len(parts) + 1))
+    rows = [
+        LastCommit(repo=repo, path=path, commit=new, title=info.title[:300], date=info.date)
+        for path in paths.difference(gone)
+    ]
+    with transaction.atomic():
+        for start in range(0, len(gone), 500):
+            LastCommit.objects.filter(repo=repo, path__in=gone[start : start + 500]).delete()
+        LastCommit.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["repo", "path"],
+            update_fields=["commit", "title", "date"],
+            batch_size=200,
+        )
+
+
+def move_ref(*, repo: Repo, ref: str, new: str | None, expected: Any, by: User | None, door: str) -> None:
+    """Set or delete a ref by compare-and-swap and register what it brings. Raises Conflict when somebody was faster."""
+    members = pair(repo).members
+    pending = PendingWrite.objects.create(repo=repo, ref=ref, by=by, door=door)
+    old = members.read_ref(ref)
+    try:
+        members.move_ref(ref, new, expected)
+    except StaleParent:
+        pending.delete()
+        raise Conflict(f"{ref} of {repo.full_name} was moved by somebody else a moment ago; look again.") from None
+    register_commits(repo=repo, ref=ref, old=old, new=new, by=by, door=door)
+    pending.delete()
+
+
+def reconcile(*, older_than_s: float = 60) -> int:
+    """Finish writes whose process died between git and the rows. Returns how many were finished."""
+    limit = timezone.now() - timedelta(seconds=older_than_s)
+    count = 0
+    for pending in PendingWrite.objects.filter(at__lt=limit).select_related("repo", "by").order_by("id"):
+        new = pair(pending.repo).members.read_ref(pending.ref)
+        register_commits(repo=pending.repo, ref=pending.ref, old=None, new=new, by=pending.by, door=pending.door)
+        pending.delete()
+        count += 1
+    return count

@@ -1,0 +1,260 @@
+"""Repositories and the facts kept about them. Git holds what people made; these rows index it and remember decisions."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from hub.accounts.models import Organization, User
+
+__all__ = [
+    "BlobXorb",
+    "Content",
+    "LastCommit",
+    "PendingWrite",
+    "Repo",
+    "RepoAlias",
+    "RepoCollaborator",
+    "RepoRelease",
+    "Revision",
+    "RevisionContent",
+    "StoredBlob",
+    "UploadedBlob",
+]
+
+
+def new_key() -> str:
+    return uuid.uuid4().hex
+
+
+class RepoQuerySet(models.QuerySet["Repo"]):
+    def visible_to(self, user: object) -> "RepoQuerySet":
+        """Public repositories, and the private ones that `user` is a member of (moderators read all)."""
+        public = Q(is_private=False)
+        if not getattr(user, "is_authenticated", False):
+            return self.filter(public)
+        if getattr(user, "is_moderator", False):
+            return self
+        member = Q(owner_user=user) | Q(owner_organization__memberships__user=user) | Q(collaborators__user=user)
+        return self.filter(public | member).distinct()
+
+    def for_listing(self) -> "RepoQuerySet":
+        return self.select_related("owner_user", "owner_organization")
+
+
+class Repo(models.Model):
+    class Type(models.TextChoices):
+        MODEL = "model", "Model"
+        DATASET = "dataset", "Dataset"
+        SPACE = "space", "Space"
+
+    class Shows(models.TextChoices):
+        """What the public sees of the main branch."""
+
+        CLEARED = "cleared", "Every cleared commit"
+        RELEASES = "releases", "Releases only"
+
+    key = models.CharField(max_length=32, unique=True, default=new_key, editable=False)  # folder name; never reused
+    type = models.CharField(max_length=8, choices=Type.choices)
+    owner_user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="repos")
+    owner_organization = models.ForeignKey(Organization, null=True, on_delete=models.PROTECT, related_name="repos")
+    name = models.CharField(max_length=96)
+    is_private = models.BooleanField(default=False)
+    gated = models.CharField(max_length=8, blank=True)  # "" | auto | manual
+    is_disabled = models.BooleanField(default=False)  # by moderation; bytes are kept, nobody but moderators reads
+    disabled_reason = models.TextField(blank=True)
+    shows = models.CharField(max_length=10, choices=Shows.choices, default=Shows.CLEARED)
+    has_release_policy = models.BooleanField(default=False)  # v* tags are reserved for the gate
+    default_branch = models.CharField(max_length=100, default="main")
+    next_number = models.PositiveIntegerField(default=1)  # discussions and pull requests share one sequence
+    description = models.CharField(max_length=300, blank=True)
+    card = models.JSONField(default=dict)  # metadata of README.md at the public head (members' head when private)
+    card_problem = models.TextField(blank=True)
+    tags = models.JSONField(default=list)
+    head = models.CharField(max_length=40, blank=True)  # members' head of the default branch
+    public_head = models.CharField(max_length=40, blank=True)
+    public_floor = models.CharField(max_length=40, blank=True)  # "releases only": what was public when that began
+    downloads = models.PositiveBigIntegerField(default=0)
+    likes = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    objects = RepoQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("type", "owner_user", Lower("name"), name="repo_name_unique_user"),
+            models.UniqueConstraint("type", "owner_organization", Lower("name"), name="repo_name_unique_org"),
+            models.CheckConstraint(
+                condition=Q(owner_user__isnull=True) ^ Q(owner_organization__isnull=True), name="repo_has_one_owner"
+            ),
+        ]
+        indexes = [models.Index(fields=["type", "-updated_at"], name="repo_listing")]  # lists of models, datasets
+
+    def __str__(self) -> str:
+        return self.full_name
+
+    @property
+    def owner(self) -> User | Organization:
+        return self.owner_user or self.owner_organization  # type: ignore[return-value]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner.name}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Address of its page: models live at the root, as people know it."""
+        prefix = {"model": "", "dataset": "/datasets", "space": "/spaces"}[self.type]
+        return f"{prefix}/{self.full_name}"
+
+
+class RepoAlias(models.Model):
+    """A former name keeps leading to the repository."""
+
+    type = models.CharField(max_length=8)
+    full_name = models.CharField(max_length=200)
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="aliases")
+
+    class Meta:
+        constraints = [models.UniqueConstraint("type", Lower("full_name"), name="alias_unique")]
+
+
+class RepoCollaborator(models.Model):
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="collaborators")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="collaborations")
+    role = models.CharField(max_length=8, choices=[("read", "Read"), ("write", "Write"), ("admin", "Admin")])
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "user"], name="collaborator_once")]
+
+
+class StoredBlob(models.Model):
+    """Index of the byte store: a large file by both of its names."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    xet_hash = models.CharField(max_length=64, db_index=True)  # reconstruction by Xet hash
+    size = models.PositiveBigIntegerField()
+
+
+class BlobXorb(models.Model):
+    """Which xorbs a stored file is made of: decides who may learn that a chunk exists."""
+
+    blob = models.ForeignKey(StoredBlob, on_delete=models.CASCADE, related_name="made_of")
+    xorb = models.CharField(max_length=64, db_index=True)  # hub.repos.blobs.may_learn_of_xorb
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["blob", "xorb"], name="blob_xorb_once")]
+
+
+class UploadedBlob(models.Model):
+    """Somebody has shown, byte for byte, to have this file, for this repository: they may commit it there."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="uploaded_blobs")
+    sha256 = models.CharField(max_length=64)
+    by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "sha256", "by"], name="uploaded_once")]
+
+
+class Revision(models.Model):
+    """A commit that came through a door: who is credited, and whether its content is cleared."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="revisions")
+    commit = models.CharField(max_length=40)
+    parents = models.JSONField(default=list)
+    author = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="revisions")  # authenticated
+    door = models.CharField(max_length=12)  # api | git | web | hub
+    title = models.CharField(max_length=300, blank=True)
+    ref = models.CharField(max_length=200)  # the first ref it arrived on
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "commit"], name="revision_once")]
+
+
+class PendingWrite(models.Model):
+    """Written before a ref moves and removed when the commit is registered, so that a crash between leaves a note."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="pending_writes")
+    ref = models.CharField(max_length=200)
+    by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    door = models.CharField(max_length=12)
+    at = models.DateTimeField(default=timezone.now)
+
+
+class Content(models.Model):
+    """The one fact of clearance: (repository, digest). `digest` is "git:<sha1>" for text, "sha256:<hex>" for large files."""
+
+    class Clearance(models.TextChoices):
+        PENDING = "pending", "Waiting for screening"
+        CLEARED = "cleared", "Cleared"
+        WITHHELD = "withheld", "Withheld"
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="contents")
+    digest = models.CharField(max_length=80)
+    size = models.PositiveBigIntegerField(default=0)
+    path = models.TextField()  # where it was first seen; screens and people need a name
+    clearance = models.CharField(max_length=8, choices=Clearance.choices, default=Clearance.PENDING)
+    reason = models.TextField(blank=True)  # one sentence for the owner
+    added_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "digest"], name="content_once")]
+        indexes = [
+            models.Index(fields=["clearance", "created_at"], name="content_waiting"),  # moderation queue
+            models.Index(fields=["digest"], name="content_digest"),  # deduplication answers
+        ]
+
+    @property
+    def is_large(self) -> bool:
+        return self.digest.startswith("sha256:")
+
+
+class RevisionContent(models.Model):
+    """What a commit brought that the repository did not hold before."""
+
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="brought")
+    content = models.ForeignKey(Content, on_delete=models.CASCADE, related_name="brought_by")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["revision", "content"], name="brought_once")]
+
+
+class LastCommit(models.Model):
+    """The last commit of each path on the members' default branch, kept when commits arrive (computing it later takes minutes)."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="last_commits")
+    path = models.TextField()
+    commit = models.CharField(max_length=40)
+    title = models.CharField(max_length=300)
+    date = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "path"], name="last_commit_once")]
+
+
+class RepoRelease(models.Model):
+    """What every door needs to know of a release; moderation.releases alone writes it."""
+
+    class State(models.TextChoices):
+        PUBLISHED = "published", "Published"
+        YANKED = "yanked", "Yanked"  # resolvable by exact name, not offered
+        QUARANTINED = "quarantined", "Quarantined"  # not readable by strangers
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="public_releases")
+    tag = models.CharField(max_length=60)
+    commit = models.CharField(max_length=40)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.PUBLISHED)
+    reason = models.TextField(blank=True)
+    is_reviewed = models.BooleanField(default=True)  # False: one-person hub, shown as "unreviewed"
+    published_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "tag"], name="release_tag_once")]

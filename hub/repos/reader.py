@@ -1,0 +1,226 @@
+"""What one person may see of one repository. Every door reads through a RepoReader and through nothing else.
+
+Members (and moderators) read the members' git repository. Everybody else reads the public one, which holds cleared
+objects only; so what is pending or withheld is missing there by construction, whatever id a stranger may know."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hub.accounts.permissions import can
+from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
+from hub.repos.models import Content, LastCommit, Repo, RepoRelease, RevisionContent, StoredBlob
+from hub.repos.places import pair, store
+from hub.storage.errors import UnknownPath, UnknownRevision
+from hub.storage.git import CommitInfo, GitRepo, TreeEntry
+
+MAX_TEXT_BYTES = 512 * 1024
+MAX_WALK = 500  # commits looked through for the last change of a path that the table does not answer
+
+
+@dataclass(frozen=True)
+class LastChange:
+    oid: str
+    title: str
+    date: datetime
+
+
+class RepoReader:
+    """`pull_request_refs` are the refs of the reader's own pull requests ("refs/pr/3"), which a stranger may read by
+    page and API before they are cleared (hub.community.contributions.reader_for fills it in)."""
+
+    def __init__(self, repo: Repo, user: Any, *, pull_request_refs: frozenset[str] = frozenset()):
+        self.repo = repo
+        self.user = user
+        self.is_member = can(user, "read_members", repo)
+        self.pull_request_refs = pull_request_refs
+        both = pair(repo)
+        self.git: GitRepo = both.members if self.is_member else both.public
+        self._members_git = both.members
+        self._own_commits: set[str] = set()
+
+    # --- revisions
+
+    def resolve(self, revision: str | None = None) -> str:
+        """The commit of a branch, tag, refs/..., full commit id, `stable` or `candidate`. Raises RevisionNotFound."""
+        name = revision or self.repo.default_branch
+        if name in ("stable", "candidate"):
+            name = self._release_revision(name) or name
+        if name in self.pull_request_refs and not self.is_member:
+            commit = self._members_git.read_ref(name)
+            if commit:
+                self._own_commits.add(commit)
+                return commit
+        try:
+            return self.git.resolve(name)
+        except UnknownRevision:
+            if not self.is_member and self._is_own_commit(name):
+                return name
+            raise RevisionNotFound(
+                f"There is no revision {name!r} in {self.repo.full_name}"
+                + ("." if self.is_member else ", or it is not cleared for the public yet.")
+            ) from None
+
+    def resolve_longest(self, rest: str) -> tuple[str, str, str]:
+        """Split `REV/PATH` where REV may hold slashes: (revision, commit, path). The longest name that exists wins."""
+        parts = rest.strip("/").split("/")
+        for length in range(min(len(parts), 8), 0, -1):
+            name = "/".join(parts[:length])
+            try:
+                return name, self.resolve(name), "/".join(parts[length:])
+            except RevisionNotFound:
+                continue
+        raise RevisionNotFound(f"There is no revision {parts[0]!r} in {self.repo.full_name}.")
+
+    def _release_revision(self, name: str) -> str | None:
+        if name == "stable":
+            published = self.repo.public_releases.filter(state=RepoRelease.State.PUBLISHED)
+            newest = published.order_by("-published_at").first()
+            return newest.commit if newest else None
+        return None
+
+    def _is_own_commit(self, commit: str) -> bool:
+        """A commit of the reader's own open pull request, by id: the client pins the id after it saw the ref."""
+        if commit in self._own_commits:
+            return True
+        if len(commit) != 40:
+            return False
+        for ref in self.pull_request_refs:
+            head = self._members_git.read_ref(ref)
+            if head and (head == commit or self._members_git.is_ancestor(commit, head)):
+                self._own_commits.add(commit)
+                return True
+        return False
+
+    def _git_of(self, commit: str) -> GitRepo:
+        return self._members_git if commit in self._own_commits else self.git
+
+    def refs(self) -> dict[str, str]:
+        refs = self.git.refs()
+        for ref in self.pull_request_refs:
+            commit = None if self.is_member else self._members_git.read_ref(ref)
+            if commit:
+                refs[ref] = commit
+        return refs
+
+    # --- trees and files
+
+    def tree(self, commit: str, path: str = "", *, recursive: bool = False) -> list[TreeEntry]:
+        try:
+            return self._git_of(commit).tree(commit, path.strip("/"), recursive=recursive)
+        except UnknownPath:
+            raise self._missing(path, commit) from None
+
+    def entry(self, commit: str, path: str) -> TreeEntry:
+        entry = self._git_of(commit).entry(commit, path.strip("/"))
+        if entry is None:
+            raise self._missing(path, commit)
+        return entry
+
+    def _missing(self, path: str, commit: str) -> EntryNotFound:
+        return EntryNotFound(
+            f"There is no {path!r} in {self.repo.full_name} at {commit[:12]}.", headers={"X-Repo-Commit": commit}
+        )
+
+    def check_bytes(self, entry: TreeEntry) -> None:
+        """Large files are judged one by one: raise Withheld unless this reader may have the bytes."""
+        if entry.lfs is None or self.is_member:
+            return
+        content = Content.objects.filter(repo=self.repo, digest=f"sha256:{entry.lfs.sha256}").first()
+        if content is not None and content.clearance == Content.Clearance.CLEARED:
+            return
+        if content is not None and self.pull_request_refs and content.added_by_id == self.user.pk:
+            return
+        if content is not None and content.clearance == Content.Clearance.WITHHELD:
+            raise Withheld(f"{entry.path} in {self.repo.full_name} is withheld: {content.reason or 'see its page.'}")
+        raise Withheld(f"{entry.path} in {self.repo.full_name} waits for screening; try again in a few minutes.")
+
+    def read_entry(self, commit: str, entry: TreeEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes [start, end) of a file in pieces of at most 1 MiB; large files come from the byte store."""
+        self.check_bytes(entry)
+        if entry.lfs is not None:
+            return store().read(entry.lfs.sha256, start, end)
+        data = self._git_of(commit).read_blob(entry.oid)
+        return iter([data[start:end]])
+
+    def read_bytes(self, commit: str, path: str, *, limit: int = MAX_TEXT_BYTES) -> bytes:
+        """A whole small file. Raises TooLarge beyond `limit` bytes."""
+        entry = self.entry(commit, path)
+        if entry.type != "file":
+            raise InvalidInput(f"{path!r} is a folder; name a file in it.")
+        if entry.size > limit:
+            raise TooLarge(f"{path} has {entry.size:,} bytes; here at most {limit:,} are read. Download it instead.")
+        return b"".join(self.read_entry(commit, entry))
+
+    def read_text(self, commit: str, path: str, *, limit: int = MAX_TEXT_BYTES) -> str:
+        return self.read_bytes(commit, path, limit=limit).decode("utf-8", errors="replace")
+
+    def xet_hash(self, sha256: str) -> str | None:
+        return StoredBlob.objects.filter(pk=sha256).values_list("xet_hash", flat=True).first()
+
+    def xet_hashes(self, shas: list[str]) -> dict[str, str]:
+        """sha256 -> Xet hash, one query for a whole page of files."""
+        return dict(StoredBlob.objects.filter(pk__in=shas).values_list("sha256", "xet_hash"))
+
+    # --- history
+
+    def history(self, commit: str, *, path: str | None = None, skip: int = 0, limit: int = 50) -> list[CommitInfo]:
+        return self._git_of(commit).history(commit, path=path, skip=skip, limit=limit)
+
+    def commit_info(self, commit: str) -> CommitInfo:
+        return self._git_of(commit).commit_info(commit)
+
+    def last_changes(self, commit: str, paths: list[str]) -> dict[str, LastChange]:
+        """The last commit of each path: from the table where the reader sees the head it was kept for, else by walking."""
+        found: dict[str, LastChange] = {}
+        if commit == self.repo.head:  # a member at the head, or a stranger when all of it is public
+            rows = LastCommit.objects.filter(repo=self.repo, path__in=paths)
+            found = {row.path: LastChange(row.commit, row.title, row.date) for row in rows}
+        missing = [path for path in paths if path not in found]
+        if missing:
+            found.update(self._walk_last_changes(commit, missing))
+        return found
+
+    def _walk_last_changes(self, commit: str, paths: list[str]) -> dict[str, LastChange]:
+        git = self._git_of(commit)
+        found: dict[str, LastChange] = {}
+        open_paths = {path: entry.oid for path in paths if (entry := git.entry(commit, path)) is not None}
+        infos = git.history(commit, limit=MAX_WALK)
+        by_oid = {info.oid: info for info in infos}
+        current = by_oid.get(commit)
+        while current is not None and open_paths:
+            parent = current.parents[0] if current.parents else None
+            for path, oid in list(open_paths.items()):
+                before = git.entry(parent, path) if parent else None
+                if before is None or before.oid != oid:
+                    found[path] = LastChange(current.oid, current.title, current.date)
+                    del open_paths[path]
+            current = by_oid.get(parent) if parent else None
+        return found
+
+    # --- clearance, for members
+
+    def clearance(self, commit: str, entries: list[TreeEntry]) -> dict[str, Content]:
+        """path -> Content for the files of a listing that have a fact; members only, others get nothing."""
+        if not self.is_member:
+            return {}
+        digests = {digest_of(entry): entry.path for entry in entries if entry.type == "file"}
+        rows = Content.objects.filter(repo=self.repo, digest__in=list(digests))
+        by_digest = {row.digest: row for row in rows}
+        return {
+            entry.path: by_digest[digest_of(entry)]
+            for entry in entries
+            if entry.type == "file" and digest_of(entry) in by_digest
+        }
+
+    def waiting(self, commit: str) -> list[Content]:
+        """What keeps a commit from the public, for its page."""
+        brought = RevisionContent.objects.filter(revision__repo=self.repo, revision__commit=commit)
+        rows = brought.exclude(content__clearance=Content.Clearance.CLEARED).select_related("content")
+        return [row.content for row in rows]
+
+
+def digest_of(entry: TreeEntry) -> str:
+    """The name that clearance knows a file by."""
+    return f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git:{entry.oid}"

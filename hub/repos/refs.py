@@ -1,0 +1,81 @@
+"""Branches and tags, and which names are not for people: one rule for the API, the pages and git pushes."""
+
+from hub.accounts.models import User
+from hub.accounts.permissions import require
+from hub.common.errors import Conflict, Forbidden, InvalidInput, RevisionNotFound
+from hub.repos.commits import move_ref
+from hub.repos.models import Repo
+from hub.repos.places import pair
+from hub.storage.errors import InvalidOperation
+from hub.storage.git.operations import check_ref
+
+SERVER_NAMES = frozenset({"stable", "candidate", "head"})  # revisions that the hub itself answers
+
+
+def check_branch_name(repo: Repo, name: str) -> str:
+    """The full ref of a branch that people may make. Raises InvalidInput, Forbidden."""
+    if name.lower() in SERVER_NAMES or name.startswith("refs/"):
+        raise Forbidden(f"{name!r} is a name that the hub itself answers; choose another for the branch.")
+    return check_form(f"refs/heads/{name}", "branch", name)
+
+
+def check_tag_name(repo: Repo, name: str) -> str:
+    """The full ref of a tag that people may make or remove. Tags of releases belong to the release gate."""
+    if name.lower() in SERVER_NAMES or name.startswith("refs/"):
+        raise Forbidden(f"{name!r} is a name that the hub itself answers; choose another for the tag.")
+    if repo.has_release_policy and name.startswith("v"):
+        raise Forbidden(
+            f"Tags that begin with 'v' are made by releases in {repo.full_name}; propose a release instead."
+        )
+    if repo.public_releases.filter(tag=name).exists():
+        raise Forbidden(f"The tag {name!r} belongs to a release of {repo.full_name}, which never changes.")
+    return check_form(f"refs/tags/{name}", "tag", name)
+
+
+def check_form(ref: str, kind: str, name: str) -> str:
+    try:
+        return check_ref(ref)
+    except InvalidOperation:
+        raise InvalidInput(
+            f"{name!r} is not a {kind} name that git accepts; leave out spaces, '..', ':', '?', '*' and '['."
+        ) from None
+
+
+def create_branch(*, repo: Repo, by: User, name: str, start: str) -> str:
+    """A branch at the commit `start`. Raises Conflict when it exists."""
+    require(by, "write", repo)
+    ref = check_branch_name(repo, name)
+    return create_ref(repo=repo, by=by, ref=ref, start=start, kind="branch", name=name)
+
+
+def create_tag(*, repo: Repo, by: User, name: str, start: str) -> str:
+    """A plain tag at the commit `start`. Raises Conflict when it exists."""
+    require(by, "write", repo)
+    ref = check_tag_name(repo, name)
+    return create_ref(repo=repo, by=by, ref=ref, start=start, kind="tag", name=name)
+
+
+def create_ref(*, repo: Repo, by: User, ref: str, start: str, kind: str, name: str) -> str:
+    if pair(repo).members.read_ref(ref) is not None:
+        raise Conflict(f"Reference already exists: the {kind} {name!r} is in {repo.full_name}; choose another name.")
+    move_ref(repo=repo, ref=ref, new=start, expected=None, by=by, door="api")
+    return ref
+
+
+def delete_branch(*, repo: Repo, by: User, name: str) -> None:
+    require(by, "write", repo)
+    if name == repo.default_branch:
+        raise Forbidden(f"{name!r} is the main branch of {repo.full_name} and stays.")
+    delete_ref(repo=repo, by=by, ref=check_branch_name(repo, name), kind="branch", name=name)
+
+
+def delete_tag(*, repo: Repo, by: User, name: str) -> None:
+    require(by, "write", repo)
+    delete_ref(repo=repo, by=by, ref=check_tag_name(repo, name), kind="tag", name=name)
+
+
+def delete_ref(*, repo: Repo, by: User, ref: str, kind: str, name: str) -> None:
+    old = pair(repo).members.read_ref(ref)
+    if old is None:
+        raise RevisionNotFound(f"There is no {kind} {name!r} in {repo.full_name}.")
+    move_ref(repo=repo, ref=ref, new=None, expected=old, by=by, door="api")

@@ -1,0 +1,142 @@
+"""The command line: `up`, `test`, `demo` and `prepare` are carried out here, every other command is Django's."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hub.site.bootstrap import environment, packages, services
+from hub.site.bootstrap.refusals import Refusal, prepare_data_dir
+from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS
+from hub.site.bootstrap.setup_progress import write_json
+from hub.site.bootstrap.up import up
+
+USAGE = """Model Commons
+
+  ./manage.py up [--host H] [--port P] [--no-demo]   start the site; Ctrl-C stops everything
+  ./manage.py test [--slow] [pytest arguments]       run the tests
+  ./manage.py demo                                   walk the whole line on a throw-away data folder
+  ./manage.py prepare                                only make the environment, and print its Python
+  ./manage.py help                                   all other commands; "./manage.py COMMAND --help" explains one
+
+Every command takes --data-dir D or the DATA_DIR variable (default: ./data).
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Carry out a command line (without the program's name) and return the exit code."""
+    try:
+        given, rest = take_data_dir(argv)
+        if not rest or rest[0] in ("-h", "--help"):
+            print(USAGE, end="")
+            return 0
+        return _dispatch(rest[0], rest[1:], given, argv)
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return refusal.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def take_data_dir(argv: list[str]) -> tuple[Path | None, list[str]]:
+    """Cut `--data-dir D` or `--data-dir=D` out of a command line, wherever it stands. Raises Refusal."""
+    given, rest, words = os.environ.get("DATA_DIR") or None, [], iter(argv)
+    for word in words:
+        if word == "--data-dir":
+            given = next(words, "")
+        elif word.startswith("--data-dir="):
+            given = word.partition("=")[2]
+        else:
+            rest.append(word)
+            continue
+        if not given:
+            raise Refusal("--data-dir needs a folder after it, for example --data-dir ./data", 2)
+    return (Path(given).expanduser().resolve() if given else None), rest
+
+
+def _dispatch(name: str, argv: list[str], given: Path | None, whole: list[str]) -> int:
+    if name == "up":
+        return up(argv, data_dir=given or CHECKOUT / "data")
+    if name == "prepare":
+        return _prepare(argv, whole)
+    if name == "test":
+        return _test(argv, whole)
+    if name == "demo":
+        environment.enter(whole, sections=RUNTIME)
+        with _throw_away(given) as data_dir:
+            return _run_django(["run_demo", *argv], data_dir)
+    environment.enter(whole, sections=("web",))
+    return _run_django([name, *argv], given or CHECKOUT / "data")
+
+
+def _run_django(argv: list[str], data_dir: Path) -> int:
+    prepare_data_dir(data_dir)
+    os.environ["DATA_DIR"] = str(data_dir)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
+    # A command that queues work reaches the workers of a site that runs on the same folder.
+    os.environ.setdefault("CELERY_BROKER_URL", services.broker_url(data_dir))
+    from django.core.management import execute_from_command_line
+
+    try:
+        execute_from_command_line(["manage.py", *argv])
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        return end.code or 0
+    return 0
+
+
+def _test(argv: list[str], whole: list[str]) -> int:
+    """Run pytest: the fast tests, or with --slow the slow ones; everything else goes to pytest."""
+    packages.ensure_programs()
+    environment.enter(whole, sections=SECTIONS)
+    marks = "slow" if "--slow" in argv else "not slow"
+    arguments = [word for word in argv if word != "--slow"]
+    with _throw_away(None) as data_dir:
+        command = [sys.executable, "-m", "pytest", "-m", marks, *arguments]
+        return subprocess.run(command, cwd=CHECKOUT, env=os.environ | {"DATA_DIR": str(data_dir)}).returncode
+
+
+def _prepare(argv: list[str], whole: list[str]) -> int:
+    """Make the environment (all of it, or one section) and print the Python that has it."""
+    parser = argparse.ArgumentParser(prog="manage.py prepare", description=_prepare.__doc__)
+    parser.add_argument("--section", choices=SECTIONS, action="append", help="only this one; may be repeated")
+    parser.add_argument("--report", type=Path, help="file that always holds what happens now, as JSON")
+    options = parser.parse_args(argv)
+    sections = tuple(options.section or SECTIONS)
+    if options.report is None:
+        environment.enter(whole, sections=sections)
+    else:
+        _install_with_report(sections, options.report, whole)
+    print(sys.executable)
+    return 0
+
+
+def _install_with_report(sections: tuple[str, ...], path: Path, whole: list[str]) -> None:
+    environment.enter_venv_unless_ready(whole, sections=sections)
+    try:
+        for section in sections:
+            environment.install_section(
+                section, report=lambda doing, share: write_json(path, {"detail": doing, "share": share})
+            )
+    except Refusal as refusal:
+        write_json(path, {"detail": "", "share": 0.0, "problem": str(refusal)})
+        raise
+
+
+@contextmanager
+def _throw_away(given: Path | None) -> Iterator[Path]:
+    """The folder that was asked for, else one that is removed afterwards."""
+    if given is not None:
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="model-commons-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""What stops a start, each told in one sentence that says how to mend it."""
+
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+MIN_FREE_BYTES = 500 * 1000**2  # below this a first upload or the queue's log would fill the disk
+MIN_FREE_FOR_PACKAGES_BYTES = 3 * 1000**3  # the environment takes 1.6 GB, and pip needs room to unpack
+
+
+class Refusal(Exception):
+    """A start that cannot work. str() is the sentence for the person; exit_code goes to the shell."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write where `folder` lies or will lie."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def prepare_data_dir(data_dir: Path) -> None:
+    """Make the data folder and prove that it can be written.
+
+    Raises Refusal if it cannot."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir) as probe:
+            probe.write(b"x")
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            raise Refusal(
+                f"The disk of the data folder {data_dir} is full; free some space or name another folder "
+                "with --data-dir."
+            ) from None
+        raise Refusal(
+            f"The data folder {data_dir} cannot be written ({problem.strerror}); change its owner or mode, "
+            "or name another one with --data-dir."
+        ) from None
+
+
+def check_free_space(
+    folder: Path,
+    *,
+    needed: int = MIN_FREE_BYTES,
+    what: str = "the data folder",
+    measure: Callable[[Path], int] = free_bytes,
+) -> None:
+    """Raise Refusal if fewer than `needed` bytes are free where `folder` lies."""
+    free = measure(folder)
+    if free >= needed:
+        return
+    raise Refusal(
+        f"The disk of {what} {folder} has {free // 1000**2} MB free and at least {needed // 1000**2} MB are "
+        "needed; free some space or use another disk."
+    )
+
+
+def check_port(host: str, port: int) -> int:
+    """Prove that host:port can be listened on and return the port (a free one for 0).
+
+    Raises Refusal if not."""
+    if not 0 <= port <= 65535:
+        raise Refusal(f"There is no port {port}; choose one between 1024 and 65535, for example --port 8000.", 2)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise Refusal(
+            f"{host}:{port} is no address of this machine; name one with --host and --port, "
+            "for example --host 127.0.0.1 --port 8000.",
+            2,
+        ) from None
+    with socket.socket(family, kind, protocol) as probe:
+        # Without SO_REUSEPORT on purpose: a listener of any program, ours included, must be found.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as problem:
+            raise _port_refusal(host, port, problem) from None
+        return int(probe.getsockname()[1])
+
+
+def _port_refusal(host: str, port: int, problem: OSError) -> Refusal:
+    if problem.errno == errno.EADDRINUSE:
+        return Refusal(
+            f"Port {port} of {host} is taken by another program; stop it or choose another port, "
+            f"for example --port {port + 1 if port < 65535 else 8000}."
+        )
+    if problem.errno == errno.EACCES:
+        return Refusal(f"Port {port} needs more rights than this user has; choose one above 1023 with --port.")
+    return Refusal(
+        f"The site cannot listen on {host}:{port} ({problem.strerror}); name an address of this machine with --host."
+    )
+
+
+def hold_data_dir(data_dir: Path) -> IO[str]:
+    """Take the data folder for this process and the ones it forks; kept until all of them have ended.
+
+    Raises Refusal if another `up` holds it. The file stays: only the lock on it counts."""
+    file = open(data_dir / "up.lock", "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise Refusal(
+            f"The data folder {data_dir} is in use by another `./manage.py up`"
+            f"{f' (process {holder})' if holder else ''}; stop that one, or name another folder with "
+            "--data-dir."
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,120 @@
+"""Files that appear whole or not at all.
+
+Everything is written into an incoming folder, synced, and then linked to its final name. Linking refuses to replace:
+what a digest names never changes under a reader, whoever writes the same content a second time."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from hub.storage.errors import StorageError
+
+_BUFFER_BYTES = 1024 * 1024
+
+
+class Folder:
+    """A tree of immutable files named by digests, root/aa/bb/<digest>."""
+
+    def __init__(self, root: Path, incoming: Path) -> None:
+        self.root = root
+        self._incoming = incoming
+
+    def path(self, digest: str) -> Path:
+        """Where the content of this digest lives. The caller has checked that it is a digest."""
+        return self.root / digest[:2] / digest[2:4] / digest
+
+    def put(self, digest: str, content: bytes) -> bool:
+        """Store small content. False if it was there already."""
+        if self.path(digest).exists():
+            return False
+        with incoming_file(self._incoming) as file:
+            file.write(content)
+            return publish(file, self.path(digest))
+
+    def __iter__(self) -> Iterator[Path]:
+        """All files, in no particular order; files may come and go meanwhile."""
+        for first in _list_folder(self.root):
+            for second in _list_folder(first):
+                yield from _list_folder(second)
+
+
+@contextmanager
+def incoming_file(folder: Path) -> Iterator[BinaryIO]:
+    """A new file in `folder`, removed afterwards; what is to stay has been published by then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / secrets.token_hex(16)
+    with open(path, "xb", buffering=_BUFFER_BYTES) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # tells a sweep that the upload lives, however slow it is
+        try:
+            yield file
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def publish(file: BinaryIO, destination: Path) -> bool:
+    """Give a complete incoming file its final name. False if that name is taken: then nothing changes."""
+    file.flush()
+    os.fsync(file.fileno())
+    _make_folders(destination.parent)
+    try:
+        os.link(file.name, destination)
+    except FileExistsError:
+        return False
+    except FileNotFoundError as error:
+        raise StorageError("The incoming file was swept during the upload; upload again.") from error
+    sync_folder(destination.parent)
+    return True
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody writes this incoming file any more. Raises FileNotFoundError."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def replace(file: BinaryIO, destination: Path) -> None:
+    """Give a complete file its final name, over whatever has it now."""
+    file.flush()
+    os.fsync(file.fileno())
+    os.replace(file.name, destination)
+    sync_folder(destination.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Without this a new name may be lost in a power cut although the file itself is safe."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock between processes and threads; the kernel releases it if the holder dies."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+
+
+def _make_folders(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

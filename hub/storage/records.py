@@ -1,0 +1,136 @@
+"""What is stored as a file: descriptions of files, the way from SHA-256 to them, and xorbs by hash.
+
+    xorbs/aa/bb/<xorb hash>     chunk data and footer
+    files/aa/bb/<file hash>     a shard of one file: terms and SHA-256
+    sha256/aa/bb/<sha256>       the file hash, as text
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub.storage.disk import Folder, locked
+from hub.storage.errors import StorageError
+from hub.storage.xet import hashes
+from hub.storage.xet.shards import FileDescription, format_shard, parse_shard
+from hub.storage.xet.xorbs import XorbIndex, read_index
+
+_CACHED_INDEXES = 64  # of up to 700 KB each, 80 KB usually
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A whole file in the store."""
+
+    sha256: str  # 64 hexadecimal digits
+    xet_hash: str  # 64 hexadecimal digits in the Xet form
+    size: int  # bytes
+    xorbs: tuple[str, ...]  # Xet hex form, each once, in order of appearance
+
+
+class Records:
+    """The tables of the store, as files."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.incoming = root / "incoming"
+        self.xorbs = Folder(root / "xorbs", self.incoming)
+        self.files = Folder(root / "files", self.incoming)
+        self.sha256s = Folder(root / "sha256", self.incoming)
+        self.lock = root / "sweep.lock"
+        self._indexes: OrderedDict[tuple[bytes, int, int, int], XorbIndex] = OrderedDict()
+        self._indexes_guard = threading.Lock()
+
+    def find(self, sha256: str) -> FileDescription | None:
+        if not hashes.is_hex_hash(sha256):
+            return None
+        try:
+            file_hash = self.sha256s.path(sha256).read_text()
+        except FileNotFoundError:
+            return None
+        return self.find_by_xet(file_hash)
+
+    def find_by_xet(self, xet_hash: str) -> FileDescription | None:
+        if not hashes.is_hex_hash(xet_hash):
+            return None
+        try:
+            return parse_shard(self.files.path(xet_hash).read_bytes())[0]
+        except FileNotFoundError:
+            return None
+        except (StorageError, IndexError) as error:
+            raise StorageError(f"The record of file {xet_hash} is damaged; restore it from a backup.") from error
+
+    def register(self, description: FileDescription) -> StoredFile:
+        """Make a verified file visible; the first description of a content stays.
+
+        Raises StorageError if a sweep has taken one of its xorbs meanwhile."""
+        assert description.sha256 is not None
+        xet_hash = hashes.to_hex(description.file_hash)
+        with locked(self.lock, exclusive=False):  # a sweep cannot remove a xorb between this check and the record
+            known = self.find_by_xet(xet_hash)
+            description = known if known is not None else description
+            for xorb in description.xorbs():
+                if not self.renew_xorb(xorb):
+                    raise StorageError(f"Xorb {hashes.to_hex(xorb)} was swept during the upload; upload again.")
+            # The way in comes last: who finds the SHA-256 finds everything else.
+            self.files.put(xet_hash, format_shard([description]))
+            if not self.sha256s.put(str(description.sha256), xet_hash.encode()):
+                os.utime(self.sha256s.path(str(description.sha256)))
+        return describe(description)
+
+    def renew_xorb(self, xorb_hash: bytes) -> bool:
+        """Restart the time before a sweep may take the xorb. False if it is not there."""
+        try:
+            os.utime(self.xorbs.path(hashes.to_hex(xorb_hash)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def open_xorb(self, xorb_hash: bytes) -> Iterator[tuple[int, XorbIndex]]:
+        """File descriptor and index of a xorb. Raises FileNotFoundError."""
+        descriptor = os.open(self.xorbs.path(hashes.to_hex(xorb_hash)), os.O_RDONLY)
+        try:
+            yield descriptor, self._read_index(xorb_hash, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def index_of(self, xorb_hash: bytes) -> XorbIndex | None:
+        try:
+            with self.open_xorb(xorb_hash) as (_, index):
+                return index
+        except FileNotFoundError:
+            return None
+
+    def list_indexes(self) -> Iterator[XorbIndex]:
+        for path in self.xorbs:
+            if hashes.is_hex_hash(path.name) and (index := self.index_of(hashes.from_hex(path.name))) is not None:
+                yield index
+
+    def _read_index(self, xorb_hash: bytes, descriptor: int) -> XorbIndex:
+        # With the inode: a xorb that was swept and came back may be packed differently.
+        status = os.fstat(descriptor)
+        key = (xorb_hash, status.st_dev, status.st_ino, status.st_size)
+        with self._indexes_guard:
+            if (index := self._indexes.get(key)) is not None:
+                self._indexes.move_to_end(key)
+                return index
+        index = read_index(descriptor)
+        with self._indexes_guard:
+            self._indexes[key] = index
+            while len(self._indexes) > _CACHED_INDEXES:
+                self._indexes.popitem(last=False)
+        return index
+
+
+def describe(description: FileDescription) -> StoredFile:
+    return StoredFile(
+        sha256=str(description.sha256),
+        xet_hash=hashes.to_hex(description.file_hash),
+        size=description.size,
+        xorbs=tuple(hashes.to_hex(xorb) for xorb in description.xorbs()),
+    )

@@ -1,0 +1,110 @@
+"""Giving space back: files nobody refers to, then xorbs no file refers to, then what broken uploads left.
+
+Nothing younger than the grace is touched. Uploads renew what they use, and a file becomes visible under the same lock
+under which a xorb is removed, so a sweep may run at any time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub.storage.chunk_index import ChunkIndex
+from hub.storage.disk import is_abandoned, locked
+from hub.storage.records import Records
+from hub.storage.xet import hashes
+
+
+@dataclass
+class SweepReport:
+    """What a sweep removed, or would remove."""
+
+    files: int = 0
+    xorbs: int = 0
+    leftovers: int = 0  # incoming files of uploads that broke off
+    freed_bytes: int = 0
+
+
+def sweep(
+    records: Records, index: ChunkIndex, keep_sha256: set[str], *, grace_s: float, now: float, dry_run: bool
+) -> SweepReport:
+    """Remove everything that none of `keep_sha256` needs and that is older than `grace_s` at `now` (Unix time)."""
+    report = SweepReport()
+    before = now - grace_s
+    dropped: set[bytes] = set()
+    for path in records.sha256s:
+        if path.name not in keep_sha256 and _is_older(path, before):
+            report.files += 1
+            dropped.add(_drop_file(records, path.name, before, dry_run=dry_run))
+    used = set(_list_used_xorbs(records, dropped))
+    for path in records.xorbs:
+        if hashes.is_hex_hash(path.name) and hashes.from_hex(path.name) not in used and _is_older(path, before):
+            size = _drop_xorb(records, index, path, before, dry_run=dry_run)
+            report.xorbs += size > 0
+            report.freed_bytes += size
+    _sweep_incoming(records.incoming, before, report, dry_run=dry_run)
+    return report
+
+
+def remove_file(records: Records, sha256: str) -> bytes | None:
+    """Forget one file; its xorbs go with the next sweep. Returns its file hash, None if it is not stored."""
+    with locked(records.lock, exclusive=True):
+        return _forget(records, sha256)
+
+
+def _forget(records: Records, sha256: str) -> bytes | None:
+    description = records.find(sha256)
+    if description is None:
+        return None
+    records.sha256s.path(sha256).unlink(missing_ok=True)
+    records.files.path(hashes.to_hex(description.file_hash)).unlink(missing_ok=True)
+    return description.file_hash
+
+
+def _drop_file(records: Records, sha256: str, before: float, *, dry_run: bool) -> bytes:
+    with locked(records.lock, exclusive=True):
+        if not dry_run and _is_older(records.sha256s.path(sha256), before):
+            return _forget(records, sha256) or hashes.EMPTY
+    description = records.find(sha256)
+    return description.file_hash if dry_run and description is not None else hashes.EMPTY
+
+
+def _list_used_xorbs(records: Records, dropped: set[bytes]) -> Iterator[bytes]:
+    for path in records.files:
+        description = records.find_by_xet(path.name)
+        if description is not None and description.file_hash not in dropped:
+            yield from description.xorbs()
+
+
+def _drop_xorb(records: Records, index: ChunkIndex, path: Path, before: float, *, dry_run: bool) -> int:
+    """Bytes of the removed xorb; 0 if an upload has renewed it meanwhile."""
+    with locked(records.lock, exclusive=True):
+        if not _is_older(path, before):
+            return 0
+        size = path.stat().st_size
+        if dry_run:
+            return size
+        content = records.index_of(hashes.from_hex(path.name))
+        path.unlink()
+    if content is not None:
+        index.remove(content)
+    return size
+
+
+def _sweep_incoming(folder: Path, before: float, report: SweepReport, *, dry_run: bool) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # an upload may finish meanwhile
+            status = path.stat()
+            if status.st_mtime < before and is_abandoned(path):
+                report.leftovers += 1
+                # A leftover that was published before the crash shares its bytes with the stored file.
+                report.freed_bytes += status.st_size if status.st_nlink == 1 else 0
+                if not dry_run:
+                    path.unlink()
+
+
+def _is_older(path: Path, before: float) -> bool:
+    try:
+        return os.stat(path).st_mtime < before
+    except FileNotFoundError:
+        return False

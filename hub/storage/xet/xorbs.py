@@ -1,0 +1,217 @@
+"""Xorbs: up to 64 MiB of chunks in one file.
+
+    chunks      [version 0][packed size, 3 bytes][scheme][raw size, 3 bytes][data] ...
+    footer      hashes and ends of the chunks, as the specification lays it out; clients may leave it away, we always
+                write our own, so that a stored xorb describes itself and ranges are found without reading the data
+
+Source: https://huggingface.co/docs/xet/xorb
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from hub.storage.chunks import MAX_CHUNK
+from hub.storage.errors import MalformedXorb, StorageError
+from hub.storage.xet import hashes
+from hub.storage.xet.compression import compress, decompress
+
+MAX_CHUNKS = 8192
+MAX_RAW_BYTES = 64 * 1024 * 1024  # of the xorbs we make, like the reference client
+# A client counts raw bytes: 64 MiB that do not compress are stored with 8 bytes more for each chunk.
+MAX_PACKED_BYTES = MAX_RAW_BYTES + MAX_CHUNKS * 8
+_MAX_FOOTER_BYTES = 1024 * 1024
+
+_CHUNK_HEADER = struct.Struct("<B3sB3s")
+_FOOTER_START = b"XETBLOB\x01"
+_HASHES_START = b"XBLBHSH\x00"
+_ENDS_START = b"XBLBBND\x01"
+_FIXED_TAIL = struct.Struct("<III16sI")  # chunks, offsets from the end of both sections, spare, length of the footer
+
+
+@dataclass(frozen=True)
+class XorbIndex:
+    """What a xorb holds, without the data."""
+
+    xorb_hash: bytes
+    chunk_hashes: bytes  # 32 bytes for each chunk
+    packed_ends: tuple[int, ...]  # offset in the file behind each chunk
+    raw_ends: tuple[int, ...]  # the same, counted in raw bytes
+
+    def __len__(self) -> int:
+        return len(self.packed_ends)
+
+    def hash_at(self, position: int) -> bytes:
+        return self.chunk_hashes[32 * position : 32 * position + 32]
+
+    def packed_range(self, start: int, end: int) -> tuple[int, int]:
+        """Byte range in the file of the chunks [start, end)."""
+        return (self.packed_ends[start - 1] if start else 0), self.packed_ends[end - 1]
+
+    def raw_start(self, position: int) -> int:
+        return self.raw_ends[position - 1] if position else 0
+
+    def raw_size(self, start: int, end: int) -> int:
+        """Raw bytes of the chunks [start, end)."""
+        return self.raw_ends[end - 1] - self.raw_start(start)
+
+
+class XorbWriter:
+    """Writes a xorb to an open file, chunk by chunk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._tree = hashes.MerkleTree()
+        self._hashes: list[bytes] = []
+        self._packed_ends: list[int] = []
+        self._raw_ends: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def hash_at(self, position: int) -> bytes:
+        return self._hashes[position]
+
+    def has_room(self, raw_size: int) -> bool:
+        raw_bytes = self._raw_ends[-1] if self._raw_ends else 0
+        return len(self) < MAX_CHUNKS and raw_bytes + raw_size <= MAX_RAW_BYTES
+
+    def add(self, chunk_hash: bytes, raw: bytes) -> None:
+        scheme, data = compress(raw)
+        self.add_packed(chunk_hash, scheme, data, len(raw))
+
+    def add_packed(self, chunk_hash: bytes, scheme: int, data: bytes, raw_size: int) -> None:
+        """Add a chunk whose data has been checked against its hash already."""
+        header = _CHUNK_HEADER.pack(0, len(data).to_bytes(3, "little"), scheme, raw_size.to_bytes(3, "little"))
+        self._file.write(header)
+        self._file.write(data)
+        self._tree.add(chunk_hash, raw_size)
+        self._hashes.append(chunk_hash)
+        self._packed_ends.append((self._packed_ends[-1] if self._packed_ends else 0) + len(header) + len(data))
+        self._raw_ends.append((self._raw_ends[-1] if self._raw_ends else 0) + raw_size)
+
+    def finish(self) -> XorbIndex:
+        """Write the footer and return the index. The file stays open."""
+        index = XorbIndex(self._tree.root(), b"".join(self._hashes), tuple(self._packed_ends), tuple(self._raw_ends))
+        self._file.write(_format_footer(index))
+        return index
+
+
+def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: BinaryIO) -> XorbIndex:
+    """Copy a xorb that a client sends into `file`, unpacking and hashing every chunk on the way.
+
+    Memory stays at a few chunks. Raises MalformedXorb, also when the chunks do not give `xorb_hash`."""
+    writer = XorbWriter(file)
+    for scheme, data, raw_size in _split_chunks(pieces):
+        if len(writer) == MAX_CHUNKS:
+            raise MalformedXorb(f"A xorb holds at most {MAX_CHUNKS} chunks; send the rest in another one.")
+        writer.add_packed(hashes.hash_chunk(decompress(scheme, data, raw_size)), scheme, data, raw_size)
+    if not len(writer):
+        raise MalformedXorb("The xorb holds no chunk.")
+    index = writer.finish()
+    if index.xorb_hash != xorb_hash:
+        raise MalformedXorb(
+            f"The chunks give xorb {hashes.to_hex(index.xorb_hash)}, not {hashes.to_hex(xorb_hash)} as announced."
+        )
+    return index
+
+
+def read_index(file_descriptor: int) -> XorbIndex:
+    """Index of a stored xorb. Raises StorageError if the file is damaged."""
+    size = os.fstat(file_descriptor).st_size
+    tail = os.pread(file_descriptor, _FIXED_TAIL.size, max(0, size - _FIXED_TAIL.size))
+    if len(tail) < _FIXED_TAIL.size:
+        raise StorageError("A stored xorb is cut short; restore it from a backup.")
+    count, _, _, _, footer_bytes = _FIXED_TAIL.unpack(tail)
+    footer = os.pread(file_descriptor, footer_bytes, max(0, size - 4 - footer_bytes))
+    index = _parse_footer(footer, count)
+    if index is None or index.packed_ends[-1] != size - 4 - footer_bytes:
+        raise StorageError("A stored xorb has a damaged footer; restore it from a backup.")
+    return index
+
+
+def unpack_chunks(packed: bytes) -> Iterator[bytes]:
+    """Raw chunks of a run of packed chunks, as read from a stored xorb."""
+    for scheme, data, raw_size in _split_chunks((packed,)):
+        yield decompress(scheme, data, raw_size)
+
+
+def _split_chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
+    """(scheme, data, raw size) of each chunk; stops at a footer, which is read and dropped."""
+    source = _Source(pieces)
+    while header := source.take(_CHUNK_HEADER.size, or_end=True):
+        if header == _FOOTER_START:
+            source.drop_rest(_MAX_FOOTER_BYTES)
+            return
+        version, packed, scheme, raw = _CHUNK_HEADER.unpack(header)
+        packed_size, raw_size = int.from_bytes(packed, "little"), int.from_bytes(raw, "little")
+        if version != 0:
+            raise MalformedXorb(f"A chunk has format version {version}; only version 0 is known.")
+        if not 0 < raw_size <= MAX_CHUNK:
+            raise MalformedXorb(f"A chunk of {raw_size} bytes is outside the limits (1 to {MAX_CHUNK}).")
+        if packed_size > 2 * MAX_CHUNK:
+            raise MalformedXorb(f"A chunk of {packed_size} packed bytes exceeds the limit of {2 * MAX_CHUNK}.")
+        yield scheme, source.take(packed_size), raw_size
+
+
+class _Source:
+    """Exact reads over pieces of any size, at most MAX_PACKED_BYTES in all."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = b""
+        self._used = 0
+        self._taken = 0
+
+    def take(self, count: int, *, or_end: bool = False) -> bytes:
+        """`count` bytes; with `or_end` also none, if the input ends here."""
+        self._taken += count
+        if self._taken > MAX_PACKED_BYTES + _CHUNK_HEADER.size:
+            raise MalformedXorb(f"A xorb holds at most {MAX_PACKED_BYTES} bytes; send the rest in another one.")
+        parts: list[bytes] = []
+        missing = count
+        while missing:
+            if self._used == len(self._piece):
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._piece, self._used = bytes(piece), 0
+                continue
+            part = self._piece[self._used : self._used + missing]
+            self._used += len(part)
+            missing -= len(part)
+            parts.append(part)
+        if missing and not (or_end and missing == count):
+            raise MalformedXorb("The xorb ends in the middle of a chunk; send it again.")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def drop_rest(self, limit: int) -> None:
+        dropped = len(self._piece) - self._used
+        for piece in self._pieces:
+            dropped += len(piece)
+            if dropped > limit:
+                break
+        if dropped > limit:
+            raise MalformedXorb(f"The footer of the xorb is longer than {limit} bytes.")
+
+
+def _format_footer(index: XorbIndex) -> bytes:
+    count = struct.pack("<I", len(index))
+    chunk_hashes = _HASHES_START + count + index.chunk_hashes
+    ends = _ENDS_START + count + struct.pack(f"<{2 * len(index)}I", *index.packed_ends, *index.raw_ends)
+    fixed = _FIXED_TAIL.size - 4  # the last number does not count itself
+    body = _FOOTER_START + index.xorb_hash + chunk_hashes + ends
+    return body + _FIXED_TAIL.pack(
+        len(index), len(chunk_hashes) + len(ends) + fixed, len(ends) + fixed, bytes(16), len(body) + fixed
+    )
+
+
+def _parse_footer(footer: bytes, count: int) -> XorbIndex | None:
+    hashes_at = len(_FOOTER_START) + 32 + len(_HASHES_START) + 4
+    ends_at = hashes_at + 32 * count + len(_ENDS_START) + 4
+    if not count or not footer.startswith(_FOOTER_START) or len(footer) != ends_at + 8 * count + _FIXED_TAIL.size - 4:
+        return None
+    ends = struct.unpack_from(f"<{2 * count}I", footer, ends_at)
+    return XorbIndex(footer[8:40], footer[hashes_at : hashes_at + 32 * count], ends[:count], ends[count:])

@@ -1,0 +1,40 @@
+"""`hf auth login` on another machine shows a code; here its owner approves it, or says no."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+
+from hub.accounts.device_grants import approve_grant, deny_grant, find_grant
+from hub.common.errors import HubError
+from hub.web.repo_pages import require_browser
+
+
+@never_cache
+def approve_device(request: HttpRequest) -> HttpResponse:
+    """GET shows what is asked for, POST decides it."""
+    require_browser(request)
+    code = (request.POST.get("user_code") or request.GET.get("user_code") or request.GET.get("code") or "").strip()
+    if request.method == "POST" and "act" in request.POST:
+        return decide(request, code)
+    grant, problem = None, ""
+    if code:
+        try:
+            grant = find_grant(code)
+        except HubError as refusal:
+            problem = refusal.message
+    context = {"code": code, "grant": grant, "problem": problem}
+    return render(request, "accounts/device.html", context, status=400 if problem else 200)
+
+
+def decide(request: HttpRequest, code: str) -> HttpResponse:
+    is_yes = request.POST["act"] == "approve"
+    try:
+        if is_yes:
+            approve_grant(user_code=code, by=request.user)
+        else:
+            deny_grant(user_code=code)
+    except HubError as problem:
+        messages.error(request, problem.message)
+        return HttpResponseRedirect("/oauth/device/approve")
+    return render(request, "accounts/device_done.html", {"is_yes": is_yes})

@@ -1,0 +1,103 @@
+"""What moves on the page of a proposal: an HTML fragment that htmx polls while something runs, and the same as JSON.
+
+The address of the next poll carries the digest of what is shown; while nothing has changed the answer is an empty 204,
+so nothing on the page moves that did not change. When nothing runs any more, the fragment asks no further."""
+
+import hashlib
+import re
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
+
+from hub.accounts.permissions import can
+from hub.common.errors import NotFound
+from hub.community.discussions import may_see
+from hub.community.models import Discussion, Event, PullRequest
+from hub.web.verdicts import describe_state
+
+CLOCKS = re.compile(r"(<time\b[^>]*>).*?(</time>)", re.DOTALL)  # running clocks tick in the browser; they are no change
+MAX_EVENTS = 200  # in one answer
+
+
+def find_visible(request: HttpRequest, pk: int) -> PullRequest:
+    """The pull request of this discussion key, if this person may see it."""
+    rows = PullRequest.objects.select_related("discussion__repo__owner_user", "discussion__repo__owner_organization")
+    found = rows.select_related("merged_by", "discussion__author").filter(pk=pk).first()
+    if found is None or not (can(request.user, "read", found.discussion.repo) and may_see(found.discussion, request.user)):
+        raise NotFound("There is no such proposal here.")
+    return found
+
+
+def last_event_id(discussion: Discussion) -> int:
+    return discussion.events.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def describe_fragment(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:
+    """{"html", "digest", "pace_s", "after"}: the drawn state and how to ask for the next."""
+    state = describe_state(request, pull_request)
+    html = render_to_string("discussions/pull_request_state.html", state, request=request)
+    without_clocks = CLOCKS.sub(r"\1\2", re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", html))
+    return {
+        "html": mark_safe(html),  # noqa: S308  drawn by our own template just above
+        "digest": hashlib.sha256(without_clocks.encode()).hexdigest()[:16],
+        "pace_s": state["pace_s"],
+        "after": last_event_id(pull_request.discussion),
+        "pk": pull_request.pk,
+    }
+
+
+def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
+    """The state of a proposal as HTML; 204 while it is what `?seen=` says. New events come along for the timeline."""
+    pull_request = find_visible(request, pk)
+    fragment = describe_fragment(request, pull_request)
+    events = new_events(pull_request.discussion, request.GET.get("after", ""))
+    if request.GET.get("seen") == fragment["digest"] and fragment["pace_s"] and not events:
+        return HttpResponse(status=204)
+    discussion = pull_request.discussion
+    context = {"fragment": fragment, "events": events, "discussion": discussion, "repo": discussion.repo}
+    return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
+
+
+def new_events(discussion: Discussion, after: str) -> list[Event]:
+    if not after.isdigit():
+        return []
+    return list(discussion.events.filter(id__gt=int(after)).select_related("author")[:MAX_EVENTS])
+
+
+def show_json(request: HttpRequest, pk: int) -> HttpResponse:
+    """The same for programs: state, checks, what blocks the merge, and the events after `?after=`."""
+    pull_request = find_visible(request, pk)
+    state = describe_state(request, pull_request)
+    after = request.GET.get("after", "0")
+    events = new_events(pull_request.discussion, after if after.isdigit() else "0")
+    return JsonResponse(
+        {
+            "status": pull_request.discussion.status,
+            "verdict": {"title": state["verdict"].title, "reasons": state["verdict"].reasons},
+            "is_moving": bool(state["pace_s"]),
+            "candidate_digest": pull_request.candidate_digest,
+            "checks": [describe_check(check) for check in state["checks"]],
+            "events": [describe_event(event) for event in events],
+            "after": events[-1].pk if events else last_event_id(pull_request.discussion),
+        }
+    )
+
+
+def describe_check(check: Any) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "state": check.state,
+        "summary": check.summary,
+        "is_required": check.is_required,
+        "evidence": check.evidence,
+        "started_at": check.started_at,
+        "finished_at": check.finished_at,
+    }
+
+
+def describe_event(event: Event) -> dict[str, Any]:
+    data: SafeString | dict[str, Any] = {} if event.data.get("hidden") else event.data
+    author = event.author.username if event.author else None
+    return {"id": event.pk, "kind": event.kind, "author": author, "at": event.at, "data": data}

@@ -1,0 +1,52 @@
+"""The page of a person or an organization: who they are, and what they have made that the reader may see."""
+
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from hub.accounts.models import Organization
+from hub.accounts.names import find_owner
+from hub.accounts.permissions import can
+from hub.common.errors import NotFound
+from hub.community.models import Discussion
+from hub.web.listings import cut_numbered_page, listed_repos
+
+TABS = ("model", "dataset", "proposals", "members")
+
+
+def show_profile(request: HttpRequest, namespace: str) -> HttpResponse:
+    owner = find_owner(namespace)
+    if owner.name != namespace:
+        return HttpResponseRedirect(f"/{owner.name}")
+    is_organization = isinstance(owner, Organization)
+    if not is_organization and not owner.is_active:
+        raise NotFound(f"There is no person or organization named {namespace!r} here.")
+    tab = request.GET.get("tab", "model")
+    tab = tab if tab in TABS else "model"
+    repos = listed_repos(request.user).filter(Q(owner_organization=owner) if is_organization else Q(owner_user=owner))
+    types = list(repos.values_list("type", flat=True))
+    context: dict[str, Any] = {
+        "owner": owner,
+        "is_organization": is_organization,
+        "is_mine": can(request.user, "admin", owner),
+        "tab": tab,
+        "counts": {"model": types.count("model"), "dataset": types.count("dataset")},
+        "organizations": [] if is_organization else owner.organizations.order_by("name"),
+    }
+    if tab in ("model", "dataset"):
+        context["page"] = cut_numbered_page(request, repos.filter(type=tab).order_by("-updated_at", "-pk"))
+    elif tab == "proposals" and not is_organization:
+        context["page"] = cut_numbered_page(request, list_proposals(request, owner))
+    elif is_organization:
+        context["members"] = owner.memberships.select_related("user").order_by("user__username")
+    return render(request, "accounts/profile.html", context)
+
+
+def list_proposals(request: HttpRequest, owner: Any) -> Any:
+    """Pull requests of a person in repositories that the reader may see, newest first."""
+    rows = Discussion.objects.filter(author=owner, is_pull_request=True, is_private=False)
+    visible = listed_repos(request.user).order_by().values("pk")
+    rows = rows.filter(repo__in=visible).select_related("repo__owner_user", "repo__owner_organization")
+    return rows.order_by("-created_at", "-pk")

@@ -1,0 +1,125 @@
+"""The frame around every page of a repository: find it, name it as it is named now, draw its head and tabs.
+
+    @repo_page()
+    def show_runs(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
+        return render_repo_page(request, repo, reader, "training/runs.html", tab="/runs", runs=...)
+
+The address must capture `type`, `namespace` and `name`; the template extends "repos/frame.html" and fills `panel`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.db.models import Count, prefetch_related_objects
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from hub.accounts.permissions import can
+from hub.common.errors import Forbidden, NotSignedIn
+from hub.community.contributions import reader_for
+from hub.community.discussions import visible_discussions
+from hub.community.models import Like
+from hub.repos.find import find_repo
+from hub.repos.models import Repo
+from hub.repos.reader import RepoReader
+from hub.web.panels import tabs_of
+
+P = ParamSpec("P")
+Page = Callable[Concatenate[HttpRequest, Repo, RepoReader, P], HttpResponse]
+PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+
+
+@dataclass(frozen=True)
+class TabLink:
+    title: str
+    icon: str
+    address: str
+    count: int | None
+    is_current: bool
+
+
+def repo_page(action: str = "read") -> Callable[[Page[P]], Callable[..., HttpResponse]]:
+    """Hand the view the repository and a reader, if this person may do `action`. An old name or another case leads on."""
+
+    def decorate(view: Page[P]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def find_and_show(
+            request: HttpRequest, type: str, namespace: str, name: str, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponse:
+            asked = f"{namespace}/{name}"
+            repo = find_repo(type, asked, request.user, action=action)
+            if repo.full_name != asked and request.method in ("GET", "HEAD"):
+                rest = request.get_full_path()[len(f"/{PREFIXES[type]}{asked}") :]
+                return HttpResponseRedirect(repo.path + rest)
+            prefetch_related_objects([repo], "collaborators")  # the rule book asks for them several times
+            return view(request, repo, reader_for(repo, request.user), *args, **kwargs)
+
+        return find_and_show
+
+    return decorate
+
+
+def require_sign_in(request: HttpRequest) -> None:
+    if not request.user.is_authenticated:
+        raise NotSignedIn("Sign in to do this.")
+
+
+def require_browser(request: HttpRequest) -> None:
+    """Signed in with a session. A token must not make tokens, change passwords or approve other programs."""
+    require_sign_in(request)
+    if getattr(request.user, "token", None) is not None:
+        raise Forbidden("This page is for a person in a browser; an access token does not open it.")
+
+
+def render_repo_page(
+    request: HttpRequest,
+    repo: Repo,
+    reader: RepoReader,
+    template: str,
+    *,
+    tab: str,
+    status: int = 200,
+    **context: Any,
+) -> HttpResponse:
+    """`tab` is the path suffix of the tab that is open: "" (card), "/tree", "/proposals", "/discussions", "/settings" or one's own."""
+    frame = {
+        "repo": repo,
+        "reader": reader,
+        "place": repo.type,
+        "tabs": list_tabs(request, repo, tab),
+        "may_write": can(request.user, "write", repo),
+        "may_admin": can(request.user, "admin", repo),
+        "may_propose": can(request.user, "propose", repo),
+        "is_liked": is_liked(request, repo),
+    }
+    return render(request, template, {**frame, **context}, status=status)
+
+
+def list_tabs(request: HttpRequest, repo: Repo, current: str) -> list[TabLink]:
+    counts = count_open(request, repo)
+    rows: list[tuple[str, str, str, str, int | None]] = [
+        ("Card", "info", "", "", None),
+        ("Files", "folder", "/tree", f"/tree/{repo.default_branch}", None),
+        ("Proposals", "proposal", "/proposals", "/discussions?kind=proposals", counts.get(True)),
+        ("Community", "comment", "/discussions", "/discussions", counts.get(False)),
+    ]
+    for extra in tabs_of(request, repo):
+        rows.append((extra.title, "list", extra.path_suffix, extra.path_suffix, extra.count(request, repo)))
+    if can(request.user, "admin", repo):
+        rows.append(("Settings", "settings", "/settings", "/settings", None))
+    return [
+        TabLink(title, icon, repo.path + address, count, suffix == current)
+        for title, icon, suffix, address, count in rows
+    ]
+
+
+def count_open(request: HttpRequest, repo: Repo) -> dict[bool, int]:
+    """Open discussions by `is_pull_request`."""
+    rows = visible_discussions(repo, request.user).filter(status__in=("open", "draft"))
+    counted = rows.order_by().values("is_pull_request").annotate(count=Count("pk"))
+    return {row["is_pull_request"]: row["count"] for row in counted}
+
+
+def is_liked(request: HttpRequest, repo: Repo) -> bool:
+    return bool(request.user.is_authenticated) and Like.objects.filter(repo=repo, user=request.user).exists()

@@ -1,0 +1,45 @@
+"""How to use a repository from a program: commands to copy, with this site's address in them."""
+
+from dataclasses import dataclass
+
+from hub.repos.models import Repo
+
+
+@dataclass(frozen=True)
+class Snippet:
+    title: str
+    code: str
+    note: str = ""
+
+
+def list_snippets(repo: Repo, site_url: str, files: set[str]) -> list[Snippet]:
+    """`files` are the paths at the head: a model that transformers cannot load gets no snippet for it."""
+    endpoint = f"export HF_ENDPOINT={site_url}"
+    kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
+    found = [Snippet("Download with hf", f"{endpoint}\nhf download {repo.full_name}{kind}")]
+    if repo.type == "model" and "config.json" in files:
+        found.append(Snippet("Load in transformers", load_model(repo, site_url)))
+    if repo.type == "dataset":
+        found.append(Snippet("Load in datasets", load_dataset(repo, site_url)))
+    found.append(
+        Snippet("Clone with git", f"git lfs install\ngit clone {site_url}{repo.path}", "Large files need git-lfs.")
+    )
+    upload = f"{endpoint}\nhf auth login\nhf upload {repo.full_name} ./my-folder .{kind} --create-pr"
+    found.append(Snippet("Propose a change with hf", upload, "Without --create-pr it goes to main, if you may write."))
+    return found
+
+
+def load_model(repo: Repo, site_url: str) -> str:
+    return (
+        f'import os\nos.environ["HF_ENDPOINT"] = "{site_url}"  # before the import below\n'
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'tokenizer = AutoTokenizer.from_pretrained("{repo.full_name}")\n'
+        f'model = AutoModelForCausalLM.from_pretrained("{repo.full_name}")'
+    )
+
+
+def load_dataset(repo: Repo, site_url: str) -> str:
+    return (
+        f'import os\nos.environ["HF_ENDPOINT"] = "{site_url}"  # before the import below\n'
+        f'from datasets import load_dataset\n\nrows = load_dataset("{repo.full_name}")'
+    )

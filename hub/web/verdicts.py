@@ -1,0 +1,69 @@
+"""What stands between a proposal and its target, said in one line: the first thing its page shows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+
+from hub.accounts.permissions import can
+from hub.community import pull_requests as community
+from hub.community.models import Check, Discussion, PullRequest
+
+NEEDS_WRITE = "Merging needs write access to this repository."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first thing the page says."""
+
+    tone: str  # good | warn | danger | info
+    icon: str
+    title: str
+    reasons: list[str]
+    may_merge: bool = False
+
+
+def judge(pull_request: PullRequest, user: Any, checks: list[Check]) -> Verdict:
+    """What stands between this proposal and `main`, in the order of urgency."""
+    status = pull_request.discussion.status
+    if status == Discussion.Status.MERGED:
+        by = f" by {pull_request.merged_by}" if pull_request.merged_by else ""
+        unreviewed = ["Nobody else could review it: this hub had one person."] if pull_request.merged_unreviewed else []
+        return Verdict("info", "merged", f"Merged into {pull_request.target}{by}", unreviewed)
+    if status == Discussion.Status.CLOSED:
+        return Verdict("info", "cancelled", "Closed without merging", [])
+    reasons = community.unmet_requirements(pull_request, user)
+    blocking = [reason for reason in reasons if reason != NEEDS_WRITE]
+    if not blocking:
+        if reasons:
+            return Verdict("good", "passed", "Ready: a maintainer can merge it", [])
+        return Verdict("good", "passed", "Ready to merge", [], may_merge=True)
+    if any(check.state == Check.State.FAILED and check.is_required for check in checks) or pull_request.conflict_paths:
+        return Verdict("danger", "failed", "Cannot be merged as it is", blocking)
+    if any(check.state == Check.State.RUNNING for check in checks):
+        return Verdict("info", "running", "Checks are running", blocking)
+    return Verdict("warn", "held", "Not ready to merge yet", blocking)
+
+
+def choose_pace(pull_request: PullRequest, checks: list[Check]) -> int:
+    """After how many seconds the page looks again by itself: soon while something runs, later while something waits
+    for its turn, never (0) when nothing will change without somebody's doing."""
+    if pull_request.discussion.status not in (Discussion.Status.OPEN, Discussion.Status.DRAFT):
+        return 0
+    states = {check.state for check in checks}
+    return 2 if Check.State.RUNNING in states else 10 if Check.State.WAITING in states else 0
+
+
+def describe_state(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:
+    """What the polled part of the page shows."""
+    checks = list(pull_request.checks.all())
+    verdict = judge(pull_request, request.user, checks)
+    return {
+        "repo": pull_request.discussion.repo,
+        "discussion": pull_request.discussion,
+        "pull_request": pull_request,
+        "checks": checks,
+        "verdict": verdict,
+        "may_write": can(request.user, "write", pull_request.discussion.repo),
+        "pace_s": choose_pace(pull_request, checks),
+    }

@@ -1,0 +1,149 @@
+"""Judgements: screenings and findings, cases for people, releases, and the audit log that remembers every decision."""
+
+from django.db import models
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.common.models import Job
+from hub.community.models import Discussion, PullRequest
+from hub.repos.models import Content, Repo
+
+
+class Screening(models.Model):
+    """One pass of the screens over data (contents of a commit) or outputs (answers of a candidate)."""
+
+    class Subject(models.TextChoices):
+        DATA = "data", "Data"
+        OUTPUT = "output", "Model outputs"
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Running"
+        PASSED = "passed", "Passed"
+        HELD = "held", "Waiting for a moderator"
+        BLOCKED = "blocked", "Blocked"
+        FAILED = "failed", "Could not be screened"
+
+    subject = models.CharField(max_length=8, choices=Subject.choices)
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="screenings")
+    commit = models.CharField(max_length=40, blank=True)
+    pull_request = models.ForeignKey(PullRequest, null=True, on_delete=models.SET_NULL, related_name="screenings")
+    digest = models.CharField(max_length=80, blank=True)  # candidate or model digest it judged
+    is_quick = models.BooleanField(default=False)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
+    summary = models.TextField(blank=True)
+    report = models.JSONField(default=dict)
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+
+class Finding(models.Model):
+    class Severity(models.TextChoices):
+        INFO = "info", "Note"
+        HOLD = "hold", "Needs a person"
+        BLOCK = "block", "Not allowed"
+
+    screening = models.ForeignKey(Screening, on_delete=models.CASCADE, related_name="findings")
+    content = models.ForeignKey(Content, null=True, on_delete=models.CASCADE, related_name="findings")
+    screen = models.CharField(max_length=20)
+    rule = models.CharField(max_length=60)
+    severity = models.CharField(max_length=5, choices=Severity.choices)
+    where = models.CharField(max_length=300, blank=True)
+    excerpt = models.CharField(max_length=200, blank=True)  # redacted
+    message = models.TextField()
+    overruled_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    overruled_reason = models.TextField(blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+
+class Case(models.Model):
+    """Something a moderator has to decide: held content, a flagged candidate, a report."""
+
+    class Kind(models.TextChoices):
+        CONTENT = "content", "Held content"
+        OUTPUT = "output", "Flagged outputs"
+        REPORT = "report", "Report"
+
+    class State(models.TextChoices):
+        OPEN = "open", "Open"
+        ALLOWED = "allowed", "Allowed"
+        REFUSED = "refused", "Refused"
+        RESOLVED = "resolved", "Resolved"
+
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
+    severity = models.PositiveSmallIntegerField(default=1)  # 1 note, 2 hold, 3 block: the queue shows the highest first
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="cases")
+    title = models.CharField(max_length=300)
+    content = models.ForeignKey(Content, null=True, on_delete=models.CASCADE, related_name="cases")
+    screening = models.ForeignKey(Screening, null=True, on_delete=models.SET_NULL, related_name="cases")
+    discussion = models.ForeignKey(Discussion, null=True, on_delete=models.SET_NULL, related_name="cases")
+    subject = models.JSONField(default=dict)  # report: {"prompt","answer","settings","release","model_digest"}
+    opened_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # null: a screen
+    opened_at = models.DateTimeField(default=timezone.now)
+    decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    decision_reason = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "-severity", "opened_at"], name="case_queue")]
+
+
+class Release(models.Model):
+    """A record that the gate alone makes. Published, it never changes but for its state."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", "Waiting for approvals"
+        PUBLISHED = "published", "Published"
+        YANKED = "yanked", "Yanked"
+        QUARANTINED = "quarantined", "Quarantined"
+        REFUSED = "refused", "Refused"
+
+    repo = models.ForeignKey(Repo, on_delete=models.PROTECT, related_name="releases")
+    version = models.CharField(max_length=40)  # semantic version; the tag is "v" + version
+    commit = models.CharField(max_length=40)
+    digest = models.CharField(max_length=80)  # sha256 of the manifest: approvals bind to it
+    manifest = models.JSONField(default=dict)
+    signature = models.JSONField(
+        default=dict
+    )  # {"algorithm":"ed25519","public_key","signature"} over the canonical manifest
+    gate = models.JSONField(default=list)  # [{"name","state","sentence","evidence"}]: what the gate looked at
+    notes = models.TextField(blank=True)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.PROPOSED)
+    state_reason = models.TextField(blank=True)
+    is_reviewed = models.BooleanField(default=True)
+    proposed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repo", "version"], name="release_version_once")]
+
+    @property
+    def tag(self) -> str:
+        return f"v{self.version}"
+
+
+class ReleaseApproval(models.Model):
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="approvals")
+    by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    digest = models.CharField(max_length=80)
+    text = models.TextField(blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["release", "by"], name="release_approval_once")]
+
+
+class AuditEntry(models.Model):
+    """Append-only: each entry carries the hash of the one before, so a change or a gap shows."""
+
+    number = models.PositiveBigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=96, blank=True)  # name at the time; "" = the hub
+    action = models.CharField(max_length=60)  # content.withheld, case.allowed, release.published ...
+    subject = models.CharField(max_length=300)
+    data = models.JSONField(default=dict)
+    is_public = models.BooleanField(default=False)
+    previous = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64, unique=True)  # sha256 over the canonical JSON of all above

@@ -1,0 +1,206 @@
+"""One file through all screens: what is it, may it be opened, and what does its text say."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import BinaryIO
+
+from moderation.screens.archives import screen_tar, screen_zip
+from moderation.screens.findings import Finding, FindingBag, quote
+from moderation.screens.formats import HEAD_BYTES, PACKED, TAIL_BYTES, has_zip_end, sniff
+from moderation.screens.harmful_text import HarmfulText
+from moderation.screens.licences import read_licence_text
+from moderation.screens.limits import PIECE_BYTES, Deadline, OutOfTime, Readable, ScreenLimit, read_exactly
+from moderation.screens.parquet_reading import read_parquet
+from moderation.screens.personal_data import PersonalData
+from moderation.screens.pickles import (
+    SCANNED_BYTES,
+    has_object_array,
+    has_pickle_name,
+    is_old_pickle,
+    pickle_finding,
+)
+from moderation.screens.safetensors_check import check_safetensors, metadata_text
+from moderation.screens.secrets import find_secrets
+from moderation.screens.text_reading import Place, TextBlock, TextReader
+from moderation.screens.unpacking import read_pieces, unpack
+from moderation.screens.unsafe_files import (
+    READ_WHOLE_BYTES,
+    check_kind,
+    check_small_text,
+    is_read_whole,
+    object_array_finding,
+    too_large_finding,
+)
+
+ARCHIVES = {"zip", "tar"}
+
+
+@dataclass
+class FileScreen:
+    name: str
+    quick: bool
+    deadline: Deadline
+    bag: FindingBag = field(default_factory=FindingBag)
+
+    def screen(self, reader: BinaryIO, size: int) -> list[Finding]:
+        """All findings. Running out of time or into a bound is a finding itself, of severity hold."""
+        try:
+            self._screen(reader, size)
+        except OutOfTime as error:
+            self._add_bound("unfinished", f"{self.name} was {error}", "the full check reads the rest")
+        except ScreenLimit as error:
+            mend = "upload it in plain form (.jsonl, .csv, .parquet, .safetensors) or in smaller parts"
+            self._add_bound("unreadable", f"{self.name} cannot be checked: {error}", mend)
+        return self.bag.close()
+
+    def _add_bound(self, rule: str, what: str, mend: str) -> None:
+        self.bag.add(Finding("unsafe_files", rule, "hold", self.name, quote(what), f"{quote(what)}; {mend}."))
+
+    def _screen(self, reader: BinaryIO, size: int) -> None:
+        reader.seek(0)
+        head = read_exactly(reader, min(size, HEAD_BYTES))
+        kind = self._tell_kind(self.name, head, size)
+        self.bag.extend(check_kind(self.name, kind, head))
+        if kind == "pickle":
+            reader.seek(0)
+            self.bag.add(pickle_finding(self.name, read_exactly(reader, SCANNED_BYTES), self.deadline.left_s()))
+            return
+        if kind != "zip" and self._hides_zip(reader, size):
+            what = f"{self.name} ({kind}) has an archive hidden at its end"
+            message = f"{what}; save it again without it."
+            self.bag.add(Finding("unsafe_files", "hidden_archive", "hold", self.name, kind, message))
+            self._screen_zip(reader, size)
+        elif kind not in ("text", "utf16", "empty", "pickle") and has_pickle_name(self.name):
+            self._judge_pickle_name(kind)
+        self._screen_content(kind, head, reader, size)
+
+    def _tell_kind(self, name: str, head: bytes, size: int) -> str:
+        kind = sniff(head, size)
+        if kind in ("text", "binary", "utf16") and is_old_pickle(head):
+            return "pickle"
+        return kind
+
+    def _judge_pickle_name(self, kind: str) -> None:
+        if kind in ("safetensors", "zip", "tar") or kind in PACKED:
+            return  # judged by what is inside
+        what = f"{self.name} has the name of a pickle, which the usual tools would run"
+        message = f"{what}; give it its true ending, or save weights as .safetensors."
+        self.bag.add(Finding("unsafe_files", "pickle_name", "hold", self.name, kind, message))
+
+    def _hides_zip(self, reader: BinaryIO, size: int) -> bool:
+        reader.seek(max(size - TAIL_BYTES, 0))
+        return has_zip_end(read_exactly(reader, TAIL_BYTES))
+
+    def _screen_content(self, kind: str, head: bytes, reader: BinaryIO, size: int) -> None:
+        if kind in ("text", "utf16"):
+            self._screen_text_file(head, reader, size)
+        elif kind == "parquet":
+            self._screen_blocks(self.name, read_parquet(reader, size, self.deadline))
+        elif kind == "safetensors" or self.name.lower().endswith(".safetensors"):
+            checked = check_safetensors(self.name, reader, size, quick=self.quick, deadline=self.deadline)
+            self.bag.extend(checked)
+            self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size).encode()])
+        elif kind == "zip":
+            self._screen_zip(reader, size)
+        elif kind == "tar":
+            pieces = read_pieces(reader, self.deadline)
+            self.bag.extend(screen_tar(self.name, pieces, self.deadline, self._screen_member))
+        elif kind in PACKED:
+            self._screen_packed(kind, reader)
+        elif kind == "npy" and has_object_array(head):
+            self.bag.add(object_array_finding(self.name))
+        elif kind == "binary" and not self.quick:
+            self._screen_binary(reader)
+
+    def _screen_text_file(self, head: bytes, reader: BinaryIO, size: int) -> None:
+        if is_read_whole(self.name, head):
+            if size > READ_WHOLE_BYTES:
+                self.bag.add(too_large_finding(self.name, size))
+            else:
+                reader.seek(0)
+                self.bag.extend(check_small_text(self.name, read_exactly(reader, READ_WHOLE_BYTES)))
+        self._screen_pieces(self.name, read_pieces(reader, self.deadline))
+
+    def _screen_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        text = TextReader(name, pieces)
+        try:
+            self._screen_blocks(name, text.blocks())
+        finally:
+            self.bag.extend(text.problems())
+
+    def _screen_blocks(self, name: str, blocks: Iterable[TextBlock]) -> None:
+        """The text screens, block by block. What only the whole file tells is said even when time ran out."""
+        personal, harmful = PersonalData(name), HarmfulText(name)
+        try:
+            for number, block in enumerate(blocks):
+                self._add(find_secrets(block))
+                self._add(personal.find(block, thorough=not self.quick))
+                if not self.quick:
+                    self._add(harmful.find(block))
+                    if number == 0:
+                        self.bag.extend(read_licence_text(name, block.data))
+                self.deadline.check()
+        finally:
+            self._add(personal.finish(thorough=not self.quick))
+        if not self.quick:
+            self.bag.extend(harmful.finish())
+
+    def _add(self, found: Iterable[tuple[Finding, bytes | str]]) -> None:
+        for finding, identity in found:
+            self.bag.add(finding, identity)
+
+    def _screen_zip(self, reader: BinaryIO, size: int) -> None:
+        self.bag.extend(screen_zip(self.name, reader, size, self.deadline, self._screen_member))
+
+    def _screen_packed(self, kind: str, reader: BinaryIO) -> None:
+        """A packed file is judged by what it holds; one level deep."""
+        pieces = unpack(kind, reader, self.deadline)
+        first = next(pieces, b"")
+        inner = self._tell_kind(self.name, first[:HEAD_BYTES], len(first))
+        everything = chain([first], pieces)
+        if inner == "tar":
+            self.bag.extend(screen_tar(self.name, everything, self.deadline, self._screen_member))
+        else:
+            packed_name = self.name.lower().endswith((".gz", ".bz2", ".xz", ".zst", ".lz4"))
+            self._screen_inner(self.name.rsplit(".", 1)[0] if packed_name else self.name, inner, first, everything)
+
+    def _screen_member(self, name: str, stream: Readable, size: int) -> None:
+        head = read_exactly(stream, HEAD_BYTES)
+        kind = self._tell_kind(name, head, max(size, len(head)))
+        # In a checkpoint archive the pickle is called data.pkl, whatever its bytes look like.
+        if kind != "empty" and has_pickle_name(name) and kind in ("text", "binary"):
+            kind = "pickle"
+        self._screen_inner(name, kind, head, chain([head], self._pieces_of(stream)))
+
+    def _pieces_of(self, stream: Readable) -> Iterator[bytes]:
+        while piece := stream.read(PIECE_BYTES):
+            self.deadline.check()
+            yield piece
+
+    def _screen_inner(self, name: str, kind: str, head: bytes, pieces: Iterable[bytes]) -> None:
+        if kind == "pickle":
+            self.bag.add(pickle_finding(name, head, self.deadline.left_s()), "pickle:" + name)
+        elif kind == "npy" and has_object_array(head):
+            self.bag.add(object_array_finding(name))
+        elif kind in ("text", "utf16"):
+            self._screen_pieces(name, pieces)
+        elif kind in ARCHIVES or kind in PACKED or kind in ("parquet", "safetensors", "arrow"):
+            what = f"{name} ({kind}) lies inside another file, where the checks do not read it"
+            message = f"{what}; upload it by itself."
+            self.bag.add(Finding("unsafe_files", "nested", "hold", name, kind, message))
+        else:
+            self.bag.extend(finding for finding in check_kind(name, kind, head) if finding.severity != "info")
+
+    def _screen_binary(self, reader: BinaryIO) -> None:
+        """Keys have formats of their own, so they are found in binary content too; nothing else is looked for."""
+        offset, before = 0, b""
+        for piece in read_pieces(reader, self.deadline):
+            base = offset - len(before)
+
+            def locate(_: bytes, start: int, end: int, base: int = base) -> Place:
+                return Place(f"{self.name}, byte {base + start:,}")
+
+            block = TextBlock(before + piece, locate, len(before))
+            self._add((finding, secret) for finding, secret in find_secrets(block) if finding.severity == "block")
+            offset, before = offset + len(piece), piece[-1024:]

@@ -1,0 +1,45 @@
+"""Signatures of this hub: one Ed25519 key for each data folder, made at first use, readable by its owner only."""
+
+import base64
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from django.conf import settings
+
+ALGORITHM = "ed25519"
+
+
+def load_key() -> Ed25519PrivateKey:
+    path = Path(settings.DATA_DIR) / "signing_key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_text()))
+    key = Ed25519PrivateKey.generate()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(base64.b64encode(key.private_bytes_raw()).decode())
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def public_key() -> str:
+    return base64.b64encode(load_key().public_key().public_bytes_raw()).decode()
+
+
+def sign(data: bytes) -> dict[str, str]:
+    """{"algorithm", "public_key", "signature"}, base64."""
+    signature = base64.b64encode(load_key().sign(data)).decode()
+    return {"algorithm": ALGORITHM, "public_key": public_key(), "signature": signature}
+
+
+def is_signed(data: bytes, signature: dict[str, str]) -> bool:
+    """Whether `signature` is one of this data by the key that it names."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(signature["public_key"]))
+        key.verify(base64.b64decode(signature["signature"]), data)
+    except (InvalidSignature, KeyError, ValueError):
+        return False
+    return signature.get("algorithm") == ALGORITHM

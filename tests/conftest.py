@@ -1,0 +1,116 @@
+"""Fixtures of all tests. Django is imported inside them only: the engine's tests run where it cannot be imported."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read once, at the first import of huggingface_hub: nothing of this machine's account, nothing to other hosts.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
+for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+    os.environ.pop(name, None)
+
+DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A SQLite test database is a file of its own for each run: live servers need a file, and runs may overlap."""
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Each test with a database gets an empty data folder; git repositories and large files lie in it."""
+    if not DATABASE_FIXTURES & set(request.fixturenames):
+        return None
+    settings = request.getfixturevalue("settings")
+    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR.mkdir()
+    return settings.DATA_DIR
+
+
+@pytest.fixture
+def alice(db: None) -> Any:
+    """Owns what the test makes."""
+    from tests.people import make_person
+
+    return make_person("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> Any:
+    """Has write access where the test says so."""
+    from tests.people import make_person
+
+    return make_person("bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> Any:
+    """A stranger with an account."""
+    from tests.people import make_person
+
+    return make_person("charlie")
+
+
+@pytest.fixture
+def organization(alice: Any, bob: Any) -> Any:
+    """"tidewatch": Alice is its admin, Bob may write."""
+    from tests.people import make_organization
+
+    return make_organization(admin=alice, writers=(bob,))
+
+
+@pytest.fixture
+def hub_url(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a running hub that the stock client takes for its own, as with HF_ENDPOINT."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", live_server.url)
+    return live_server.url
+
+
+@pytest.fixture
+def without_xet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stock client as with HF_HUB_DISABLE_XET=1: large files go by LFS and plain HTTP."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def client_of(hub_url: str) -> Callable[..., Any]:
+    """`client_of(alice)` is the stock client with her token; `client_of(None)` is nobody's."""
+    from huggingface_hub import HfApi
+
+    def make(person: Any) -> Any:
+        return HfApi(endpoint=hub_url, token=person.token if person is not None else False)
+
+    return make
+
+
+@pytest.fixture
+def cleared_at_once() -> Iterator[None]:
+    """Stands in for screens that find nothing: whatever arrives is cleared within the commit."""
+    from hub.repos.clearance import set_clearance
+    from hub.repos.events import revision_created
+    from hub.repos.models import Content
+
+    def clear(contents: list[Any], **_: Any) -> None:
+        pending = [content for content in contents if content.clearance == Content.Clearance.PENDING]
+        set_clearance(contents=pending, clearance=Content.Clearance.CLEARED)
+
+    revision_created.connect(clear, weak=False)
+    yield
+    revision_created.disconnect(clear)

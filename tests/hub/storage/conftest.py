@@ -1,0 +1,67 @@
+"""What a Xet client would send, made by hand, so that tests can bend every part of it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from hub.storage.blobs import BlobStore
+from hub.storage.chunks import Chunker
+from hub.storage.xet import hashes
+from hub.storage.xet.shards import FileDescription, format_shard, make_terms
+from hub.storage.xet.xorbs import XorbWriter
+
+
+@dataclass
+class ClientUpload:
+    """One file as one xorb and one shard; change a field, and the shard tells a lie."""
+
+    content: bytes
+    chunks: list[bytes] = field(init=False)
+    xorb: bytes = field(init=False)
+    xorb_hash: str = field(init=False)
+    file_hash: bytes = field(init=False)
+    terms: list[tuple[bytes, int, int, int]] = field(init=False)
+    verification: list[bytes] | None = field(init=False)
+    sha256: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chunks = list(Chunker().cut([self.content]))
+        file = BytesIO()
+        writer = XorbWriter(file)
+        for chunk in self.chunks:
+            writer.add(hashes.hash_chunk(chunk), chunk)
+        index = writer.finish()
+        self.xorb = file.getvalue()[: index.packed_ends[-1]]  # like the client: without footer
+        self.xorb_hash = hashes.to_hex(index.xorb_hash)
+        self.file_hash = hashes.hash_file(index.xorb_hash)
+        self.terms = [(index.xorb_hash, 0, len(index), len(self.content))]
+        self.verification = [hashes.hash_range(index.chunk_hashes)]
+        self.sha256 = hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def shard(self) -> bytes:
+        proofs = None if self.verification is None else b"".join(proof + bytes(16) for proof in self.verification)
+        return format_shard([FileDescription(self.file_hash, make_terms(self.terms), proofs, self.sha256)])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return BlobStore(tmp_path / "store")
+
+
+@pytest.fixture
+def make_upload():
+    return ClientUpload
+
+
+@pytest.fixture
+def make_bytes():
+    """Bytes that do not compress, the same for the same seed."""
+
+    def make(count: int, seed: int = 0) -> bytes:
+        return np.random.default_rng(seed).integers(0, 256, count, dtype=np.uint8).tobytes()
+
+    return make

@@ -1,0 +1,143 @@
+"""The part that runs before there is anything: plain Python, a page of progress, commands that find their folder."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from hub.site.bootstrap import environment, packages, services
+from hub.site.bootstrap.commands import take_data_dir
+from hub.site.bootstrap.packages import Program, ensure_programs
+from hub.site.bootstrap.progress_page import ProgressPage, render
+from hub.site.bootstrap.refusals import Refusal, check_port
+from hub.site.bootstrap.requirements import CHECKOUT, read_lock
+from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, write_json
+
+
+def test_the_bootstrap_runs_on_the_standard_library_alone() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from hub.site.bootstrap.commands import main; main(['--help'])"
+    # -S: no site-packages at all
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(CHECKOUT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "./manage.py up" in done.stdout
+
+
+def test_the_site_loads_with_the_first_section_alone(tmp_path: Path) -> None:
+    """Its processes start while the engine's packages are still being installed."""
+    code = """
+import sys
+from importlib import metadata
+absent = set(sys.argv[2].split(","))
+names = {name for name, owners in metadata.packages_distributions().items()
+         if {owner.lower().replace("_", "-").replace(".", "-") for owner in owners} <= absent}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in names:
+            raise ModuleNotFoundError(f"No module named {name!r} (not in the web section)", name=name)
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, sys.argv[1])
+import hub.site.wsgi, hub.site.asgi, hub.site.celery
+from django.urls import get_resolver
+get_resolver().url_patterns
+"""
+    later = [one.name for section in ("models", "test") for one in read_lock()[section]]
+    command = [sys.executable, "-c", code, str(CHECKOUT), ",".join(later)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"DATA_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_page_shows_what_happens_now_what_is_done_and_what_comes() -> None:
+    progress = SetupProgress(
+        [
+            Step("Packages of the site", "done", seconds=41.2),
+            Step("Database", "now", "Fetching <torch>", 0.25),
+            Step("Site"),
+        ]
+    )
+    page = render(progress)
+    assert 'http-equiv="refresh"' in page
+    assert "<h1>Database</h1>" in page
+    assert '<li class="done">' in page and "41 s" in page
+    assert '<progress max="100" value="25">' in page and "Fetching &lt;torch&gt;" in page
+    assert '<li class="next">' in page
+    assert "<script" not in page
+
+
+def test_browsers_get_the_page_and_programs_are_asked_to_come_again() -> None:
+    port = check_port("127.0.0.1", 0)
+    page = ProgressPage("127.0.0.1", port, lambda: SetupProgress([Step("Database", "now")]))
+    address = f"http://127.0.0.1:{port}/some/where"
+    for accept, kind in (("text/html,*/*", "text/html"), ("application/json", "application/json")):
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Accept": accept}), timeout=5)
+        with answer.value as response:
+            assert response.code == 503 and response.headers["Retry-After"] == "2"
+            assert response.headers["Content-Type"].startswith(kind)
+            body = response.read().decode()
+            assert "Database" in body
+    assert json.loads(body)["finished"] is False
+    page.close()
+    assert check_port("127.0.0.1", port) == port  # handed on
+
+
+def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "hub.json") is None
+    write_json(tmp_path / "hub.json", {"port": 1})
+    write_json(tmp_path / "hub.json", {"port": 2})
+    assert read_json(tmp_path / "hub.json") == {"port": 2}
+    assert os.listdir(tmp_path) == ["hub.json"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 4])
+def test_the_data_dir_may_stand_anywhere(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["account", "create", "alice", "--staff"]
+    for option in (["--data-dir", "d"], ["--data-dir=d"]):
+        assert take_data_dir(words[:place] + option + words[place:]) == (tmp_path / "d", words)
+
+
+def test_the_data_dir_of_the_environment_serves_without_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", "/somewhere")
+    assert take_data_dir(["migrate"]) == (Path("/somewhere"), ["migrate"])
+    assert take_data_dir(["migrate", "--data-dir", "/else"]) == (Path("/else"), ["migrate"])
+
+
+def test_a_deep_data_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    assert services.broker_socket(tmp_path) == tmp_path / "valkey" / "valkey.sock"
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    assert len(os.fsencode(services.broker_socket(deep))) <= services.MAX_SOCKET_PATH_BYTES
+    assert services.broker_socket(deep) != services.broker_socket(tmp_path / ("deeq" * 30))
+    services.prepare_broker_folders(deep)
+    folder = services.broker_socket(deep).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+
+
+def test_who_may_not_install_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
+    absent = (Program("Chromium", "chromium", lambda: None), Program("PostgreSQL", "postgresql", lambda: None))
+    with pytest.raises(Refusal, match="need Chromium and PostgreSQL; .* apt-get install chromium postgresql"):
+        ensure_programs((*absent, Program("Python", "python3", lambda: sys.executable)))
+    ensure_programs((Program("Python", "python3", lambda: sys.executable),))
+
+
+def test_the_share_done_follows_what_pip_says() -> None:
+    wanted = read_lock()["web"]
+    half = "\n".join(f"Collecting {one.line} (from -r x)" for one in wanted[: len(wanted) // 2])
+    doing, share = environment._pip_progress(half, wanted)
+    assert doing == f"Fetching {wanted[len(wanted) // 2 - 1].name}"
+    assert 0.2 < share < 0.3
+    assert environment._pip_progress(half + "\nInstalling collected packages: a, b", wanted)[1] == 1.0  # all are here
+
+
+def test_a_failure_of_pip_becomes_one_sentence(tmp_path: Path) -> None:
+    output = "Collecting x\nERROR: Could not find a version\nERROR: No matching distribution found for x==1\n"
+    sentence = environment._pip_refusal(output, tmp_path / "install.log")
+    assert "No matching distribution found for x==1)" in sentence and "install.log" in sentence
+    assert "full" in environment._pip_refusal("OSError: [Errno 28] No space left on device", tmp_path)

@@ -1,0 +1,112 @@
+"""What cannot work is told in one sentence, before anything is made or installed."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hub.site.bootstrap.refusals import Refusal, check_free_space, check_port, hold_data_dir, prepare_data_dir
+from hub.site.bootstrap.requirements import CHECKOUT
+
+
+def run_up(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"}
+    command = [sys.executable, str(CHECKOUT / "manage.py"), "up", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+
+
+def assert_one_sentence(text: str) -> None:
+    assert "Traceback" not in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = run_up("--port", str(port), "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is taken" in done.stderr and f"--port {port + 1}" in done.stderr
+    assert_one_sentence(done.stderr)
+
+
+def test_a_port_shared_with_reuse_is_taken_too() -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as server, pytest.raises(Refusal, match="taken"):
+        check_port("127.0.0.1", server.getsockname()[1])
+
+
+def test_a_free_port_is_found_for_zero() -> None:
+    assert check_port("127.0.0.1", 0) > 0
+
+
+@pytest.mark.parametrize(("host", "port"), [("no such host", 8000), ("203.0.113.7", 8000)])
+def test_an_address_of_another_machine_is_refused(host: str, port: int) -> None:
+    with pytest.raises(Refusal, match="--host"):
+        check_port(host, port)
+
+
+def test_a_port_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(Refusal, match="no port 70000; choose one between"):
+        check_port("127.0.0.1", 70000)
+
+
+def test_an_unwritable_data_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = run_up("--data-dir", str(tmp_path / "file" / "data"))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr and "--data-dir" in done.stderr
+    assert_one_sentence(done.stderr)
+
+
+def test_a_read_only_data_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    is_root = os.geteuid() == 0
+    if is_root:  # root may write everywhere: be nobody for a moment
+        os.seteuid(65534)
+    try:
+        with pytest.raises(Refusal, match="cannot be written"):
+            prepare_data_dir(tmp_path)
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_full_disk_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="499 MB free and at least 500 MB are needed"):
+        check_free_space(tmp_path, measure=lambda folder: 499_999_999)
+    check_free_space(tmp_path, measure=lambda folder: 500_000_000)
+
+
+def test_free_space_is_measured_where_the_folder_will_lie(tmp_path: Path) -> None:
+    check_free_space(tmp_path / "not" / "there" / "yet", needed=1)
+
+
+def test_a_second_start_on_the_same_data_folder_is_refused(tmp_path: Path) -> None:
+    with hold_data_dir(tmp_path):
+        done = run_up("--port", "0", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert f"in use by another `./manage.py up` (process {os.getpid()})" in done.stderr
+    assert_one_sentence(done.stderr)
+
+
+def test_the_data_folder_is_free_again_after_a_crash(tmp_path: Path) -> None:
+    code = "import os,sys,pathlib; from hub.site.bootstrap.refusals import hold_data_dir;"
+    code += "held = hold_data_dir(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=CHECKOUT).returncode == -9
+    hold_data_dir(tmp_path).close()
+
+
+def test_a_data_dir_without_a_folder_is_refused() -> None:
+    done = run_up("--data-dir")
+    assert done.returncode == 2
+    assert_one_sentence(done.stderr)
+
+
+def test_an_old_python_is_told_what_to_do() -> None:
+    source = (CHECKOUT / "manage.py").read_text().replace("sys.version_info < (3, 11)", "True")
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert_one_sentence(done.stderr)

@@ -1,0 +1,112 @@
+"""The machine: which device computes, in which precision, and how it is made to give the same bits twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import random
+from contextlib import AbstractContextManager
+from typing import Any
+
+# Read by cuBLAS when the first handle is made: without it, matrix products on CUDA may differ from run to run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import numpy as np
+import torch
+
+from training.engine.errors import EngineError
+
+MAX_THREADS = 16  # more gain nothing on the small models that a CPU trains
+
+
+def choose_device(name: str) -> torch.device:
+    """`name` is cpu, cuda or auto (CUDA where there is one)."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineError("There is no CUDA device here; use --device cpu", code="no_device")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {platform.machine()}"
+
+
+def count_threads() -> int:
+    """ENGINE_THREADS or OMP_NUM_THREADS where set, else the cores that this process may use."""
+    for name in ("ENGINE_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
+
+
+def make_deterministic(*, threads: int) -> None:
+    """Fixed thread count and deterministic kernels: the order of every sum is the same in each run."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Either "fp32" or "bf16". auto: bf16 on CUDA, where it is four times as fast; fp32 on a CPU."""
+    if name == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return name
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Matrix products in bf16 over fp32 weights, or nothing at all."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def get_random_states(device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """All generators: torch's as tensors, Python's and numpy's as JSON values."""
+    tensors = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        tensors["cuda"] = torch.cuda.get_rng_state(device)
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return tensors, {
+        "python": [version, list(words), gauss],
+        "numpy": [name, [int(k) for k in keys], position, has_gauss, cached],
+    }
+
+
+def set_random_states(tensors: dict[str, torch.Tensor], values: dict[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(tensors["torch"])
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
+    version, words, gauss = values["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = values["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+
+
+def list_versions() -> dict[str, str]:
+    """What the bits may depend on."""
+    import peft
+    import safetensors
+    import tokenizers
+    import transformers
+
+    versions = {
+        module.__name__: str(module.__version__) for module in (torch, transformers, tokenizers, safetensors, peft)
+    }
+    versions["python"] = platform.python_version()
+    versions["numpy"] = np.__version__
+    if torch.version.cuda:
+        versions["cuda"] = torch.version.cuda
+    return versions

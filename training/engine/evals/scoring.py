@@ -1,0 +1,144 @@
+"""Tasks as scores of single rows: what the model was asked, what it gave, what that is worth."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.engine.evals.likelihood import TREE_TOKENS, Likelihood, Request, score_requests
+from training.engine.evals.suite import Row, Task
+from training.engine.generate import Prompt, Settings, answer_prompts
+from training.engine.serving import Served
+
+STOP_BEFORE = re.compile(r"\n\s*(?:Question:|\n)")  # a base model goes on with a question of its own
+ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """One row of a task. Summed scores over summed weights are the task's score."""
+
+    task: str
+    slice: str
+    row: int  # from 0, in the task's file
+    score: float  # 0 to 1; bits for perplexity
+    weight: float  # 1; bytes for perplexity
+    log: dict[str, Any]  # what the model gave, for samples.jsonl
+
+
+def score_task(
+    task: Task, served: Served, *, tell: Tell = lambda done: None, tree_tokens: int = TREE_TOKENS
+) -> list[RowScore]:
+    """Scores in the order of the rows. `tree_tokens` bounds memory and changes no score (see likelihood)."""
+    score = {"multiple_choice": _score_choices, "generation": _score_answers, "perplexity": _score_texts}[task.kind]
+    return [
+        RowScore(task.name, task.name_slice(row), number, *result)
+        for number, (row, result) in enumerate(zip(task.rows, score(task, served, tell, tree_tokens), strict=True))
+    ]
+
+
+Result = tuple[float, float, dict[str, Any]]
+
+
+def _score_choices(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    requests = [
+        make_request(served.tokenizer, format_question(row["question"]), f" {choice}")
+        for row in task.rows
+        for choice in row["choices"]
+    ]
+    found = iter(_score(served, requests, tell, tree_tokens))
+    for row in task.rows:
+        likelihoods = [next(found) for _ in row["choices"]]
+        yield rate_choice(row, likelihoods, length_normalised=task.length_normalised)
+
+
+def _score(served: Served, requests: list[Request], tell: Tell, tree_tokens: int) -> list[Likelihood]:
+    limit = served.context_tokens
+    return score_requests(served.model, requests, context_tokens=limit, tree_tokens=tree_tokens, tell=tell)
+
+
+def rate_choice(row: Row, likelihoods: Sequence[Likelihood], *, length_normalised: bool) -> Result:
+    """1 when the answer is the likeliest choice; choices of equal likelihood share it."""
+    # The leading space is not counted, as in lm-evaluation-harness' acc_norm.
+    lengths = [len(choice.encode()) if length_normalised else 1 for choice in row["choices"]]
+    values = [found.logprob / length for found, length in zip(likelihoods, lengths, strict=True)]
+    best = [number for number, value in enumerate(values) if value == max(values)]
+    score = 1 / len(best) if row["answer"] in best else 0.0
+    log = {"logprobs": [round(found.logprob, 4) for found in likelihoods], "chosen": best[0], "tie": len(best) > 1}
+    return score, 1.0, log
+
+
+def format_question(question: str) -> str:
+    return f"Question: {question.strip()}\nAnswer:"
+
+
+def make_request(tokenizer: Any, context: str, continuation: str) -> Request:
+    """Both encoded together and cut where the context ends, as lm-evaluation-harness does it."""
+    context_ids = tokenizer(context, add_special_tokens=False)["input_ids"]
+    whole_ids = tokenizer(context + continuation, add_special_tokens=False)["input_ids"]
+    rest = whole_ids[len(context_ids) :] or tokenizer(continuation, add_special_tokens=False)["input_ids"]
+    return Request(tuple(context_ids), tuple(rest))
+
+
+def _score_answers(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    prompts = [Prompt(id=str(number), text=row["prompt"]) for number, row in enumerate(task.rows)]
+    settings = Settings(max_new_tokens=task.max_new_tokens)
+    answers = answer_prompts(served, prompts, settings, tell=tell)
+    rate = exact_match if task.metric == "exact_match" else f1
+    for row, answer in zip(task.rows, answers, strict=True):
+        text = STOP_BEFORE.split(answer.text.strip())[0].strip()
+        expected = row.get("answers") or [row["answer"]]
+        yield max(rate(text, right) for right in expected), 1.0, {"text": text}
+
+
+def normalise_answer(text: str) -> list[str]:
+    """Words without case, punctuation and articles, as SQuAD compares them."""
+    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return ARTICLES.sub(" ", plain).split()
+
+
+def exact_match(text: str, right: str) -> float:
+    return float(normalise_answer(text) == normalise_answer(right))
+
+
+def f1(text: str, right: str) -> float:
+    """Harmonic mean of precision and recall over words. Source: Rajpurkar 2016, https://arxiv.org/abs/1606.05250"""
+    given, wanted = normalise_answer(text), normalise_answer(right)
+    shared = sum((Counter(given) & Counter(wanted)).values())
+    if not given or not wanted:
+        return float(given == wanted)
+    return 2 * shared / (len(given) + len(wanted))
+
+
+def _score_texts(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    requests: list[Request] = []
+    owners: list[int] = []
+    for number, row in enumerate(task.rows):
+        for request in split_text(served.tokenizer, row["text"], served.context_tokens):
+            requests.append(request)
+            owners.append(number)
+    nats = [0.0] * len(task.rows)
+    for owner, found in zip(owners, _score(served, requests, tell, tree_tokens), strict=True):
+        nats[owner] -= found.logprob
+    for row, loss in zip(task.rows, nats, strict=True):
+        length = len(row["text"].encode())
+        bits = loss / math.log(2)
+        yield bits, float(length), {"bits": round(bits, 3), "bytes": length, "bits_per_byte": round(bits / length, 5)}
+
+
+def split_text(tokenizer: Any, text: str, limit: int) -> Iterator[Request]:
+    """Windows that predict every token of the text exactly once, the first after the tokenizer's start mark."""
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    tokens = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    before = start
+    for first in range(0, len(tokens), limit):
+        window = tokens[first : first + limit]
+        yield Request((before,), window)
+        before = window[-1]

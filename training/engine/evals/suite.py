@@ -1,0 +1,205 @@
+"""An evaluation suite: suite.yaml and the jsonl files it names, checked row by row before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training.engine.digests import digest_file, digest_listing
+from training.engine.errors import EngineError
+from training.engine.recipe_fields import INVALID, Choice, Flag, ListOf, Number, Record, Text, key
+from training.engine.yaml_document import Node, Problem, read_yaml
+
+MAX_FILE_BYTES = 256 << 20
+MAX_LINE_BYTES = 1 << 20
+MAX_ROWS = 100_000
+MAX_CHOICES = 64
+MAX_PROBLEMS = 50  # a wrong file is wrong in every line
+DEFAULT_MARGIN = 0.01
+
+METRICS = {
+    "multiple_choice": ("accuracy",),
+    "generation": ("exact_match", "f1"),
+    "perplexity": ("bits_per_byte",),
+}
+LOWER_IS_BETTER = {"bits_per_byte"}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str = key(Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a short name"), "How pages call it.")
+    kind: str = key(Choice(*METRICS), "What is asked of the model.")
+    file: str = key(Text(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,199}\.jsonl", "the name of a .jsonl file"), "Its rows.")
+    metric: str | None = key(Choice(*(m for ms in METRICS.values() for m in ms)), "How it is scored.", None)
+    slice: str | None = key(Text(r"\S{1,64}", "the name of a column"), "Column whose values are told apart.", None)
+    margin: float | None = key(Number(0, 10), "Loss that counts as none.", None)
+    length_normalised: bool = key(Flag(), "Compare choices by log-likelihood per byte.", False)
+    max_new_tokens: int = key(Number(1, 4096, whole=True), "Longest answer of a generation task.", 64)
+    rows: tuple[Row, ...] = ()
+
+    def name_slice(self, row: Row) -> str:
+        return str(row[self.slice]) if self.slice else self.name
+
+
+@dataclass(frozen=True)
+class Suite:
+    version: int = key(Number(1, 1, whole=True), "Version of this format.")
+    name: str = key(Text(r".{1,120}", "a name"), "How pages call it.")
+    tasks: tuple[Task, ...] = key(ListOf(Record(Task, "a task"), most=100), "What is measured.")
+    margin: float = key(Number(0, 1), "Margin of the whole suite, and of tasks that state none.", DEFAULT_MARGIN)
+    digest: str = ""
+
+
+class SuiteError(EngineError):
+    """Everything that is wrong with a suite, one `file:line: what` a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems), code="suite_invalid", hint="mend these lines and evaluate again")
+
+
+def read_suite(folder: Path) -> Suite:
+    """Raises SuiteError naming file and line of every problem, the first fifty of them."""
+    suite = _read_description(folder / "suite.yaml")
+    problems: list[str] = []
+    tasks = [_with_rows(task, folder, problems) for task in suite.tasks]
+    if problems:
+        raise SuiteError(problems[:MAX_PROBLEMS])
+    names = ["suite.yaml", *sorted({task.file for task in tasks})]
+    digest = digest_listing((name, digest_file(folder / name)) for name in names)
+    return replace(suite, tasks=tuple(tasks), digest=digest)
+
+
+def _read_description(path: Path) -> Suite:
+    if not path.is_file():
+        raise SuiteError([f"{path.name}: the suite has none; add a suite.yaml that lists its tasks"])
+    problems: list[Problem] = []
+    suite: Any = INVALID
+    try:
+        root, problems = read_yaml(_read_text(path))
+        suite = Record(Suite, "a suite").read(root, problems)
+        if suite is not INVALID:
+            problems += list(_find_contradictions(suite, root))
+    except Problem as problem:
+        problems = [*problems, problem]
+    if problems:
+        raise SuiteError([f"suite.yaml:{p}" for p in sorted(problems, key=lambda p: (p.line, p.column))])
+    assert isinstance(suite, Suite)
+    return suite
+
+
+def _find_contradictions(suite: Suite, root: Node) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for task, node in zip(suite.tasks, root.value["tasks"][1].value, strict=True):
+        if task.name in seen:
+            yield node.problem(f"a second task is called '{task.name}'", "give it another name")
+        seen.add(task.name)
+        if task.metric is not None and task.metric not in METRICS[task.kind]:
+            yield node.problem(f"{task.kind} has no metric {task.metric}", f"use {' or '.join(METRICS[task.kind])}")
+        if ".." in task.file:
+            yield node.problem(f"{task.file} leads out of the suite", "keep its files in its folder")
+    if not suite.tasks:
+        yield root.value["tasks"][0].problem("there are no tasks", "add one")
+
+
+def _with_rows(task: Task, folder: Path, problems: list[str]) -> Task:
+    path = folder / task.file
+    metric = task.metric or METRICS[task.kind][0]
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        problems.append(f"{task.file}: this file is missing; add it or take the task '{task.name}' out")
+        return task
+    if path.stat().st_size > MAX_FILE_BYTES:
+        problems.append(f"{task.file}: larger than {MAX_FILE_BYTES >> 20} MiB; keep a sample of it")
+        return task
+    rows: list[Row] = []
+    for number, line in _read_lines(path):
+        row, problem = _read_row(task, line)
+        if row is None or len(problems) >= MAX_PROBLEMS:
+            problems.append(f"{task.file}:{number}: {problem}")
+        else:
+            rows.append(row)
+        if len(problems) > MAX_PROBLEMS:
+            break
+        if len(rows) > MAX_ROWS:
+            problems.append(f"{task.file}:{number}: more than {MAX_ROWS:,} rows; keep a sample of them")
+            break
+    if not rows and not problems:
+        problems.append(f"{task.file}: there are no rows; add one JSON object a line")
+    return replace(task, metric=metric, rows=tuple(rows))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines that are not blank; a line is never longer than just above the limit."""
+    with path.open("rb") as reader:
+        number = 0
+        while line := reader.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                yield number, line
+                return
+            if line.strip():
+                yield number, line
+
+
+def _read_row(task: Task, line: bytes) -> tuple[Row | None, str]:
+    if len(line) > MAX_LINE_BYTES:
+        return None, f"the line is longer than {MAX_LINE_BYTES >> 10} KiB; shorten it"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None, "this is not JSON; write one object a line"
+    if not isinstance(row, dict):
+        return None, "this is not an object; write {...}"
+    problem = CHECKS[task.kind](row)
+    if not problem and task.slice and not isinstance(row.get(task.slice), str | int):
+        problem = f"the column '{task.slice}' is missing; the task '{task.name}' is sliced by it"
+    return (None, problem) if problem else (row, "")
+
+
+def _check_choice(row: Row) -> str:
+    choices, answer = row.get("choices"), row.get("answer")
+    if not _is_text(row.get("question")):
+        return "'question' must be text"
+    if not isinstance(choices, list) or not 2 <= len(choices) <= MAX_CHOICES or not all(map(_is_text, choices)):
+        return f"'choices' must be a list of 2 to {MAX_CHOICES} texts"
+    if len(set(choices)) != len(choices):
+        return "two choices are the same; make them differ"
+    if type(answer) is not int or not 0 <= answer < len(choices):
+        return f"'answer' must be the number of a choice, 0 to {len(choices) - 1}"
+    return ""
+
+
+def _check_generation(row: Row) -> str:
+    answers = row.get("answers", [row.get("answer")])
+    if not _is_text(row.get("prompt")):
+        return "'prompt' must be text"
+    if not isinstance(answers, list) or not answers or not all(map(_is_text, answers)):
+        return "'answer' must be text, or 'answers' a list of texts"
+    return ""
+
+
+def _check_perplexity(row: Row) -> str:
+    return "" if _is_text(row.get("text")) else "'text' must be text"
+
+
+CHECKS = {"multiple_choice": _check_choice, "generation": _check_generation, "perplexity": _check_perplexity}
+
+
+def _is_text(value: object) -> bool:
+    """Some text that UTF-8 can hold: a tokenizer refuses lone surrogates."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as reader:
+        data = reader.read(MAX_LINE_BYTES)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(1, 1, "this is not UTF-8 text", "save it as UTF-8") from None

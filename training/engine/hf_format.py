@@ -1,0 +1,224 @@
+"""Models in the layout that transformers reads: what is accepted, how it is loaded, saved and checked again.
+
+Nothing of a contributor runs here: safetensors only, known architectures only, no remote code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.engine import attention
+from training.engine.batches import Batch
+from training.engine.digests import list_files
+from training.engine.errors import EngineError
+from training.engine.recipe import Architecture
+from training.engine.tokenizer import read_json_object
+
+# Architectures whose attention is plain causal attention within a document: only these may be packed.
+MODEL_TYPES = ("llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3")
+UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+MAX_SHAPE = {
+    "num_hidden_layers": 512,
+    "hidden_size": 1 << 15,
+    "intermediate_size": 1 << 18,
+    "vocab_size": 1 << 20,
+    "num_attention_heads": 1 << 10,
+}
+MAX_RELOAD_DIFFERENCE = 1e-3  # of logits, between what was trained and what the files say, at equal precision
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a config says before any weight is read."""
+
+    parameters: int
+    context_tokens: int
+    dtype: torch.dtype  # of the stored weights
+
+
+def check_model_folder(folder: Path, name: str) -> None:
+    """Refuse what must not or cannot be loaded, before any of it is."""
+    config = read_json_object(folder / "config.json", name)
+    if not config:
+        adapter = (folder / "adapter_config.json").is_file()
+        advice = "it is an adapter; name the model it belongs to" if adapter else "add the model's config.json"
+        raise EngineError(f"{name} has no config.json; {advice}", code="config_missing")
+    if "auto_map" in config:
+        raise EngineError(
+            f"config.json of {name} asks to run its own code (auto_map), which is never done; remove that key",
+            code="remote_code",
+        )
+    if config.get("model_type") not in MODEL_TYPES:
+        raise EngineError(
+            f"{name} is of type {str(config.get('model_type'))[:40]!r}; known are {', '.join(MODEL_TYPES)}",
+            code="model_type_unknown",
+        )
+    if config.get("quantization_config"):
+        raise EngineError(f"{name} is quantized; name the original weights", code="quantized")
+    for key, most in MAX_SHAPE.items():
+        value = config.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise EngineError(f"config.json of {name}: {key} must be 1 to {most}", code="config_invalid")
+    _check_weights(folder, name)
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    files = os.listdir(folder)
+    weights = [f for f in files if f.endswith(".safetensors")]
+    if not weights:
+        pickled = sorted(f for f in files if f.endswith(UNSAFE_SUFFIXES))
+        found = f" ({pickled[0]} may hold code and is never loaded)" if pickled else ""
+        raise EngineError(f"{name} has no safetensors weights{found}; save it as safetensors", code="weights_unsafe")
+    index = read_json_object(folder / "model.safetensors.index.json", name)
+    named = set((index.get("weight_map") or {}).values()) if index else {"model.safetensors"}
+    missing = sorted(str(f) for f in named if not isinstance(f, str) or "/" in f or f not in weights)
+    if missing:
+        raise EngineError(f"{name} lacks its weight file {missing[0][:80]}; upload it", code="weights_missing")
+
+
+def read_shape(folder: Path, name: str) -> Shape:
+    """Counts parameters on the meta device: no memory is taken."""
+    config = _load_config(folder, name)
+    from transformers import AutoModelForCausalLM
+
+    make: Any = AutoModelForCausalLM.from_config
+    try:
+        with torch.device("meta"):
+            model = make(config)
+    except Exception as error:
+        raise EngineError(f"config.json of {name} describes no model: {error}", code="config_invalid") from error
+    dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+    return Shape(sum(p.numel() for p in model.parameters()), find_context(config), dtype)
+
+
+def find_context(config: Any) -> int:
+    """Tokens the model may be packed to: its positions, and no more than its window where it has one."""
+    context = int(config.max_position_embeddings)
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    window = getattr(config, "sliding_window", None)
+    return min(context, int(window)) if slides and window else context
+
+
+def _load_config(folder: Path, name: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise EngineError(f"config.json of {name} cannot be read: {error}", code="config_invalid") from error
+
+
+def load_model(folder: Path, name: str, *, dtype: torch.dtype, device: torch.device) -> Any:
+    """The model with every weight read from safetensors; EngineError when one is missing or has another shape."""
+    from transformers import AutoModelForCausalLM
+
+    check_model_folder(folder, name)
+    attention.register()
+    load: Any = AutoModelForCausalLM.from_pretrained
+    try:
+        model, report = load(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention.NAME,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise EngineError(f"The weights of {name} cannot be read: {error}", code="weights_invalid") from error
+    lacking = [*report["missing_keys"], *(str(k) for k in report.get("mismatched_keys", ()))]
+    if lacking:
+        raise EngineError(f"The weights of {name} lack {sorted(lacking)[0]}; upload them whole", code="weights_invalid")
+    model.config.attention_dropout = 0.0  # packed attention has none, and a run must not depend on it
+    return model.to(device)
+
+
+def make_model(shape: Architecture, *, tokenizer: Any, seed: int, device: torch.device) -> Any:
+    """A llama with random weights. Each tensor is drawn from its own generator, seeded by `seed` and its name: the bits
+    depend on neither the order of modules nor the machine's device."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    attention.register()
+    kv_heads = shape.heads if shape.kv_heads == "auto" else shape.kv_heads
+    describe: Any = LlamaConfig
+    config = describe(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=max(8, -(-shape.width * 8 // 3 // 64) * 64 if shape.width >= 64 else shape.width * 4),
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=shape.context_tokens,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation=attention.NAME,
+    )
+    model: Any = LlamaForCausalLM(config)
+    draw_weights(model, seed=seed, deviation=config.initializer_range)
+    model.generation_config.eos_token_id = list_end_tokens(tokenizer)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.to(device)
+
+
+def list_end_tokens(tokenizer: Any) -> list[int]:
+    turn_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    return sorted({tokenizer.eos_token_id, turn_end} - {None, tokenizer.unk_token_id})
+
+
+def draw_weights(model: torch.nn.Module, *, seed: int, deviation: float) -> None:
+    """Matrices from a normal distribution, vectors (norms) to one."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim < 2:
+                parameter.fill_(1.0)
+                continue
+            own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1
+            generator = torch.Generator().manual_seed(own)
+            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator))
+
+
+def save_model(model: Any, folder: Path, *, dtype: torch.dtype) -> Any:
+    """Write weights, config.json and generation_config.json; returns the model in the stored precision."""
+    for parameter in model.parameters():
+        # Not model.to: that would round the rotary frequencies too, which are no weights and stay fp32 when loaded.
+        parameter.data = parameter.data.to(dtype)
+    model.config.use_cache = True
+    model.save_pretrained(folder, max_shard_size="4GB")
+    return model
+
+
+@torch.no_grad()
+def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
+    """fp32 [N, V] of a small batch, its documents apart."""
+    described = attention.describe_documents(batch.lengths, batch.tokens.device, None)
+    out = model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **described)
+    logits: torch.Tensor = out.logits[0].float()
+    return logits
+
+
+def measure_difference(model: Any, reloaded: Any, batch: Batch) -> float:
+    """Greatest difference of logits; EngineError when the files do not say what was trained."""
+    difference = float((compute_logits(model, batch) - compute_logits(reloaded, batch)).abs().max())
+    if not difference <= MAX_RELOAD_DIFFERENCE:
+        raise EngineError(
+            f"The saved model differs from the trained one by {difference:g} in its logits", code="save_differs"
+        )
+    return difference
+
+
+def replace_folder(draft: Path, final: Path) -> None:
+    """Put a finished folder in its place; `final` is whole at every moment but the rename itself."""
+    for name in list_files(draft):
+        with (draft / name).open("rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    draft.rename(final)

@@ -1,0 +1,87 @@
+"""Cross-entropy without ever holding all logits: [N, V] of a small batch is already larger than a small model.
+
+Legend: N positions, D width, V vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from training.engine import attention
+from training.engine.batches import IGNORED, Batch
+
+CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}  # of fp32 logits
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Computes the gradients along with the loss, chunk by chunk, and only scales them in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        chunk: int,
+        dtype: torch.dtype,
+        wants: tuple[bool, bool],
+    ) -> torch.Tensor:
+        weight = weight_VD.to(dtype)
+        grad_hidden = torch.empty_like(hidden_ND) if wants[0] else None
+        grad_weight = torch.zeros(weight_VD.shape, dtype=torch.float32, device=weight.device) if wants[1] else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        for start in range(0, len(hidden_ND), chunk):
+            part = slice(start, start + chunk)
+            hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
+            logits = (hidden @ weight.t()).float()
+            normaliser = logits.logsumexp(1)
+            total += (normaliser - logits.gather(1, targets[:, None])[:, 0]).sum()
+            if not any(wants):
+                continue
+            grad = logits.sub_(normaliser[:, None]).exp_()  # softmax, in place
+            grad[torch.arange(len(targets), device=grad.device), targets] -= 1.0
+            grad = grad.to(dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = (grad @ weight).to(hidden_ND.dtype)
+            if grad_weight is not None:
+                grad_weight += grad.t() @ hidden
+        ctx.grads = (grad_hidden, grad_weight.to(weight_VD.dtype) if grad_weight is not None else None)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> Any:
+        grad_hidden, grad_weight = ctx.grads
+        scaled = [g.mul_(scale.to(g.dtype)) if g is not None else None for g in (grad_hidden, grad_weight)]
+        return (*scaled, None, None, None, None)
+
+
+def sum_cross_entropy(
+    hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    targets_N: torch.Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    chunk: int | None = None,
+) -> torch.Tensor:
+    """Sum over the learnt positions, fp32 scalar. Positions that are not learnt cost nothing: no logits are made.
+
+    `dtype` is that of the matrix products; backward may run once."""
+    learnt = targets_N != IGNORED
+    hidden, targets = hidden_ND[learnt], targets_N[learnt]
+    chunk = chunk or max(16, CHUNK_BYTES[hidden.device.type] // (4 * len(weight_VD)))
+    needs_grad = torch.is_grad_enabled()
+    wants = (needs_grad and hidden.requires_grad, needs_grad and weight_VD.requires_grad)
+    with torch.autocast(hidden.device.type, enabled=False):
+        result: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, weight_VD, targets, chunk, dtype, wants)  # type: ignore[no-untyped-call]
+    return result
+
+
+def compute_loss_sum(model: Any, batch: Batch, *, dtype: torch.dtype) -> torch.Tensor:
+    """Summed cross-entropy of a batch; `model` may be wrapped by peft. `dtype` is that of the matrix products."""
+    plain = model.get_base_model() if hasattr(model, "peft_config") else model
+    described = attention.describe_documents(
+        batch.lengths, batch.tokens.device, dtype if dtype != torch.float32 else None
+    )
+    out = plain.model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **described)
+    return sum_cross_entropy(out.last_hidden_state[0], plain.lm_head.weight, batch.targets, dtype=dtype)

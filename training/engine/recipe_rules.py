@@ -1,0 +1,99 @@
+"""What no single key can tell: keys of a recipe that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training.engine.recipe_fields import Unsupported
+from training.engine.recipe_schema import Architecture, Recipe, Train, TrainTokenizer
+from training.engine.yaml_document import Node, Problem
+
+
+def find_conflicts(root: Node) -> Iterator[Problem]:
+    """Keys that stand beside keys they exclude; needs no valid values, so it is told together with wrong ones."""
+    starts = [name for name in ("base", "architecture", "merge") if name in root.value]
+    if not starts:
+        yield root.problem("the recipe has no start", "add one of base, architecture, merge")
+    yield from _keep_first(root, starts, "keep exactly one of base, architecture, merge")
+    train = place(root, "train")
+    if train is root or not train.is_mapping:
+        return
+    lengths = [name for name in ("epochs", "steps", "tokens") if name in train.value]
+    yield from _keep_first(train, lengths, "keep one of epochs, steps, tokens")
+    if place(train, "method").value in ("pretrain", "full"):
+        for name in ("rank", "alpha"):
+            if name in train.value:
+                yield train.value[name][0].problem(f"'{name}' belongs to method lora", "remove the line")
+
+
+def _keep_first(node: Node, names: list[str], hint: str) -> Iterator[Problem]:
+    for extra in names[1:]:
+        yield node.value[extra][0].problem(f"'{extra}' stands beside '{names[0]}'", hint)
+
+
+def find_contradictions(recipe: Recipe, root: Node) -> Iterator[Problem]:
+    """Values that do not go together, in a recipe whose every single value is valid."""
+    if recipe.merge:
+        node = place(root, "merge")
+        yield Unsupported(node.line, node.column, "merge is not supported yet", "use base: NAMESPACE/NAME@REVISION")
+    yield from _check_tokenizer(recipe, root)
+    if recipe.architecture:
+        yield from _check_architecture(recipe.architecture, place(root, "architecture"))
+    if recipe.train:
+        yield from _check_train(recipe, recipe.train, root)
+    elif not recipe.merge:
+        yield root.problem("'train' is missing", "add train: {method: lora}")
+    yield from _check_mix(recipe, root)
+
+
+def _check_tokenizer(recipe: Recipe, root: Node) -> Iterator[Problem]:
+    node = place(root, "tokenizer")
+    if recipe.architecture and recipe.tokenizer == "inherit":
+        hint = "write tokenizer: {train: {vocabulary: 8192}}"
+        yield node.problem("random weights have no tokenizer to inherit", hint)
+    if recipe.base and isinstance(recipe.tokenizer, TrainTokenizer):
+        yield node.problem("the base's weights belong to the base's tokenizer", "write tokenizer: inherit")
+
+
+def _check_architecture(shape: Architecture, node: Node) -> Iterator[Problem]:
+    if shape.width % (2 * shape.heads):
+        hint = "make width a multiple of twice the heads"
+        yield place(node, "width").problem(f"width {shape.width} does not divide into {shape.heads} heads", hint)
+    if shape.kv_heads != "auto" and shape.heads % shape.kv_heads:
+        yield place(node, "kv_heads").problem(f"kv_heads {shape.kv_heads} does not divide heads", "use heads itself")
+
+
+def _check_train(recipe: Recipe, train: Train, root: Node) -> Iterator[Problem]:
+    node = place(root, "train")
+    if recipe.architecture and train.method != "pretrain":
+        hint = "write method: pretrain, or start from a base"
+        yield place(node, "method").problem(f"method {train.method} needs a model to start from", hint)
+    if train.method != "lora" and recipe.output == "adapter":
+        yield place(root, "output").problem("only method lora makes an adapter", "write output: merged")
+    numbers = (train.batch_tokens, train.context_tokens)
+    if isinstance(numbers[0], int) and isinstance(numbers[1], int) and numbers[0] < numbers[1]:
+        hint = f"write at least {numbers[1]}"
+        yield place(node, "batch_tokens").problem("a batch is smaller than one row of context_tokens", hint)
+    if recipe.architecture and isinstance(numbers[1], int) and numbers[1] > recipe.architecture.context_tokens:
+        hint = f"write at most {recipe.architecture.context_tokens}"
+        yield place(node, "context_tokens").problem("this is longer than the architecture's context", hint)
+
+
+def _check_mix(recipe: Recipe, root: Node) -> Iterator[Problem]:
+    node = place(root, "contributions")
+    if recipe.train and not any(c.kind == "data" for c in recipe.contributions):
+        yield node.problem("there is no data to train on", "add contributions: [{data: NAMESPACE/NAME@main}]")
+    seen: dict[tuple[str, str, str, str], int] = {}
+    for contribution, item in zip(recipe.contributions, node.value if node.is_sequence else [], strict=False):
+        ref = contribution.repo
+        line = seen.setdefault((contribution.kind, ref.repo, ref.revision, contribution.split), item.line)
+        if line != item.line:
+            yield item.problem(f"{ref} is listed twice (first in line {line})", "raise its weight instead")
+
+
+def place(node: Node, name: str) -> Node:
+    """Where the value of a key stands; the whole mapping where it is not written."""
+    if node.is_mapping and name in node.value:
+        value: Node = node.value[name][1]
+        return value
+    return node

@@ -1,0 +1,205 @@
+"""The records of recipe.yaml: every key with its kind, default and meaning.
+
+One table for the parser, the writer and the documentation; what an entry means in the end is in docs/recipe.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.engine.recipe_fields import (
+    INVALID,
+    Auto,
+    Choice,
+    Flag,
+    ListOf,
+    Number,
+    Record,
+    Reference,
+    RepoRef,
+    Text,
+    Unsupported,
+    key,
+)
+from training.engine.yaml_document import Node, Problem
+
+VERSION = 1
+
+DATA_FORMATS = Choice(
+    "chat", "instruction", "text", "classification", planned={"preference": "use chat with method: lora"}
+)
+PLANNED_CONTRIBUTION = "use data: NAMESPACE/NAME@REVISION"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    family: str = key(Choice("llama"), "Shape of the network; random weights are drawn for it.")
+    layers: int = key(Number(1, 256, whole=True), "Transformer blocks.")
+    width: int = key(Number(8, 32768, whole=True), "Size of the hidden state; a multiple of heads.")
+    heads: int = key(Number(1, 256, whole=True), "Attention heads.")
+    kv_heads: int | Auto = key(
+        Number(1, 256, whole=True, auto=True), "Key and value heads; divides heads. auto: as many as heads.", "auto"
+    )
+    context_tokens: int = key(Number(8, 1 << 20, whole=True), "Longest text the model can read.", 1024)
+    init_seed: int | Auto = key(Number(0, 2**31 - 1, whole=True, auto=True), "Seed of the random weights.", 17)
+
+
+@dataclass(frozen=True)
+class TrainTokenizer:
+    type: str = key(Choice("bpe"), "Kind of tokenizer: byte-level BPE.", "bpe")
+    vocabulary: int = key(Number(260, 1 << 18, whole=True), "Number of tokens, special ones included.", 8192)
+
+
+@dataclass(frozen=True)
+class ExtendTokenizer:
+    extend: tuple[str, ...] = key(ListOf(Text(r"\S{1,64}", "a token"), most=256), "Tokens to add to the base's.")
+
+
+class TokenizerKind:
+    name = '"inherit", {train: {...}} or {extend: [...]}'
+
+    def read(self, node: Node, problems: list[Problem]) -> Any:
+        if node.value == "inherit":
+            return "inherit"
+        if node.is_mapping and list(node.value) == ["train"]:
+            return Record(TrainTokenizer, "the tokenizer's settings").read(node.value["train"][1], problems)
+        if node.is_mapping and list(node.value) == ["extend"]:
+            hint = "use tokenizer: inherit"
+            problems.append(Unsupported(node.line, node.column, "extend is not supported yet", hint))
+            return Record(ExtendTokenizer, "a list of tokens").read(node, problems)
+        problems.append(node.problem("the tokenizer is not one of the known kinds", f"write {self.name}"))
+        return INVALID
+
+
+@dataclass(frozen=True)
+class MergeModel:
+    model: RepoRef = key(Reference(), "A model to add.")
+    weight: float = key(Number(-10, 10, zero=False), "Factor of its difference from the base.", 1.0)
+
+
+@dataclass(frozen=True)
+class Merge:
+    method: str = key(Choice("task_arithmetic"), "How the models are joined.")
+    base: RepoRef = key(Reference(), "The model whose differences are added up.")
+    models: tuple[MergeModel, ...] = key(ListOf(Record(MergeModel, "a model"), most=64), "What is joined.")
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One line of the mix. `kind` is the key that names the repository."""
+
+    kind: str  # data | adapter | model
+    repo: RepoRef
+    split: str = key(Text(r"[A-Za-z0-9_.-]{1,64}", "the name of a split"), "Part of the dataset to read.", "train")
+    format: str = key(DATA_FORMATS, "What a row looks like.", "chat")
+    weight: float = key(Number(-1000, 1000, zero=False), "Data: relative share of the mix, above 0.", 1.0)
+    pull_request: int | None = key(
+        Number(1, 2**31 - 1, whole=True), "Pull request that brought it; written by the hub.", None
+    )
+
+
+CONTRIBUTION_KINDS = {
+    "data": "A dataset; all of them form one mix, trained once.",
+    "adapter": "An adapter trained elsewhere, added after training.",
+    "model": "A model trained elsewhere, added as its difference from the base.",
+}
+
+
+def _read_contribution_kind(node: Node, entries: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    present = [kind for kind in CONTRIBUTION_KINDS if kind in entries]
+    if len(present) != 1:
+        what = "names no repository" if not present else "names more than one repository"
+        problems.append(node.problem(f"this contribution {what}", "write exactly one of data, adapter, model"))
+        for kind in present:
+            entries.pop(kind)
+        return {"kind": INVALID}
+    kind = present[0]
+    key_node, value_node = entries.pop(kind)
+    if kind != "data":
+        message = f"contributions of kind '{kind}' are not supported yet"
+        problems.append(Unsupported(key_node.line, key_node.column, message, PLANNED_CONTRIBUTION))
+        for name in {"split", "format"} & entries.keys():
+            problems.append(entries.pop(name)[0].problem(f"'{name}' belongs to data", "remove the line"))
+    weight = entries["weight"][1] if "weight" in entries else None
+    if kind == "data" and weight and isinstance(weight.value, int | float) and weight.value < 0:
+        problems.append(weight.problem("the weight of data must be above 0", "leave the line out to drop the data"))
+    return {"kind": kind, "repo": Reference().read(value_node, problems)}
+
+
+@dataclass(frozen=True)
+class Prepare:
+    clean: str = key(Choice("default", "none"), "Quality filters for documents.", "default")
+    deduplicate: str = key(Choice("minhash", "exact", "none"), "Which repetitions are dropped.", "minhash")
+    decontaminate: bool = key(Flag(), "Drop rows that hold questions of the evaluation suites.", True)
+    personal_data: str = key(Choice("mask", "drop", "keep"), "What happens to found personal data.", "mask")
+
+
+def _whole(low: int, high: int) -> Number:
+    return Number(low, high, whole=True, auto=True)
+
+
+@dataclass(frozen=True)
+class Train:
+    method: str = key(
+        Choice("pretrain", "full", "lora", planned={"dpo": "use lora on chosen answers"}), "What is trained."
+    )
+    rank: int | Auto = key(_whole(1, 1024), "Rank of the adapter (lora only).", 16)
+    alpha: float | Auto = key(
+        Number(0.001, 4096, auto=True), "Scale of the adapter (lora only). auto: twice the rank.", "auto"
+    )
+    context_tokens: int | Auto = key(
+        _whole(8, 1 << 20), "Length of a training row. auto: fits the longest document.", "auto"
+    )
+    epochs: float | Auto | None = key(
+        Number(0.001, 10000, auto=True), "Passes over the mix; 1 where neither steps nor tokens are given.", None
+    )
+    steps: int | Auto | None = key(_whole(1, 10**9), "Optimizer steps, instead of epochs.", None)
+    tokens: int | Auto | None = key(_whole(1, 10**15), "Training tokens, instead of epochs.", None)
+    batch_tokens: int | Auto = key(_whole(8, 1 << 26), "Tokens of one optimizer step.", "auto")
+    optimizer: str = key(
+        Choice("adamw", "adam", "sgd", planned={"muon": "use adamw"}), "Rule that moves the weights.", "adamw"
+    )
+    learning_rate: float | Auto = key(Number(1e-9, 10, auto=True), "Size of a step at its largest.", "auto")
+    schedule: str = key(Choice("cosine", "linear", "constant"), "How the learning rate falls after warmup.", "cosine")
+    warmup_steps: int | Auto = key(_whole(0, 10**7), "Steps in which the learning rate rises.", "auto")
+    precision: str = key(Choice("auto", "fp32", "bf16"), "Number format of the arithmetic.", "auto")
+    seed: int | Auto = key(_whole(0, 2**31 - 1), "Seed of order, adapter weights and dropout.", 17)
+
+
+@dataclass(frozen=True)
+class EvaluateSuite:
+    suite: RepoRef = key(Reference(), "An evaluation suite.")
+    margin: float | None = key(
+        Number(0, 1), "Loss that counts as none, in the metric's unit; else what the suite says, else 0.01.", None
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    version: int = key(Number(1, VERSION, whole=True), "Version of this language.")
+    train: Train | None = key(Record(Train, "the training settings"), "How weights are trained.", None)
+    base: RepoRef | None = key(Reference(), "Model to start from. Exactly one of base, architecture, merge.", None)
+    architecture: Architecture | None = key(
+        Record(Architecture, "the shape of a network"), "Start from random weights of this shape.", None
+    )
+    merge: Merge | None = key(Record(Merge, "the settings of a merge"), "Start by joining models.", None)
+    tokenizer: str | TrainTokenizer | ExtendTokenizer = key(
+        TokenizerKind(), "Where the tokenizer comes from.", "inherit"
+    )
+    contributions: tuple[Contribution, ...] = key(
+        ListOf(Record(Contribution, "a contribution", _read_contribution_kind), most=500),
+        "What people brought; leaving a line out leaves it out of the model.",
+        (),
+    )
+    prepare: Prepare = key(Record(Prepare, "the preparation settings"), "How data becomes a corpus.", Prepare())
+    evaluate: tuple[EvaluateSuite, ...] = key(
+        ListOf(Record(EvaluateSuite, "a suite"), most=32), "Suites the result is judged by.", ()
+    )
+    output: str = key(Choice("merged", "adapter"), "Publish whole weights, or the adapter alone (lora only).", "merged")
+
+
+# The order in which a recipe is written and documented.
+ORDER = (
+    "version", "base", "architecture", "merge", "tokenizer",
+    "contributions", "prepare", "train", "evaluate", "output",
+)  # fmt: skip

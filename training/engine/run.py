@@ -1,0 +1,325 @@
+"""`run RECIPE --inputs DIR --out DIR`: from a recipe and its inputs to weights and the evidence of how they came about.
+
+Every part leaves its result under OUT by a rename and is skipped when it is there: a run that was killed is simply
+started again. Nothing here talks to a network."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.engine import devices, hf_format, lora
+from training.engine.batches import Batches
+from training.engine.checkpoint import Progress
+from training.engine.config import Facts, Plan, finish_plan, list_resolved, load_plan, make_plan, save_plan
+from training.engine.corpus import Corpus, open_corpus
+from training.engine.digests import digest_folder, digest_json, list_files
+from training.engine.errors import EngineError
+from training.engine.events import emit
+from training.engine.inputs import InputRepo, Inputs
+from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
+from training.engine.prepare import prepare_corpus
+from training.engine.provenance import check_pins, read_pinned, write_run_lock
+from training.engine.recipe import Recipe, format_recipe, parse_recipe
+from training.engine.samples import choose_prompts, make_held_out_batches
+from training.engine.tokenizer import copy_tokenizer, load_tokenizer
+
+MAX_RECIPE_BYTES = 1 << 20
+FINAL_LOSS_STEPS = 10  # final_loss is the mean of so many
+
+
+@dataclass
+class Job:
+    """What the stages hand on."""
+
+    recipe: Recipe
+    inputs: Inputs
+    out: Path
+    device: torch.device
+    base: InputRepo | None
+    repos: list[InputRepo]
+    files: dict[str, dict[str, Any]]  # repo name -> path -> {"sha256", "size"}
+    pinned: Mapping[str, Any]
+
+    @property
+    def recipe_digest(self) -> str:
+        return digest_json(format_recipe(self.recipe))
+
+
+def main(argv: list[str]) -> int:
+    args = parse_arguments(argv)
+    stop = StopRequest()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
+    devices.make_deterministic(threads=devices.count_threads())
+    job = open_job(args)
+    finished = read_result(job)
+    if finished:
+        emit("done", **finished)
+        return 0
+    corpus, tokenizer = prepare_corpus(job)
+    if args.until == "prepare":
+        emit("done", stage="prepare", corpus_digest=corpus.digest)
+        return 0
+    try:
+        result = train(job, corpus, tokenizer, stop, args.stop_after_step)
+    except Stopped as stopped:
+        emit("stage", stage="train", state="stopped", message=str(stopped))
+        return SIGTERM_EXIT if stop.is_asked else 0
+    emit("done", **result)
+    return 0
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.engine run", description="Train what a recipe describes.")
+    parser.add_argument("recipe", type=Path, help="recipe.yaml")
+    parser.add_argument("--inputs", type=Path, required=True, metavar="DIR", help="what `fetch` brought")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results; a run found there goes on")
+    parser.add_argument("--until", choices=("prepare", "train"), default="train", help="stop after this stage")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--stop-after-step", type=int, metavar="N", help="save, then stop; for trying out resuming")
+    return parser.parse_args(argv)
+
+
+def open_job(args: argparse.Namespace) -> Job:
+    """Read and check everything that is cheap to check, before anything dear begins."""
+    recipe = parse_recipe(read_recipe_text(args.recipe))
+    if recipe.train is None:
+        raise EngineError("The recipe has no train section, so there is nothing to run", code="nothing_to_train")
+    inputs = Inputs(args.inputs)
+    base = inputs.find("model", recipe.base) if recipe.base else None
+    if base:
+        hf_format.check_model_folder(base.folder, base.name)
+    data = [inputs.find("dataset", c.repo) for c in recipe.contributions if c.kind == "data"]
+    repos = list({r.name: r for r in [*([base] if base else []), *data]}.values())
+    files = {repo.name: repo.hash_files() for repo in repos}
+    lock = read_pinned(args.inputs / "recipe.lock")
+    check_pins(lock, repos, files)
+    args.out.mkdir(parents=True, exist_ok=True)
+    device = devices.choose_device(args.device)
+    pinned = lock.resolved if lock else {}
+    return Job(recipe, inputs, args.out, device, base, repos, files, pinned)
+
+
+def read_recipe_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()[: MAX_RECIPE_BYTES + 1]
+        if len(data) > MAX_RECIPE_BYTES:
+            raise EngineError(f"{path.name} is larger than 1 MiB; a recipe is a short text", code="recipe_invalid")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read ({error.strerror})", code="recipe_missing") from error
+    except UnicodeDecodeError as error:
+        raise EngineError(
+            f"{path.name}: byte {error.start} is not UTF-8; save the file as UTF-8", code="wrong_encoding"
+        ) from error
+
+
+def read_result(job: Job) -> dict[str, Any] | None:
+    """The result of a run that ended before; None when there is none for this recipe."""
+    path = job.out / "result.json"
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    plan = json.loads((job.out / "plan.json").read_text(encoding="utf-8"))
+    if plan["recipe_digest"] != job.recipe_digest:
+        raise EngineError(
+            "The output folder holds the result of another recipe; choose an empty folder", code="other_run"
+        )
+    corpus = open_corpus(job.out / "corpus")
+    return result if corpus.digest == result["corpus_digest"] else None
+
+
+def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_after_step: int | None) -> dict[str, Any]:
+    plan, batches = settle_plan(job, corpus, tokenizer)
+    devices.make_deterministic(threads=plan.threads)
+    devices.seed_everything(plan.seed)
+    model = open_model(job, plan, tokenizer)
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    emit(
+        "stage", stage="train", state="started", method=plan.method, steps=plan.steps, trained_parameters=learning,
+        context_tokens=plan.context_tokens, batch_tokens=plan.batch_tokens, learning_rate=plan.learning_rate,
+        rows=batches.packing.rows, device=devices.describe_device(job.device), threads=plan.threads,
+    )  # fmt: skip
+    samples = Samples(
+        choose_prompts(corpus, tokenizer),
+        make_held_out_batches(corpus, context_tokens=plan.context_tokens, device=job.device),
+        {tokenizer.eos_token_id, *hf_format.list_end_tokens(tokenizer)},
+        tokenizer,
+    )
+    loop = Loop(
+        model=model, batches=batches, plan=plan, out=job.out, device=job.device, samples=samples, stop=stop
+    )  # fmt: skip
+    progress = loop.run(stop_after_step=stop_after_step)
+    held_out = loop.measure_held_out()
+    del loop
+    emit("stage", stage="train", state="done", steps=progress.step, loss=mean_loss(progress))
+    difference = save_result_model(job, plan, model, batches, tokenizer)
+    return write_result(job, plan, corpus, progress, held_out, difference)
+
+
+def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches]:
+    """The plan of this run: the one it began with, or a new one."""
+    digests = {"recipe_digest": job.recipe_digest, "corpus_digest": corpus.digest}
+    path = job.out / "plan.json"
+    plan = load_plan(path, **digests)
+    if plan and plan.device != job.device.type:
+        raise EngineError(
+            f"The run began on {plan.device}; go on there, or choose an empty output folder", code="other_device"
+        )
+    if plan is None:
+        draft = make_plan(job.recipe, collect_facts(job, corpus, tokenizer), job.pinned)
+        rows = Batches(corpus, draft).packing.rows
+        if not rows:
+            raise EngineError("No row teaches anything: all are shorter than two tokens; add longer rows",
+                              code="no_usable_rows")  # fmt: skip
+        plan = finish_plan(draft, rows=rows, pinned=job.pinned)
+        save_plan(plan, path, **digests)
+    batches = Batches(corpus, plan)
+    warn_of_limits(job, plan, corpus)
+    return plan, batches
+
+
+def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
+    if job.base:
+        shape = hf_format.read_shape(job.base.folder, job.base.name)
+        parameters, context = shape.parameters, shape.context_tokens
+    else:
+        assert job.recipe.architecture is not None
+        made = hf_format.make_model(job.recipe.architecture, tokenizer=tokenizer, seed=0, device=torch.device("meta"))
+        parameters, context = sum(p.numel() for p in made.parameters()), job.recipe.architecture.context_tokens
+    return Facts(
+        parameters=parameters,
+        model_context=context,
+        corpus_tokens=int(corpus.manifest["tokens"]),
+        longest_document=int(corpus.manifest["longest_tokens"]),
+        device=job.device.type,
+        precision=devices.choose_precision(job.recipe.train.precision, job.device),  # type: ignore[union-attr]
+        threads=devices.count_threads(),
+    )
+
+
+def warn_of_limits(job: Job, plan: Plan, corpus: Corpus) -> None:
+    """Say what a rule decided that a person may not expect."""
+    train = job.recipe.train
+    if train and train.epochs == "auto" and plan.device == "cpu":
+        emit("warning", code="steps_bounded", message=f"epochs: auto became {plan.epochs:g} ({plan.steps} steps), "
+             "so that a CPU is done in a few minutes; write train.epochs for more.")  # fmt: skip
+    longest = int(corpus.manifest["longest_tokens"])
+    if longest > plan.context_tokens:
+        emit("warning", code="rows_split", message=f"The longest row has {longest} tokens and is split into parts of "
+             f"{plan.context_tokens}; raise train.context_tokens to keep rows whole.")  # fmt: skip
+
+
+def open_model(job: Job, plan: Plan, tokenizer: Any) -> Any:
+    """The model that learns, in fp32; under an adapter on CUDA the frozen weights rest in bf16."""
+    if job.recipe.architecture:
+        model = hf_format.make_model(
+            job.recipe.architecture, tokenizer=tokenizer, seed=plan.init_seed, device=job.device
+        )
+    else:
+        assert job.base is not None
+        frozen_bf16 = plan.method == "lora" and plan.precision == "bf16"
+        dtype = torch.bfloat16 if frozen_bf16 else torch.float32
+        model = hf_format.load_model(job.base.folder, job.base.name, dtype=dtype, device=job.device)
+    if plan.method == "lora":
+        model = lora.add_adapter(model, plan)
+    model.train()
+    return model
+
+
+def save_result_model(job: Job, plan: Plan, model: Any, batches: Batches, tokenizer: Any) -> float:
+    """Write OUT/model and compare what transformers reads from it with what was trained. Returns the difference."""
+    emit("stage", stage="save", state="started")
+    draft = job.out / f".model.{os.getpid()}"
+    for stale in job.out.glob(".model.*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    draft.mkdir()
+    model.eval()
+    dtype = hf_format.read_shape(job.base.folder, job.base.name).dtype if job.base else torch.float32
+    probe = batches.build(batches.rows_of(0)[:1], job.device)
+    if plan.method == "lora" and plan.output == "adapter":
+        assert job.base is not None
+        lora.save_adapter(model, draft, base=job.base.id, revision=job.base.commit or job.base.revision)
+        reloaded = reload_adapter(job, draft, model)
+    else:
+        plain = lora.merge_adapter(model.float()) if plan.method == "lora" else model
+        model = hf_format.save_model(plain, draft, dtype=dtype)
+        # The tokenizer must be there before the folder is read as a model; weights alone are checked here.
+        reloaded = hf_format.load_model(draft, "the trained model", dtype=dtype, device=job.device)
+    put_tokenizer(job, draft, tokenizer)
+    difference = hf_format.measure_difference(model, reloaded.eval(), probe)
+    del reloaded
+    gc.collect()
+    hf_format.replace_folder(draft, job.out / "model")
+    emit("stage", stage="save", state="done", max_logit_difference=difference)
+    return difference
+
+
+def reload_adapter(job: Job, folder: Path, model: Any) -> Any:
+    from peft import PeftModel
+
+    assert job.base is not None
+    dtype = next(p for p in model.parameters() if not p.requires_grad).dtype
+    plain = hf_format.load_model(job.base.folder, job.base.name, dtype=dtype, device=job.device)
+    return PeftModel.from_pretrained(plain, str(folder))
+
+
+def put_tokenizer(job: Job, folder: Path, tokenizer: Any) -> None:
+    if job.base is None:
+        tokenizer.save_pretrained(folder)
+        return
+    copy_tokenizer(job.base.folder, folder)
+    # A base without a template was trained on ours: an answer needs the same one.
+    own = load_tokenizer(folder, name="the trained model")
+    if own.chat_template == tokenizer.chat_template and not has_template(folder):
+        (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+
+
+def has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+
+
+def mean_loss(progress: Progress) -> float:
+    last = progress.losses[-FINAL_LOSS_STEPS:]
+    return sum(last) / len(last)
+
+
+def write_result(
+    job: Job, plan: Plan, corpus: Corpus, progress: Progress, held_out: float | None, difference: float
+) -> dict[str, Any]:
+    folder = job.out / "model"
+    result = {
+        "model_digest": digest_folder(folder),
+        "corpus_digest": corpus.digest,
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds, 2),
+        "final_loss": mean_loss(progress),
+        "first_loss": progress.first_loss,
+        "held_out_loss_start": progress.held_out_start,
+        "held_out_loss": held_out,
+        "max_logit_difference": difference,
+        "files": list_files(folder),
+        "finished": round(time.time(), 3),
+    }
+    resolved = list_resolved(plan, job.recipe)
+    write_run_lock(job, resolved, {"seed": plan.seed, "init_seed": plan.init_seed}, corpus.digest)
+    draft = job.out / ".result.json"
+    draft.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    draft.replace(job.out / "result.json")
+    return result

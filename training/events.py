@@ -1,0 +1,8 @@
+"""What moderation listens to."""
+
+from django.dispatch import Signal
+
+candidate_trained = Signal()  # pull_request, run: the candidate holds weights and has its final digest
+evaluation_finished = Signal()  # evaluation
+sampling_finished = Signal()  # sampling
+run_changed = Signal()  # run

@@ -1,0 +1,18 @@
+"""Training listens to pull requests: what makes weights gets a candidate with pins and a run."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from hub.common.jobs import enqueue
+from hub.community.events import pull_request_updated
+from hub.community.models import PullRequest
+from training import runs
+
+
+@receiver(pull_request_updated)
+def follow_pull_request(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
+    if reason == "closed":
+        runs.supersede(pull_request)
+    elif reason != "merged" and pull_request.is_trained:
+        enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)

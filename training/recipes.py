@@ -1,0 +1,177 @@
+"""Recipes at the hub: proposing one by any door, reading it from a pull request, and pinning what it names."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from hub.accounts.models import User
+from hub.accounts.permissions import can
+from hub.common.errors import HubError, InvalidInput, RepoNotFound
+from hub.community.candidates import RECIPE
+from hub.community.contributions import Contribution, commit, reader_for
+from hub.community.models import PullRequest
+from hub.repos.find import find_repo
+from hub.repos.models import Repo, Revision, RevisionContent
+from hub.repos.places import pair
+from hub.repos.reader import digest_of
+from hub.storage.git import AddFile, TreeEntry
+from training.engine.errors import EngineError
+from training.engine.lock import Lock, LockedFile, LockedRepository, format_lock
+from training.engine.recipe import Recipe, RepoRef, parse_recipe, referenced_repos
+from training.materials import has_model, uncleared_files
+
+MAX_RECIPE_BYTES = 64 * 1024
+
+
+class RecipeRefused(HubError):
+    """A recipe that cannot run; the message holds every problem with its line and column."""
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A repository that a recipe names, at the commit its revision was when the candidate was built."""
+
+    type: str
+    reference: RepoRef
+    repo: Repo
+    commit: str
+
+
+def propose(
+    *,
+    repo: Repo,
+    by: User,
+    recipe_text: str,
+    title: str,
+    description: str = "",
+    door: str,
+) -> Contribution:
+    """Open a pull request that changes recipe.yaml. The stock client's commit reaches the same place.
+
+    Raises InvalidInput with line and column before anything is stored."""
+    if repo.type != Repo.Type.MODEL:
+        raise InvalidInput(f"{repo.full_name} is a {repo.type}; a recipe belongs into a model repository.")
+    recipe = read_recipe(recipe_text)
+    pin(recipe, by)  # refuses what is missing or unreadable now, not minutes later
+    operations = [AddFile(RECIPE, recipe_text.encode())]
+    return commit(
+        repo=repo,
+        by=by,
+        revision=None,
+        operations=operations,
+        title=title,
+        description=description,
+        create_pr=True,
+        door=door,
+    )
+
+
+def read_recipe(text: str) -> Recipe:
+    """Raises RecipeRefused."""
+    if len(text.encode()) > MAX_RECIPE_BYTES:
+        raise RecipeRefused(f"{RECIPE} is larger than 64 KiB; move texts into the card.")
+    try:
+        return parse_recipe(text)
+    except EngineError as problem:
+        raise RecipeRefused(str(problem)) from None
+
+
+def recipe_of(pull_request: PullRequest) -> str:
+    """The text of the pull request's recipe. Raises RecipeRefused when it is gone or no text."""
+    members = pair(pull_request.discussion.repo).members
+    entry = members.entry(pull_request.head, RECIPE)
+    if entry is None:
+        raise RecipeRefused(f"{RECIPE} was removed by this pull request; bring it back or close the pull request.")
+    if entry.size > MAX_RECIPE_BYTES or entry.lfs is not None:
+        raise RecipeRefused(f"{RECIPE} must be a text file under 64 KiB.")
+    try:
+        return members.read_blob(entry.oid).decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise RecipeRefused(f"{RECIPE} is not UTF-8 text (byte {problem.start}); save it as UTF-8.") from None
+
+
+def pin(recipe: Recipe, by: User) -> list[Pinned]:
+    """Resolve every named repository as its proposer sees it. Raises RecipeRefused for what is missing or not cleared."""
+    return [pin_one(type, reference, by) for type, reference in referenced_repos(recipe)]
+
+
+def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
+    name = f"{reference.repo}@{reference.revision}"
+    try:
+        repo = find_repo(type, reference.repo, by)
+        reader = reader_for(repo, by)
+        commit = reader.resolve(reference.revision)
+    except RepoNotFound:
+        raise RecipeRefused(
+            f"{RECIPE} names the {type} {name}, which does not exist here or which you may not read; check the name."
+        ) from None
+    except HubError as problem:
+        raise RecipeRefused(f"{RECIPE} names the {type} {name}: {problem}") from None
+    for content in uncleared_files(repo, commit)[:1]:
+        if content.is_large and content.added_by and content.added_by.is_system and can(by, "read_members", repo):
+            continue  # weights this hub made wait for their release only
+        raise RecipeRefused(
+            f"{RECIPE} names {name}, where {content.path} is {content.get_clearance_display().lower()}; "
+            "remove the file there, or wait until it is cleared."
+        )
+    if type == "model" and not has_model(repo, commit):
+        raise RecipeRefused(f"{RECIPE} names the model {name}, which holds no config.json with *.safetensors weights.")
+    return Pinned(type, reference, repo, commit)
+
+
+def lock_repository(pinned: Pinned) -> LockedRepository:
+    """Every file of a pinned revision by sha256, and for data who brought it."""
+    members = pair(pinned.repo).members
+    entries = [entry for entry in members.tree(pinned.commit, recursive=True) if entry.type == "file"]
+    files = {entry.path: LockedFile(sha256_of(pinned.repo, entry), entry.size) for entry in entries}
+    credit = contributors(pinned.repo, entries) if pinned.type == "dataset" else {}
+    return LockedRepository(
+        type=pinned.type,
+        id=pinned.repo.full_name,
+        revision=pinned.reference.revision,
+        commit=pinned.commit,
+        files=files,
+        contributors=credit,
+        key=pinned.repo.key,
+    )
+
+
+def sha256_of(repo: Repo, entry: TreeEntry) -> str:
+    if entry.lfs is not None:
+        return entry.lfs.sha256
+    return hashlib.sha256(pair(repo).members.read_blob(entry.oid)).hexdigest()
+
+
+def contributors(repo: Repo, entries: list[TreeEntry]) -> dict[str, list[dict[str, Any]]]:
+    """path -> who brought the file as it is: the authenticated author of the first commit that held these bytes."""
+    by_digest = {digest_of(entry): entry.path for entry in entries}
+    brought = (
+        RevisionContent.objects.filter(revision__repo=repo, content__digest__in=list(by_digest)[:900])
+        .select_related("revision__author", "content")
+        .order_by("-revision_id")
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in brought:  # the oldest comes last and wins
+        revision: Revision = row.revision
+        number = revision.ref.removeprefix("refs/pr/") if revision.ref.startswith("refs/pr/") else ""
+        found[by_digest[row.content.digest]] = [
+            {
+                "contributor": revision.author.username if revision.author else None,
+                "pull_request": int(number) if number.isdigit() else None,
+            }
+        ]
+    return found
+
+
+def write_lock_text(recipe_text: str, pins: list[Pinned], *, endpoint: str = "") -> str:
+    """recipe.lock before the run: all pins, no outputs yet."""
+    lock = Lock(
+        recipe=recipe_text,
+        repositories=tuple(lock_repository(pinned) for pinned in pins),
+        endpoint=endpoint or None,
+    )
+    return format_lock(lock)
+
+
+def digest_text(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,196 @@
+"""Runs: who may spend, what is running, and what a person can do about it."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.accounts.permissions import can, require
+from hub.common import jobs
+from hub.common.errors import Conflict, InvalidInput
+from hub.common.models import Job
+from hub.community.checks import set_check
+from hub.community.models import Check, PullRequest
+from training.events import run_changed
+from training.models import LedgerEntry, Run
+
+State = Run.State
+LIVING = (State.HELD, State.PREPARING, State.TRAINING, State.SUCCEEDED)
+PREPARE_BUDGET_S = 900
+TRAIN_BUDGET_S = 6 * 3600
+
+
+def starts_by_itself(pull_request: PullRequest) -> bool:
+    """Training starts unasked for people with write access, and for others within the free budget of the hub."""
+    author = pull_request.discussion.author
+    if author is None:
+        return False
+    return can(author, "run", pull_request.discussion.repo) or settings.FREE_TRAIN_BUDGET_S > spent_today_s(author)
+
+
+def spent_today_s(user: User) -> float:
+    day = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return sum(LedgerEntry.objects.filter(user=user, at__gte=day).values_list("seconds", flat=True))
+
+
+@transaction.atomic
+def create_run(*, pull_request: PullRequest, input_commit: str, recipe_digest: str, lock_digest: str) -> Run:
+    """A new run; its preparation starts at once (bounded, on the CPU), its training when somebody may spend."""
+    author = pull_request.discussion.author
+    run = Run.objects.create(
+        pull_request=pull_request,
+        repo=pull_request.discussion.repo,
+        proposed_by=author,
+        approved_by=author if starts_by_itself(pull_request) else None,
+        input_commit=input_commit,
+        recipe_digest=recipe_digest,
+        lock_digest=lock_digest,
+        state=State.PREPARING,
+    )
+    start_preparing(run)
+    return run
+
+
+def start_preparing(run: Run) -> None:
+    job = jobs.enqueue(
+        "training.prepare",
+        subject=f"run:{run.pk}",
+        charged_to=run.proposed_by,
+        budget_s=PREPARE_BUDGET_S,
+        run_id=run.pk,
+    )
+    Run.objects.filter(pk=run.pk).update(prepare_job=job, state=State.PREPARING, reason="")
+    run.refresh_from_db()
+    show(run, "prepare", Check.State.RUNNING, "Waiting for a worker to read and pack the data.")
+
+
+def show(run: Run, name: str, state: str, summary: str, **evidence: Any) -> None:
+    """Set a check of the run's pull request, unless a newer push replaced the run."""
+    run.refresh_from_db(fields=["is_superseded"])
+    if run.pull_request is not None and not run.is_superseded:
+        set_check(run.pull_request, name, state=state, summary=summary, evidence={"run": run.pk, **evidence})
+    run_changed.send(Run, run=run)
+
+
+@transaction.atomic
+def prepared(run: Run) -> None:
+    """After preparation: train, or wait for a person with the budget."""
+    row = Run.objects.select_for_update().get(pk=run.pk)
+    if row.is_superseded:
+        return
+    if row.approved_by is None:
+        set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
+        show(row, "train", Check.State.WAITING, "Waiting for a maintainer to press 'run'.")
+    else:
+        start_training(row)
+
+
+def start_training(run: Run) -> None:
+    payer = run.approved_by
+    job = jobs.enqueue(
+        "training.train",
+        subject=f"run:{run.pk}",
+        charged_to=payer,
+        budget_s=TRAIN_BUDGET_S,
+        run_id=run.pk,
+    )
+    Run.objects.filter(pk=run.pk).update(train_job=job)
+    run.refresh_from_db()
+    set_state(run, State.TRAINING, "")
+    show(run, "train", Check.State.RUNNING, "Waiting for a worker to train.")
+
+
+def set_state(run: Run, state: str, reason: str) -> None:
+    run.state, run.reason = state, reason
+    if state in (State.PREPARING, State.TRAINING) and run.started_at is None:
+        run.started_at = timezone.now()
+    if state in (State.SUCCEEDED, State.FAILED, State.CANCELLED):
+        run.finished_at = timezone.now()
+    run.save(update_fields=["state", "reason", "started_at", "finished_at"])
+
+
+@transaction.atomic
+def start_run(*, run: Run, by: User) -> Run:
+    """The "run" button: a maintainer spends the repository's budget on somebody's proposal."""
+    require(by, "run", run.repo)
+    row = Run.objects.select_for_update().get(pk=run.pk)
+    if row.is_superseded:
+        raise Conflict("A newer push replaced this run; start the newest one.")
+    if row.approved_by is None:
+        row.approved_by = by
+        row.save(update_fields=["approved_by"])
+    if row.state == State.HELD:
+        start_training(row)
+    return row
+
+
+@transaction.atomic
+def rerun(*, run: Run, by: User) -> Run:
+    """Start again after a failure or a cancellation; training goes on from its last checkpoint."""
+    row = Run.objects.select_for_update().get(pk=run.pk)
+    if row.proposed_by_id != by.pk or row.approved_by_id != by.pk:
+        require(by, "run", row.repo)
+    if row.is_superseded:
+        raise Conflict("A newer push replaced this run; start the newest one.")
+    if row.state not in (State.FAILED, State.CANCELLED):
+        raise InvalidInput(f"This run is {row.get_state_display().lower()}; only an ended one starts again.")
+    row.finished_at = None
+    row.approved_by = row.approved_by or by
+    row.save(update_fields=["finished_at", "approved_by"])
+    if row.corpus_id is None:
+        start_preparing(row)
+    else:
+        start_training(row)
+    return row
+
+
+def cancel_run(*, run: Run, by: User) -> None:
+    """Its proposer and maintainers may stop it. Checkpoints are kept."""
+    if run.proposed_by_id != by.pk:
+        require(by, "run", run.repo)
+    stop(run, f"Cancelled by {by}.")
+
+
+def stop(run: Run, reason: str) -> None:
+    for job in living_jobs(run):
+        jobs.cancel(job=job, by=None, reason=reason)
+    if run.state == State.HELD:
+        set_state(run, State.CANCELLED, reason)
+
+
+def living_jobs(run: Run) -> list[Job]:
+    return [job for job in (run.prepare_job, run.train_job) if job is not None and not job.has_ended]
+
+
+def supersede(pull_request: PullRequest) -> None:
+    """A newer push: what runs for the old one stops, and its results no longer count."""
+    for run in Run.objects.filter(pull_request=pull_request, is_superseded=False):
+        Run.objects.filter(pk=run.pk).update(is_superseded=True)
+        if run.state in (State.HELD, State.PREPARING, State.TRAINING):
+            stop(run, "A newer push replaced it.")
+
+
+def job_ended(job: Job) -> None:
+    """on_end of the run's jobs: a run never stays "running" when its job is over. Runs inside the ending transaction."""
+    run = Run.objects.filter(pk=job.payload.get("run_id", 0)).first()
+    if run is None:
+        return
+    settle(job, run)
+    if job.state == Job.State.SUCCEEDED or run.state == State.SUCCEEDED:
+        return
+    name = "prepare" if job.kind == "training.prepare" else "train"
+    cancelled = job.state == Job.State.CANCELLED
+    set_state(run, State.CANCELLED if cancelled else State.FAILED, job.reason)
+    show(run, name, Check.State.CANCELLED if cancelled else Check.State.FAILED, job.reason)
+
+
+def settle(job: Job, run: Run) -> None:
+    """Charge worker time to who spends it; what the hub's own infrastructure broke costs nobody."""
+    if job.charged_to is None or job.started_at is None or job.kind != "training.train":
+        return
+    seconds = (timezone.now() - job.started_at).total_seconds()
+    broke = job.state == Job.State.FAILED and job.attempt >= job.max_attempts
+    kind = LedgerEntry.Kind.REFUNDED if broke else LedgerEntry.Kind.SETTLED
+    LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=0 if broke else seconds)

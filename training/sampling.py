@@ -1,0 +1,104 @@
+"""Answers of a candidate and its parent to a set of prompts: what the output screens read and reviewers compare."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from hub.common import jobs
+from hub.common.jobs import JobRefused, Lease
+from hub.common.models import Job
+from hub.repos.models import Repo
+from training.evaluations import parent_of
+from training.events import sampling_finished
+from training.materials import model_folder
+from training.models import Run, Sampling
+from training.worker import relay, require_success, supervise
+
+SAMPLE_BUDGET_S = 3600
+MAX_NEW_TOKENS = 48
+SEED = 17
+
+
+@transaction.atomic
+def start(*, run: Run, prompts: list[dict[str, Any]], max_new_tokens: int = MAX_NEW_TOKENS) -> Sampling:
+    """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; further keys are kept."""
+    text = json.dumps(prompts, sort_keys=True)
+    sampling = Sampling.objects.create(
+        pull_request=run.pull_request,
+        repo=run.repo,
+        model_digest=run.model_digest,
+        prompts_digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        settings={"max_new_tokens": max_new_tokens, "seed": SEED, "temperature": 0},
+    )
+    sampling.job = jobs.enqueue(
+        "training.sample",
+        subject=f"run:{run.pk}",
+        budget_s=SAMPLE_BUDGET_S,
+        sampling_id=sampling.pk,
+        run_id=run.pk,
+        prompts=prompts,
+    )
+    sampling.save(update_fields=["job"])
+    return sampling
+
+
+def carry_out(lease: Lease) -> None:
+    """Body of training.sample: the candidate's answers, then the parent's (kept, since a parent answers alike each time)."""
+    sampling = Sampling.objects.get(pk=lease.payload["sampling_id"])
+    run = Run.objects.select_related("pull_request__discussion", "repo").get(pk=lease.payload["run_id"])
+    if run.is_superseded or run.pull_request is None:
+        raise JobRefused("A newer push replaced this run.")
+    prompts: list[dict[str, Any]] = lease.payload["prompts"]
+    limit = sampling.settings["max_new_tokens"]
+    candidate = answers_of(lease, run.repo, run.pull_request.candidate, prompts, limit, sampling)
+    parent = parent_of(run)
+    parents = answers_of(lease, *parent, prompts, limit, sampling) if parent else {}
+    with lease.hold():
+        sampling.answers = [
+            {**prompt, "text": candidate.get(prompt["id"], ""), "parent_text": parents.get(prompt["id"])}
+            for prompt in prompts
+        ]
+        sampling.parent_digest = f"{parent[0].full_name}@{parent[1]}"[:80] if parent else ""
+        sampling.save()
+    sampling_finished.send(Sampling, sampling=sampling, run=run)
+
+
+def answers_of(
+    lease: Lease, repo: Repo, commit: str, prompts: list[dict[str, Any]], limit: int, sampling: Sampling
+) -> dict[str, str]:
+    """id -> answer; reuses what a former attempt or an earlier sampling of the same revision already answered."""
+    name = f"{repo.key}-{commit}-{sampling.prompts_digest[7:23]}-{limit}"
+    folder = Path(settings.DATA_DIR) / "runs" / "answers" / name
+    answers = folder / "answers.jsonl"
+    if not answers.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        questions = folder / "prompts.jsonl"
+        questions.write_text("".join(json.dumps({"id": p["id"], "prompt": p["prompt"]}) + "\n" for p in prompts))
+        model = model_folder(repo, commit)
+        out = folder / "out"
+        arguments = [
+            "generate",
+            "--model",
+            str(model),
+            "--prompts",
+            str(questions),
+            "--out",
+            str(out / "answers.jsonl"),
+        ]
+        arguments += ["--max-new-tokens", str(limit), "--seed", str(SEED)]
+        outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
+        require_success(outcome)
+        (out / "answers.jsonl").replace(answers)
+    rows = [json.loads(line) for line in answers.read_text().splitlines() if line.strip()]
+    return {row["id"]: row["text"] for row in rows}
+
+
+def job_ended(job: Job) -> None:
+    if job.state != Job.State.SUCCEEDED:
+        sampling = Sampling.objects.filter(pk=job.payload.get("sampling_id", 0)).first()
+        if sampling is not None:
+            sampling_finished.send(Sampling, sampling=sampling, run=None, problem=job.reason)

@@ -1,0 +1,143 @@
+"""Bodies of training's jobs. Each may be started again at any moment: the engine goes on from what lies in its folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from hub.common.jobs import JobRefused, Lease, job_body
+from hub.community.candidates import is_open
+from hub.community.models import Check, PullRequest
+from training import evaluations, runs, sampling
+from training.candidates import add_outputs, read_inputs_lock, rebuild
+from training.engine.lock import parse_lock
+from training.events import candidate_trained
+from training.inputs import write_inputs
+from training.materials import trim_cache
+from training.models import Corpus, Run
+from training.outputs import keep_model
+from training.worker import relay, require_success, supervise
+
+
+def run_folder(run: Run) -> Path:
+    return Path(settings.DATA_DIR) / "runs" / str(run.pk)
+
+
+def load_run(lease: Lease) -> Run:
+    run = Run.objects.select_related("repo", "pull_request__discussion").filter(pk=lease.payload["run_id"]).first()
+    if run is None or run.pull_request is None:
+        raise JobRefused("The pull request or its repository is gone.")
+    if run.is_superseded:
+        raise JobRefused("A newer push replaced this run.")
+    return run
+
+
+def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
+    """Lay out the inputs, run the engine until a stage is done, and return its out folder."""
+    folder = run_folder(run)
+    lock_text = read_inputs_lock(run)
+    lease.report("progress", sentence="Laying out the inputs")
+    write_inputs(folder / "inputs", lock_text)
+    lease.check()
+    out = folder / "out"
+    arguments = ["run", str(folder / "inputs" / "recipe.yaml"), "--inputs", str(folder / "inputs"), "--out", str(out)]
+    outcome = supervise(
+        lease, [*arguments, "--until", until], own=out, reads=[folder / "inputs"], on_event=relay(lease)
+    )
+    require_success(outcome)
+    return out
+
+
+@job_body("training.rebuild", queue="quick")
+def rebuild_candidate(lease: Lease) -> None:
+    """Build the candidate of a pull request that makes weights, for its present head and target."""
+    pull_request = PullRequest.objects.select_related("discussion__repo", "discussion__author").get(
+        pk=lease.payload["pull_request_id"]
+    )
+    if is_open(pull_request) and pull_request.is_trained:
+        rebuild(pull_request)
+
+
+@job_body("training.prepare", queue="cpu", on_end=runs.job_ended)
+def prepare(lease: Lease) -> None:
+    """Data to corpus."""
+    run = load_run(lease)
+    runs.show(run, "prepare", Check.State.RUNNING, "Reading, cleaning and packing the data.")
+    out = run_engine(lease, run, until="prepare")
+    manifest = json.loads((out / "corpus" / "manifest.json").read_text())
+    with lease.hold():
+        corpus = keep_corpus(manifest)
+        Run.objects.filter(pk=run.pk).update(corpus=corpus)
+        dropped = sum(corpus.dropped.values())
+        summary = f"{corpus.rows:,} rows, {corpus.tokens:,} tokens" + (
+            f"; {dropped:,} rows dropped." if dropped else "."
+        )
+        runs.show(run, "prepare", Check.State.PASSED, summary, corpus=corpus.pk)
+        run.refresh_from_db()
+        runs.prepared(run)
+
+
+def keep_corpus(manifest: dict[str, Any]) -> Corpus:
+    corpus, _ = Corpus.objects.get_or_create(
+        digest=manifest["corpus_digest"],
+        defaults={
+            "manifest": manifest,
+            "rows": manifest.get("rows", 0),
+            "tokens": manifest.get("tokens", 0),
+            "dropped": manifest.get("dropped", {}),
+        },
+    )
+    return corpus
+
+
+@job_body("training.train", queue="cpu", on_end=runs.job_ended)
+def train(lease: Lease) -> None:
+    """Corpus to weights, weights to the candidate, and on to evaluation and screening."""
+    run = load_run(lease)
+    runs.show(run, "train", Check.State.RUNNING, "Training; the curve below is live.")
+    out = run_engine(lease, run, until="train")
+    result = json.loads((out / "result.json").read_text())
+    result["lock"] = (out / "recipe.lock").read_text()
+    parse_lock(result["lock"])
+    lease.report("progress", sentence="Storing the weights")
+    keep_model(run, out / "model", step=result["steps"], digest=result["model_digest"])
+    lease.check()
+    with lease.hold():
+        Run.objects.filter(pk=run.pk).update(
+            result=result,
+            model_digest=result["model_digest"],
+            state=Run.State.SUCCEEDED,
+            reason="",
+            finished_at=timezone.now(),
+        )
+    run.refresh_from_db()
+    add_outputs(run)
+    loss = result.get("final_loss")
+    summary = (
+        f"{result['steps']:,} steps, final loss {loss:.3f}." if loss is not None else f"{result['steps']:,} steps."
+    )
+    runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
+    with transaction.atomic():
+        evaluations.start(run)
+    candidate_trained.send(Run, run=run, pull_request=run.pull_request)
+    shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
+    shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
+
+
+@job_body("training.evaluate", queue="cpu", on_end=evaluations.job_ended)
+def evaluate(lease: Lease) -> None:
+    evaluations.carry_out(lease)
+
+
+@job_body("training.sample", queue="cpu", on_end=sampling.job_ended)
+def sample(lease: Lease) -> None:
+    sampling.carry_out(lease)
+
+
+@job_body("training.trim_cache", queue="default")
+def trim(lease: Lease) -> None:
+    lease.report("log", line=f"{trim_cache():,} bytes freed")

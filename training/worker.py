@@ -1,0 +1,188 @@
+"""Supervises one run of the engine: starts it, streams its events, and ends it when its job is cancelled or lost."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from hub.common.jobs import JobCancelled, JobLost, JobRefused, JobRetry, Lease
+
+POLL_S = 0.5
+STOP_S = 20  # between SIGTERM (save a checkpoint) and SIGKILL
+MAX_LINE = 1_000_000  # characters of one event
+MAX_STDERR = 8_000  # characters kept of what the child said last
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """How the engine ended: its exit code, its last error event, and the end of its stderr."""
+
+    code: int
+    error: Event | None = None
+    stderr: str = ""
+    done: Event | None = None
+    sandbox: Event = field(default_factory=dict)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """An empty environment but for what Python and torch need: no secret of the hub reaches the engine."""
+    keep = {
+        name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") if name in os.environ
+    }
+    return {
+        **keep,
+        "PYTHONPATH": str(settings.BASE_DIR),
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def engine_threads() -> int:
+    return int(os.environ.get("ENGINE_THREADS", 0)) or os.cpu_count() or 1
+
+
+def start_engine(arguments: list[str], *, own: Path, reads: list[Path] = [], **popen: Any) -> subprocess.Popen[str]:  # noqa: B006
+    """The engine in its sandbox and in a process group of its own."""
+    own.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "training.sandbox", "--own", str(own)]
+    for folder in reads:
+        command += ["--reads", str(folder)]
+    return subprocess.Popen(
+        [*command, "--", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment(engine_threads()),
+        cwd=own,
+        start_new_session=True,
+        **popen,
+    )
+
+
+def stop_engine(child: subprocess.Popen[str], *, at_once: bool = False) -> None:
+    """End the whole process group: kindly first, so that a checkpoint can be saved."""
+    for signal_, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, 10)):
+        if at_once and signal_ == signal.SIGTERM:
+            continue
+        try:
+            os.killpg(child.pid, signal_)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(patience)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    try:  # whatever the child itself left behind in its group
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def supervise(
+    lease: Lease,
+    arguments: list[str],
+    *,
+    own: Path,
+    reads: list[Path],
+    on_event: Callable[[Event], None],
+) -> Outcome:
+    """Run the engine to its end. Raises JobCancelled or JobLost after stopping it."""
+    log_path = own / "stderr.log"
+    own.mkdir(parents=True, exist_ok=True)
+    with log_path.open("w") as stderr:
+        child = start_engine(arguments, own=own, reads=reads, stdin=subprocess.DEVNULL, stderr=stderr)
+        lines: queue.Queue[str | None] = queue.Queue(maxsize=10_000)
+        reader = threading.Thread(target=pump, args=(child, lines), daemon=True)
+        reader.start()
+        outcome = Outcome(code=-1)
+        try:
+            follow(lease, lines, outcome, on_event)
+            outcome.code = child.wait(30)
+        except JobCancelled:
+            stop_engine(child)
+            raise
+        finally:
+            stop_engine(child, at_once=True)
+            reader.join(5)
+    outcome.stderr = log_path.read_text(errors="replace")[-MAX_STDERR:]
+    return outcome
+
+
+def pump(child: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        lines.put(line[:MAX_LINE])
+    lines.put(None)
+
+
+def follow(lease: Lease, lines: "queue.Queue[str | None]", outcome: Outcome, on_event: Callable[[Event], None]) -> None:
+    while True:
+        lease.check()
+        try:
+            line = lines.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+        if line is None:
+            return
+        event = read_event(line)
+        if event is None:
+            continue
+        if event["event"] == "error":
+            outcome.error = event
+        elif event["event"] == "done":
+            outcome.done = event
+        elif event["event"] == "sandbox":
+            outcome.sandbox = event
+        on_event(event)
+
+
+def read_event(line: str) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None  # a library that prints is no event
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def relay(lease: Lease) -> Callable[[Event], None]:
+    """Store the engine's events with the job, for the live pages."""
+    kinds = {"progress", "metrics", "sample", "warning", "error", "stage", "sandbox"}
+
+    def store(event: Event) -> None:
+        kind = event["event"]
+        if kind in kinds:
+            lease.report(kind, **{key: value for key, value in event.items() if key not in ("event", "kind")})
+
+    return store
+
+
+def require_success(outcome: Outcome) -> None:
+    """Raise JobRefused with the engine's own sentence for bad input, JobRetry for a crash."""
+    if outcome.code == 0:
+        return
+    message = (outcome.error or {}).get("message") or ""
+    hint = (outcome.error or {}).get("hint") or ""
+    if outcome.code == 2:
+        raise JobRefused(message if hint and hint in message else " ".join(part for part in (message, hint) if part))
+    last = outcome.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    raise JobRetry(f"The training program stopped with code {outcome.code}: {message or last[0]}.")
+
+
+__all__ = ["JobLost", "Outcome", "relay", "require_success", "start_engine", "stop_engine", "supervise"]
