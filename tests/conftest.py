@@ -37,6 +37,10 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     settings = request.getfixturevalue("settings")
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir()
+    # Job messages go nowhere: a test that wants a job done runs it (hub.common.jobs.run).
+    from hub.site.celery import app
+
+    app.conf.broker_url = "memory://"
     return settings.DATA_DIR
 
 
@@ -77,6 +81,8 @@ def hub_url(live_server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of a running hub that the stock client takes for its own, as with HF_ENDPOINT."""
     from huggingface_hub import constants
 
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, live_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "ENDPOINT", live_server.url)
     return live_server.url
 

@@ -1,13 +1,16 @@
 """The candidate of a pull request that makes weights, built twice: target + head + pins, then plus what the run made."""
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
 
 from hub.accounts.people import hub_account
 from hub.common.errors import HubError
-from hub.community.candidates import members_of, merge_into_candidate, set_candidate
+from hub.community.candidates import is_open, members_of, merge_into_candidate, set_candidate
 from hub.community.checks import reset_checks, set_check
 from hub.community.models import Check, PullRequest
 from hub.repos.commits import create_commit
@@ -22,15 +25,35 @@ CHECKS = ("prepare", "train", "evaluate", "screen")
 LOCK = "recipe.lock"
 
 
-def rebuild(pull_request: PullRequest) -> None:
+@contextmanager
+def one_builder(pull_request: PullRequest) -> Iterator[None]:
+    """Candidates of one pull request are built one after another: a push, a moved target and a finished run may come
+    at the same moment. The system lets go of the lock when the process dies."""
+    path = Path(settings.DATA_DIR) / "runs" / "locks" / f"pull-{pull_request.pk}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        pull_request.refresh_from_db()
+        pull_request.discussion.refresh_from_db()
+        yield
+
+
+def rebuild(pull_request: PullRequest) -> Run | None:
     """Build the inputs candidate for the present target and head, and start what has to run.
 
     Where the same inputs were run before (the target moved without touching them), the run's outputs are put on the
-    new candidate and nothing is trained again."""
+    new candidate and nothing is trained again: that run is returned."""
+    with one_builder(pull_request):
+        if is_open(pull_request) and pull_request.is_trained:
+            return build_inputs(pull_request)
+    return None
+
+
+def build_inputs(pull_request: PullRequest) -> Run | None:
     merged = merge_into_candidate(pull_request)
     if merged is None:
         refuse(pull_request, "It conflicts with the target; update the pull request.")
-        return
+        return None
     commit, target = merged
     proposer = pull_request.discussion.author or hub_account()
     try:
@@ -38,28 +61,35 @@ def rebuild(pull_request: PullRequest) -> None:
         pins = pin(read_recipe(text), proposer)
     except HubError as problem:
         refuse(pull_request, str(problem))
-        return
+        return None
     lock_text = write_lock_text(text, pins, endpoint=settings.PUBLIC_URL)
     recipe_digest, lock_digest = digest_text(text), digest_text(lock_text)
     inputs = commit_pins(pull_request, commit, lock_text, recipe_digest)
-    run = Run.objects.filter(
-        pull_request=pull_request, lock_digest=lock_digest, state__in=runs.LIVING, is_superseded=False
-    ).last()
+    run = living_run(pull_request, lock_digest)
     if run is not None and run.state == Run.State.SUCCEEDED:
-        with transaction.atomic():
-            Run.objects.filter(pk=run.pk).update(input_commit=inputs)
-        run.refresh_from_db()
-        add_outputs(run, target=target)
-        return
-    set_candidate(pull_request, commit=inputs, target=target, digest=f"git:{members_of(pull_request).tree_id(inputs)}")
-    if run is not None:  # still at work on the same inputs: it goes on
         Run.objects.filter(pk=run.pk).update(input_commit=inputs)
-        return
-    runs.supersede(pull_request)
-    reset_checks(pull_request, list(CHECKS), "Its turn comes after the checks before it.")
-    runs.create_run(
-        pull_request=pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest
+        put_outputs(run, pull_request, target)
+        return run
+    set_candidate(pull_request, commit=inputs, target=target, digest=f"git:{members_of(pull_request).tree_id(inputs)}")
+    with transaction.atomic():
+        PullRequest.objects.select_for_update().get(pk=pull_request.pk)  # of two rebuilds only one makes the run
+        run = living_run(pull_request, lock_digest)
+        if run is not None:  # at work on the same inputs: it goes on
+            Run.objects.filter(pk=run.pk).update(input_commit=inputs)
+            return
+        runs.supersede(pull_request)
+        reset_checks(pull_request, list(CHECKS), "Its turn comes after the checks before it.")
+        runs.create_run(
+            pull_request=pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest
+        )
+
+
+def living_run(pull_request: PullRequest, lock_digest: str) -> Run | None:
+    """The run of exactly these inputs that is waiting, at work or done."""
+    rows = Run.objects.filter(
+        pull_request=pull_request, lock_digest=lock_digest, state__in=runs.LIVING, is_superseded=False
     )
+    return rows.last()
 
 
 def refuse(pull_request: PullRequest, sentence: str) -> None:
@@ -92,10 +122,17 @@ def candidate_digest(pull_request: PullRequest, model_digest: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def add_outputs(run: Run, *, target: str | None = None) -> None:
+def add_outputs(run: Run) -> None:
     """Put weights, lock, card and evaluation results on the inputs candidate. Repeating it changes nothing judged."""
-    pull_request = run.pull_request
-    if pull_request is None or run.is_superseded:
+    if run.pull_request is None:
+        return
+    with one_builder(run.pull_request):
+        put_outputs(run, run.pull_request, run.pull_request.candidate_target)
+
+
+def put_outputs(run: Run, pull_request: PullRequest, target: str) -> None:
+    run.refresh_from_db()
+    if run.is_superseded or not is_open(pull_request):
         return
     members = members_of(pull_request)
     members.move_ref(pull_request.candidate_ref, run.input_commit, ANY)
@@ -114,12 +151,8 @@ def add_outputs(run: Run, *, target: str | None = None) -> None:
         door="hub",
         trailers={"Run": str(run.pk), "Recipe-Digest": run.recipe_digest, "Model-Digest": run.model_digest},
     )
-    set_candidate(
-        pull_request,
-        commit=revision.commit,
-        target=target or pull_request.candidate_target,
-        digest=candidate_digest(pull_request, run.model_digest),
-    )
+    digest = candidate_digest(pull_request, run.model_digest)
+    set_candidate(pull_request, commit=revision.commit, target=target, digest=digest)
 
 
 def read_inputs_lock(run: Run) -> str:

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.common import jobs
@@ -13,17 +15,22 @@ from hub.community.candidates import target_head
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
 from hub.repos.models import Repo
-from training.candidates import add_outputs
+from training.candidates import add_outputs, read_inputs_lock
 from training.engine.lock import LockedRepository, find_repository, parse_lock
 from training.engine.recipe import parse_recipe
 from training.events import evaluation_finished
 from training.inputs import repo_of
-from training.materials import has_model, lay_out, model_folder
+from training.materials import has_model, lay_out, model_folder, weights_of
 from training.models import Evaluation, Run
 from training.worker import relay, require_success, supervise
 
 EVALUATE_BUDGET_S = 3600
-WORDS = {"worse": "worse", "not_worse": "not worse", "insufficient": "too few items to say"}
+WORDS = {
+    "worse": "worse",
+    "not_worse": "not worse",
+    "insufficient": "too few items to say",
+    "": "there is no parent to compare it with",
+}
 
 
 def parent_of(run: Run) -> tuple[Repo, str] | None:
@@ -33,7 +40,7 @@ def parent_of(run: Run) -> tuple[Repo, str] | None:
     head = target_head(pull_request)
     if head and has_model(run.repo, head):
         return run.repo, head
-    lock = parse_lock(run.result["lock"])
+    lock = parse_lock(read_inputs_lock(run))
     base = parse_recipe(lock.recipe).base
     if base is None:
         return None
@@ -41,11 +48,27 @@ def parent_of(run: Run) -> tuple[Repo, str] | None:
     return repo_of(locked), locked.commit
 
 
+def has_new_parent(run: Run) -> bool:
+    """Whether the candidate was compared with other weights than those that it would replace now."""
+    parent = parent_of(run)
+    compared = run_evaluations(run).values_list("parent_name", flat=True).first()
+    if parent is None or compared is None:
+        return False
+    repo, commit = parent
+    before_name, _, before = compared.partition("@")
+    return before_name != repo.full_name or weights_of(repo, before) != weights_of(repo, commit)
+
+
+def run_evaluations(run: Run) -> QuerySet[Evaluation]:
+    """Newest first."""
+    return Evaluation.objects.filter(pull_request=run.pull_request, model_digest=run.model_digest).order_by("-pk")
+
+
 def start(run: Run) -> None:
     """One evaluation for each suite. Without a suite the check passes and says so: the release gate asks for one."""
     pull_request = run.pull_request
     assert pull_request is not None
-    lock = parse_lock(run.result["lock"])
+    lock = parse_lock(read_inputs_lock(run))
     recipe = parse_recipe(lock.recipe)
     if not recipe.evaluate:
         summary = "The recipe names no suite, so nothing was compared; a release will need one."
@@ -62,7 +85,7 @@ def start(run: Run) -> None:
             suite_commit=locked.commit,
             model_digest=run.model_digest,
             parent_name=f"{parent[0].full_name}@{parent[1]}" if parent else "",
-            margin=entry.margin if entry.margin is not None else 0.01,
+            **({} if entry.margin is None else {"margin": entry.margin}),
         )
         evaluation.job = jobs.enqueue(
             "training.evaluate",
@@ -70,6 +93,7 @@ def start(run: Run) -> None:
             budget_s=EVALUATE_BUDGET_S,
             evaluation_id=evaluation.pk,
             run_id=run.pk,
+            margin=entry.margin,
         )
         evaluation.save(update_fields=["job"])
     set_check(
@@ -102,7 +126,8 @@ def carry_out(lease: Lease) -> None:
     lay_out(evaluation.suite_repo, evaluation.suite_commit, suite)
     candidate = model_folder(run.repo, run.pull_request.candidate)
     arguments = ["evaluate", "--suite", str(suite), "--model", str(candidate), "--out", str(folder / "out")]
-    arguments += ["--margin", str(evaluation.margin)]
+    if lease.payload.get("margin") is not None:  # else the margins of the suite hold
+        arguments += ["--margin", str(lease.payload["margin"])]
     reads = [suite, candidate]
     parent = parent_of(run)
     if parent is not None:
@@ -113,16 +138,21 @@ def carry_out(lease: Lease) -> None:
     require_success(outcome)
     results = json.loads((folder / "out" / "evaluation.json").read_text())
     with lease.hold():
-        verdicts = [part.get("verdict") for part in results["slices"] if part.get("verdict")]
-        overall = (results.get("overall") or {}).get("verdict") or "insufficient"
         evaluation.results = results
-        evaluation.parent_digest = results.get("parent_digest") or ""
-        evaluation.verdict = "worse" if "worse" in verdicts else overall
-        evaluation.digest = results.get("suite_digest") or ""
+        evaluation.margin = results["overall"]["margin"]
+        evaluation.parent_digest = results["parent_digest"] or ""
+        evaluation.verdict = sum_up(results)
+        evaluation.digest = results["suite_digest"]
         evaluation.finished_at = timezone.now()
         evaluation.save()
     conclude(run)
     evaluation_finished.send(Evaluation, evaluation=evaluation)
+
+
+def sum_up(results: dict[str, Any]) -> str:
+    """worse when any slice or the whole is; else the verdict of the whole; "" when there was no parent."""
+    verdicts = {part["verdict"] for part in [*results["slices"], results["overall"]]}
+    return "worse" if "worse" in verdicts else results["overall"]["verdict"] or ""
 
 
 def show(run: Run, state: str, summary: str) -> None:
@@ -133,8 +163,7 @@ def show(run: Run, state: str, summary: str) -> None:
 
 def conclude(run: Run) -> None:
     """When every suite is done: the verdict, and the results onto the candidate."""
-    rows = list(Evaluation.objects.filter(pull_request=run.pull_request, model_digest=run.model_digest).order_by("pk"))
-    newest = {row.suite_name: row for row in rows}
+    newest = {row.suite_name: row for row in reversed(run_evaluations(run))}
     if any(row.finished_at is None for row in newest.values()):
         return
     add_outputs(run)
@@ -152,7 +181,7 @@ def describe(evaluation: Evaluation) -> str:
     numbers = f"{score:.3f}" if score is not None else "no overall score"
     if parent is not None:
         numbers += f" against {parent:.3f} of its parent"
-    verdict = f"worse in {', '.join(bad)}" if bad else WORDS.get(evaluation.verdict, evaluation.verdict)
+    verdict = f"worse in {', '.join(bad)}" if bad else WORDS[evaluation.verdict]
     return f"{evaluation.suite_name}: {numbers} ({verdict})."
 
 

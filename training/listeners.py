@@ -8,6 +8,8 @@ from hub.common.jobs import enqueue
 from hub.community.events import pull_request_updated
 from hub.community.models import PullRequest
 from training import runs
+from training.candidates import CHECKS
+from training.models import Run
 
 
 @receiver(pull_request_updated)
@@ -16,3 +18,6 @@ def follow_pull_request(sender: type, pull_request: PullRequest, reason: str, **
         runs.supersede(pull_request)
     elif reason != "merged" and pull_request.is_trained:
         enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
+    elif reason == "pushed" and Run.objects.filter(pull_request=pull_request, is_superseded=False).exists():
+        runs.supersede(pull_request)  # the push took the change of the recipe back: nothing is to be trained
+        pull_request.checks.filter(name__in=CHECKS).delete()

@@ -74,6 +74,12 @@ def has_model(repo: Repo, commit: str) -> bool:
     return "config.json" in names and any(name.endswith(".safetensors") for name in names)
 
 
+def weights_of(repo: Repo, commit: str) -> set[tuple[str, str]]:
+    """(path, digest) of the weights of a revision; equal sets are the same weights."""
+    entries = pair(repo).members.tree(commit)
+    return {(entry.path, digest_of(entry)) for entry in entries if entry.path.endswith(".safetensors")}
+
+
 def uncleared_files(repo: Repo, commit: str) -> list[Content]:
     """Files of a revision that moderation has not cleared: nothing is trained on them."""
     entries = [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]

@@ -1,5 +1,6 @@
 """What a run made, as files of a commit: weights and tokenizer, recipe.lock, the card, the evaluation results."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,27 @@ from hub.repos.blobs import index_blob, store
 from hub.repos.largeness import is_large
 from hub.repos.places import pair
 from hub.storage.git import AddFile, AddPointer
-from training.engine.lock import parse_lock
+from training.engine.lock import format_lock, parse_lock
 from training.models import Checkpoint, Evaluation, Run
 
 CARD = "README.md"
 BEGIN, END = "<!-- made by the hub: begin -->", "<!-- made by the hub: end -->"
 PIECE_BYTES = 1024 * 1024
+
+
+def complete_lock(inputs_lock: str, engine_lock: str) -> str:
+    """recipe.lock of what was made: the pins of the hub, which name the suites too, and what the engine made of them."""
+    made = parse_lock(engine_lock)
+    lock = replace(
+        parse_lock(inputs_lock),
+        resolved=made.resolved,
+        seeds=made.seeds,
+        versions=made.versions,
+        device=made.device,
+        corpus_digest=made.corpus_digest,
+        outputs=made.outputs,
+    )
+    return format_lock(lock)
 
 
 def keep_model(run: Run, folder: Path, *, step: int, digest: str) -> Checkpoint:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.accounts.models import User
@@ -130,14 +131,17 @@ def start_run(*, run: Run, by: User) -> Run:
 def rerun(*, run: Run, by: User) -> Run:
     """Start again after a failure or a cancellation; training goes on from its last checkpoint."""
     row = Run.objects.select_for_update().get(pk=run.pk)
-    if row.proposed_by_id != by.pk or row.approved_by_id != by.pk:
+    may_spend = can(by, "run", row.repo)
+    # Preparing is bounded and on the house, so its proposer may ask for it again; training is spent by maintainers.
+    if row.proposed_by_id != by.pk or row.corpus_id is not None:
         require(by, "run", row.repo)
+    require(by, "propose", row.repo)
     if row.is_superseded:
         raise Conflict("A newer push replaced this run; start the newest one.")
     if row.state not in (State.FAILED, State.CANCELLED):
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; only an ended one starts again.")
     row.finished_at = None
-    row.approved_by = row.approved_by or by
+    row.approved_by = row.approved_by or (by if may_spend else None)
     row.save(update_fields=["finished_at", "approved_by"])
     if row.corpus_id is None:
         start_preparing(row)
@@ -146,22 +150,35 @@ def rerun(*, run: Run, by: User) -> Run:
     return row
 
 
-def cancel_run(*, run: Run, by: User) -> None:
+@transaction.atomic
+def cancel_run(*, run: Run, by: User) -> Run:
     """Its proposer and maintainers may stop it. Checkpoints are kept."""
+    require(by, "propose", run.repo)
     if run.proposed_by_id != by.pk:
         require(by, "run", run.repo)
-    stop(run, f"Cancelled by {by}.")
+    row = Run.objects.select_for_update().get(pk=run.pk)
+    if row.state != State.HELD and not living_jobs(row):
+        raise InvalidInput(f"This run is {row.get_state_display().lower()}; there is nothing to stop.")
+    stop(row, f"Cancelled by {by}.")
+    return row
 
 
 def stop(run: Run, reason: str) -> None:
+    """End its jobs, the evaluation and the sampling included. A running one ends within seconds."""
     for job in living_jobs(run):
         jobs.cancel(job=job, by=None, reason=reason)
     if run.state == State.HELD:
         set_state(run, State.CANCELLED, reason)
+        show(run, "train", Check.State.CANCELLED, reason)
+
+
+def jobs_of(run: Run) -> QuerySet[Job]:
+    """All jobs that work or worked for a run, oldest first."""
+    return Job.objects.filter(subject=f"run:{run.pk}").order_by("created_at")
 
 
 def living_jobs(run: Run) -> list[Job]:
-    return [job for job in (run.prepare_job, run.train_job) if job is not None and not job.has_ended]
+    return list(jobs_of(run).exclude(state__in=Job.ENDED))
 
 
 def supersede(pull_request: PullRequest) -> None:

@@ -98,7 +98,11 @@ def answers_of(
 
 
 def job_ended(job: Job) -> None:
-    if job.state != Job.State.SUCCEEDED:
-        sampling = Sampling.objects.filter(pk=job.payload.get("sampling_id", 0)).first()
-        if sampling is not None:
-            sampling_finished.send(Sampling, sampling=sampling, run=None, problem=job.reason)
+    """A sampling that did not succeed is told with its reason, unless a newer push made it pointless."""
+    if job.state == Job.State.SUCCEEDED:
+        return
+    if Run.objects.filter(pk=job.payload.get("run_id", 0), is_superseded=True).exists():
+        return
+    sampling = Sampling.objects.filter(pk=job.payload.get("sampling_id", 0)).first()
+    if sampling is not None:
+        sampling_finished.send(Sampling, sampling=sampling, run=None, problem=job.reason)

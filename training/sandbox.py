@@ -62,7 +62,8 @@ def give_tree(folder: str, uid: int) -> None:
 def drop_user(own: str, readable: list[str]) -> bool:
     if os.geteuid() != 0:
         return False
-    if not can_read_as(NOBODY, [os.path.realpath(sys.executable), os.path.dirname(os.__file__), *readable]):
+    program = [os.path.realpath(sys.executable), os.path.dirname(os.__file__), *filter(os.path.isdir, sys.path)]
+    if not can_read_as(NOBODY, [*program, os.path.dirname(os.path.abspath(own)), *readable]):
         return False
     give_tree(own, NOBODY)
     os.setgroups([])

@@ -10,16 +10,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.common.jobs import JobRefused, Lease, job_body
-from hub.community.candidates import is_open
 from hub.community.models import Check, PullRequest
 from training import evaluations, runs, sampling
 from training.candidates import add_outputs, read_inputs_lock, rebuild
-from training.engine.lock import parse_lock
 from training.events import candidate_trained
 from training.inputs import write_inputs
 from training.materials import trim_cache
 from training.models import Corpus, Run
-from training.outputs import keep_model
+from training.outputs import complete_lock, keep_model
 from training.worker import relay, require_success, supervise
 
 
@@ -58,8 +56,9 @@ def rebuild_candidate(lease: Lease) -> None:
     pull_request = PullRequest.objects.select_related("discussion__repo", "discussion__author").get(
         pk=lease.payload["pull_request_id"]
     )
-    if is_open(pull_request) and pull_request.is_trained:
-        rebuild(pull_request)
+    run = rebuild(pull_request)
+    if run is not None and evaluations.has_new_parent(run):  # the target's weights changed: compare with them
+        judge(run)
 
 
 @job_body("training.prepare", queue="cpu", on_end=runs.job_ended)
@@ -101,8 +100,7 @@ def train(lease: Lease) -> None:
     runs.show(run, "train", Check.State.RUNNING, "Training; the curve below is live.")
     out = run_engine(lease, run, until="train")
     result = json.loads((out / "result.json").read_text())
-    result["lock"] = (out / "recipe.lock").read_text()
-    parse_lock(result["lock"])
+    result["lock"] = complete_lock(read_inputs_lock(run), (out / "recipe.lock").read_text())
     lease.report("progress", sentence="Storing the weights")
     keep_model(run, out / "model", step=result["steps"], digest=result["model_digest"])
     lease.check()
@@ -121,11 +119,16 @@ def train(lease: Lease) -> None:
         f"{result['steps']:,} steps, final loss {loss:.3f}." if loss is not None else f"{result['steps']:,} steps."
     )
     runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
+    judge(run)
+    shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
+    shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
+
+
+def judge(run: Run) -> None:
+    """Start what judges a trained candidate: evaluation here, the screening of its answers in the room above."""
     with transaction.atomic():
         evaluations.start(run)
     candidate_trained.send(Run, run=run, pull_request=run.pull_request)
-    shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
-    shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
 
 
 @job_body("training.evaluate", queue="cpu", on_end=evaluations.job_ended)

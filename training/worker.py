@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,19 @@ POLL_S = 0.5
 STOP_S = 20  # between SIGTERM (save a checkpoint) and SIGKILL
 MAX_LINE = 1_000_000  # characters of one event
 MAX_STDERR = 8_000  # characters kept of what the child said last
+
+MIN_GAP_S = 0.4  # between two stored points of the loss curve ...
+POINTS_PER_AGE = 300  # ... and at most so many for each time the age of the run doubles, roughly
+KINDS = frozenset({"progress", "metrics", "sample", "warning", "error", "stage", "sandbox"})
+STAGES = {
+    ("prepare", "started", None): "Reading, cleaning and packing the data",
+    ("train", "started", None): "Training begins",
+    ("train", "resumed", None): "Going on from the last checkpoint",
+    ("save", "started", None): "Writing the weights and reading them back",
+    ("evaluate", "started", "model"): "Putting the suite to the new model",
+    ("evaluate", "started", "parent"): "Putting the suite to its parent",
+    ("generate", "started", None): "Answering the prompts",
+}
 
 Event = dict[str, Any]
 
@@ -120,9 +134,19 @@ def supervise(
             raise
         finally:
             stop_engine(child, at_once=True)
-            reader.join(5)
+            drain(lines, reader)
     outcome.stderr = log_path.read_text(errors="replace")[-MAX_STDERR:]
     return outcome
+
+
+def drain(lines: "queue.Queue[str | None]", reader: threading.Thread) -> None:
+    """Let the reader end, which may wait for room in the queue; at most a few seconds, it is a daemon."""
+    deadline = time.monotonic() + 5
+    while reader.is_alive() and time.monotonic() < deadline:
+        try:
+            lines.get(timeout=0.1)
+        except queue.Empty:
+            reader.join(0.1)
 
 
 def pump(child: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
@@ -162,15 +186,64 @@ def read_event(line: str) -> Event | None:
 
 
 def relay(lease: Lease) -> Callable[[Event], None]:
-    """Store the engine's events with the job, for the live pages."""
-    kinds = {"progress", "metrics", "sample", "warning", "error", "stage", "sandbox"}
+    """Store the engine's events with the job, for the live pages; `progress` of the row says in words where it stands."""
+    told = Pace()
 
     def store(event: Event) -> None:
         kind = event["event"]
-        if kind in kinds:
-            lease.report(kind, **{key: value for key, value in event.items() if key not in ("event", "kind")})
+        if kind not in KINDS or (kind == "metrics" and not told.is_due(event)):
+            return
+        data = {key: value for key, value in event.items() if key not in ("event", "kind", "time")}
+        if kind == "progress":
+            data["sentence"] = describe_event(event)
+        lease.report(kind, **data)
+        if kind in ("metrics", "stage") and (sentence := describe_event(event)):
+            lease.note_progress(sentence=sentence, **count_steps(event))
 
     return store
+
+
+class Pace:
+    """Thins out metrics: dense while a run is young, never more than some thousands over its whole life."""
+
+    def __init__(self) -> None:
+        self.started = self.last = time.monotonic()
+
+    def is_due(self, event: Event) -> bool:
+        now = time.monotonic()
+        gap = max(MIN_GAP_S, (now - self.started) / POINTS_PER_AGE)
+        if now - self.last < gap and event.get("step") not in (1, event.get("steps")):
+            return False
+        self.last = now
+        return True
+
+
+def count_steps(event: Event) -> dict[str, Any]:
+    names = {"step": "done", "steps": "total", "eta_s": "eta_s"}
+    return {new: event[old] for old, new in names.items() if event.get(old) is not None}
+
+
+def describe_event(event: Event) -> str:
+    """What the engine does just now, in words."""
+    if event["event"] == "metrics":
+        return f"Step {event.get('step'):,} of {event.get('steps'):,}"
+    stage, state = event.get("stage"), event.get("state")
+    if event["event"] == "stage":
+        return STAGES.get((stage, state, event.get("role")), STAGES.get((stage, state, None), ""))
+    if event.get("message"):
+        return str(event["message"]).capitalize()
+    if stage == "prepare" and "rows" in event:
+        return f"Read and cleaned {event['rows']:,} rows"
+    if "saved_step" in event:
+        return f"Saved a checkpoint after step {event['saved_step']:,}"
+    if "held_out_loss" in event:
+        return f"Loss on rows kept aside: {event['held_out_loss']:.3f}"
+    if stage == "evaluate":
+        whose = "its parent" if event.get("role") == "parent" else "the new model"
+        return f"Asking {whose}: {event.get('task')}, {event.get('done'):,} of {event.get('rows'):,}"
+    if stage == "generate":
+        return f"Answered {event.get('done'):,} of {event.get('total'):,} prompts"
+    return ""
 
 
 def require_success(outcome: Outcome) -> None:

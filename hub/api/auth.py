@@ -74,12 +74,16 @@ def refusal_of_bad_token(kwargs: dict[str, Any]) -> NotSignedIn:
     """401 everywhere. Where a repository is meant that not everybody may read, it is also RepoNotFound, like one that
     does not exist: `repo_exists` of the stock client then says False instead of failing."""
     headers = {"WWW-Authenticate": 'Basic realm="Model Commons"'}
-    named = kwargs.get("type"), kwargs.get("namespace"), kwargs.get("name")
-    if all(named):
-        repo = lookup(named[0], f"{named[1]}/{named[2]}")  # type: ignore[arg-type]
+    if kwargs.get("namespace") and kwargs.get("name"):
+        repo = lookup(named_type(kwargs), f"{kwargs['namespace']}/{kwargs['name']}")
         if repo is None or not can(AnonymousUser(), "read", repo):
             return NotSignedIn(INVALID, code=RepoNotFound.code, headers=headers)
     return NotSignedIn(INVALID, headers=headers)
+
+
+def named_type(kwargs: dict[str, Any]) -> str:
+    """The repository type in an address: as converted, as written ("models"), or by its prefix (none for models)."""
+    return str(kwargs.get("type") or kwargs.get("kind") or kwargs.get("prefix") or "model").removesuffix("s")
 
 
 def reads_own_tokens(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

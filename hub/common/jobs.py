@@ -156,7 +156,11 @@ class Lease:
         self.check()
         note(self.job, kind, **data)
         if kind == "progress":
-            Job.objects.filter(pk=self.job.pk, fencing=self.fencing).update(progress=data)
+            self.note_progress(**data)
+
+    def note_progress(self, **data: Any) -> None:
+        """Where the work stands, on the row alone: what moves many times a second needs no event."""
+        Job.objects.filter(pk=self.job.pk, fencing=self.fencing).update(progress=data)
 
     def hold(self) -> "HeldRow":
         """`with lease.hold():` a transaction in which results may be written: the row is locked and still ours."""

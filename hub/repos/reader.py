@@ -10,7 +10,7 @@ from typing import Any
 
 from hub.accounts.permissions import can
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
-from hub.repos.models import Content, LastCommit, Repo, RepoRelease, RevisionContent, StoredBlob
+from hub.repos.models import Content, LastCommit, Repo, RepoRelease, RevisionContent, StoredBlob, UploadedBlob
 from hub.repos.places import pair, store
 from hub.storage.errors import UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
@@ -125,16 +125,22 @@ class RepoReader:
 
     def check_bytes(self, entry: TreeEntry) -> None:
         """Large files are judged one by one: raise Withheld unless this reader may have the bytes."""
-        if entry.lfs is None or self.is_member:
+        if entry.lfs is None or self.may_have(entry.lfs.sha256):
             return
         content = Content.objects.filter(repo=self.repo, digest=f"sha256:{entry.lfs.sha256}").first()
-        if content is not None and content.clearance == Content.Clearance.CLEARED:
-            return
-        if content is not None and self.pull_request_refs and content.added_by_id == self.user.pk:
-            return
         if content is not None and content.clearance == Content.Clearance.WITHHELD:
             raise Withheld(f"{entry.path} in {self.repo.full_name} is withheld: {content.reason or 'see its page.'}")
-        raise Withheld(f"{entry.path} in {self.repo.full_name} waits for screening; try again in a few minutes.")
+        raise Withheld(f"{entry.path} in {self.repo.full_name} is not cleared yet; try again in a few minutes.")
+
+    def may_have(self, sha256: str) -> bool:
+        """Whether this reader may have a large file's bytes, through whichever door."""
+        content = Content.objects.filter(repo=self.repo, digest=f"sha256:{sha256}").first()
+        if self.is_member:
+            return content is not None or UploadedBlob.objects.filter(repo=self.repo, sha256=sha256).exists()
+        if content is None or self.repo.is_disabled or self.repo.is_private:
+            return False
+        is_own = bool(self.pull_request_refs) and content.added_by_id == self.user.pk
+        return content.clearance == Content.Clearance.CLEARED or is_own
 
     def read_entry(self, commit: str, entry: TreeEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes [start, end) of a file in pieces of at most 1 MiB; large files come from the byte store."""
@@ -170,6 +176,10 @@ class RepoReader:
 
     def commit_info(self, commit: str) -> CommitInfo:
         return self._git_of(commit).commit_info(commit)
+
+    def diff_text(self, old: str | None, new: str, limit_bytes: int) -> str:
+        """Unified diff of two commits that this reader resolved, cut at `limit_bytes`."""
+        return self._git_of(new).diff_text(old, new, limit_bytes)
 
     def last_changes(self, commit: str, paths: list[str]) -> dict[str, LastChange]:
         """The last commit of each path: from the table where the reader sees the head it was kept for, else by walking."""

@@ -76,6 +76,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "hub.web.context.site",
+                "hub.site.bootstrap.setup_progress.setup_in_templates",
             ],
             "libraries": {"hub_format": "hub.web.templatetags.hub_format"},
         },
@@ -135,6 +136,7 @@ USE_I18N = False
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns of a missing folder at each start
 WHITENOISE_USE_FINDERS = True  # no collectstatic step between a fresh clone and the first page
 WHITENOISE_AUTOREFRESH = DEBUG
 

@@ -1,11 +1,10 @@
-"""All addresses. The order matters: doors of programs first, the pages last, because they take every NAMESPACE/NAME."""
+"""All addresses. Programs first: their addresses are exact; the site's pages end with a rule that takes any NAMESPACE/NAME."""
 
 from django.urls import include, path
 
 urlpatterns = [
-    # The REST door of the rooms above; hub.api answers whatever else lies under /api/.
-    path("api/v1/", include("training.api")),
-    path("api/v1/", include("moderation.api")),
+    path("api/v1/", include("training.api_urls")),
+    path("api/v1/", include("moderation.api_urls")),
     path("", include("hub.api.urls")),
     path("", include("moderation.urls")),
     path("", include("training.urls")),

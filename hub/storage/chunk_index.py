@@ -106,6 +106,7 @@ class ChunkIndex:
         known: tuple[int, sqlite3.Connection] | None = getattr(self._local, "connection", None)
         if known is not None and known[0] == os.getpid():
             return known[1]
+        self._local.inherited = known  # from before a fork; closing it here could disturb the parent
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the newest rows, never the file

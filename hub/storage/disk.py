@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.storage.errors import StorageError
+from hub.storage.xet.hashes import is_hex_hash
 
 _BUFFER_BYTES = 1024 * 1024
 
 
 class Folder:
-    """A tree of immutable files named by digests, root/aa/bb/<digest>."""
+    """A tree of immutable files named by digests: root/aa/<digest>, or with two levels root/aa/bb/<digest>."""
 
-    def __init__(self, root: Path, incoming: Path) -> None:
+    def __init__(self, root: Path, incoming: Path, *, levels: int) -> None:
         self.root = root
         self._incoming = incoming
+        self._levels = levels
 
     def path(self, digest: str) -> Path:
         """Where the content of this digest lives. The caller has checked that it is a digest."""
-        return self.root / digest[:2] / digest[2:4] / digest
+        return self.root.joinpath(*(digest[2 * level : 2 * level + 2] for level in range(self._levels)), digest)
 
     def put(self, digest: str, content: bytes) -> bool:
         """Store small content. False if it was there already."""
@@ -36,10 +38,8 @@ class Folder:
             return publish(file, self.path(digest))
 
     def __iter__(self) -> Iterator[Path]:
-        """All files, in no particular order; files may come and go meanwhile."""
-        for first in _list_folder(self.root):
-            for second in _list_folder(first):
-                yield from _list_folder(second)
+        """All files named by a digest, in no particular order; files may come and go meanwhile."""
+        return (path for path in _list_files(self.root, self._levels) if is_hex_hash(path.name))
 
 
 @contextmanager
@@ -113,8 +113,13 @@ def _make_folders(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _list_folder(folder: Path) -> list[Path]:
+def _list_files(folder: Path, levels: int) -> Iterator[Path]:
     try:
-        return list(folder.iterdir())
+        paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
+    for path in paths:
+        if levels:
+            yield from _list_files(path, levels - 1)
+        else:
+            yield path

@@ -78,8 +78,8 @@ class Ingest:
         self._end_run(keep=True)
         file_hash = hashes.hash_file(self._tree.root())
         known = self._records.find_by_xet(hashes.to_hex(file_hash))
-        if known is not None:
-            return known  # the xorb under construction is dropped unwritten
+        if known is not None and self._records.renew_xorbs(known):
+            return known  # the xorb under construction is dropped
         self._publish_xorb()
         terms = make_terms((term.xorb or b"", term.start, term.end, term.size) for term in self._terms)
         return FileDescription(file_hash, terms, None, sha256)

@@ -1,10 +1,11 @@
 """What is stored as a file: descriptions of files, the way from SHA-256 to them, and xorbs by hash.
 
-    xorbs/aa/bb/<xorb hash>     chunk data and footer
-    files/aa/bb/<file hash>     a shard of one file: terms and SHA-256
-    sha256/aa/bb/<sha256>       the file hash, as text
+xorbs/aa/bb/<xorb hash>     chunk data and footer
+files/aa/<file hash>        a shard of one file: terms and SHA-256
+sha256/aa/<sha256>          the file hash, as text
 """
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -20,6 +21,8 @@ from hub.storage.xet.shards import FileDescription, format_shard, parse_shard
 from hub.storage.xet.xorbs import XorbIndex, read_index
 
 _CACHED_INDEXES = 64  # of up to 700 KB each, 80 KB usually
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Records:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.incoming = root / "incoming"
-        self.xorbs = Folder(root / "xorbs", self.incoming)
-        self.files = Folder(root / "files", self.incoming)
-        self.sha256s = Folder(root / "sha256", self.incoming)
+        self.xorbs = Folder(root / "xorbs", self.incoming, levels=2)
+        self.files = Folder(root / "files", self.incoming, levels=1)
+        self.sha256s = Folder(root / "sha256", self.incoming, levels=1)
         self.lock = root / "sweep.lock"
         self._indexes: OrderedDict[tuple[bytes, int, int, int], XorbIndex] = OrderedDict()
         self._indexes_guard = threading.Lock()
@@ -65,22 +68,27 @@ class Records:
             raise StorageError(f"The record of file {xet_hash} is damaged; restore it from a backup.") from error
 
     def register(self, description: FileDescription) -> StoredFile:
-        """Make a verified file visible; the first description of a content stays.
+        """Make a verified file visible. The first description of a content stays as long as its xorbs are there.
 
         Raises StorageError if a sweep has taken one of its xorbs meanwhile."""
-        assert description.sha256 is not None
-        xet_hash = hashes.to_hex(description.file_hash)
+        xet_hash, sha256 = hashes.to_hex(description.file_hash), str(description.sha256)
         with locked(self.lock, exclusive=False):  # a sweep cannot remove a xorb between this check and the record
             known = self.find_by_xet(xet_hash)
-            description = known if known is not None else description
-            for xorb in description.xorbs():
-                if not self.renew_xorb(xorb):
-                    raise StorageError(f"Xorb {hashes.to_hex(xorb)} was swept during the upload; upload again.")
+            if known is not None and self.renew_xorbs(known):
+                description = known
+            elif not self.renew_xorbs(description):
+                raise StorageError(f"A part of file {xet_hash} was swept during the upload; upload again.")
+            elif known is not None:  # a backup lost something, and this upload brings it back
+                self.files.path(xet_hash).unlink(missing_ok=True)
             # The way in comes last: who finds the SHA-256 finds everything else.
             self.files.put(xet_hash, format_shard([description]))
-            if not self.sha256s.put(str(description.sha256), xet_hash.encode()):
-                os.utime(self.sha256s.path(str(description.sha256)))
+            if not self.sha256s.put(sha256, xet_hash.encode()):
+                os.utime(self.sha256s.path(sha256))
         return describe(description)
+
+    def renew_xorbs(self, description: FileDescription) -> bool:
+        """Restart the time before a sweep may take the xorbs of a file. False if one of them is not there."""
+        return all(self.renew_xorb(xorb) for xorb in description.xorbs())
 
     def renew_xorb(self, xorb_hash: bytes) -> bool:
         """Restart the time before a sweep may take the xorb. False if it is not there."""
@@ -100,15 +108,19 @@ class Records:
             os.close(descriptor)
 
     def index_of(self, xorb_hash: bytes) -> XorbIndex | None:
+        """Index of a xorb, None if it is not there or too damaged to be used."""
         try:
             with self.open_xorb(xorb_hash) as (_, index):
                 return index
         except FileNotFoundError:
             return None
+        except StorageError as error:
+            log.error("Xorb %s: %s", hashes.to_hex(xorb_hash), error)
+            return None
 
     def list_indexes(self) -> Iterator[XorbIndex]:
         for path in self.xorbs:
-            if hashes.is_hex_hash(path.name) and (index := self.index_of(hashes.from_hex(path.name))) is not None:
+            if (index := self.index_of(hashes.from_hex(path.name))) is not None:
                 yield index
 
     def _read_index(self, xorb_hash: bytes, descriptor: int) -> XorbIndex:

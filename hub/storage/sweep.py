@@ -38,7 +38,7 @@ def sweep(
             dropped.add(_drop_file(records, path.name, before, dry_run=dry_run))
     used = set(_list_used_xorbs(records, dropped))
     for path in records.xorbs:
-        if hashes.is_hex_hash(path.name) and hashes.from_hex(path.name) not in used and _is_older(path, before):
+        if hashes.from_hex(path.name) not in used and _is_older(path, before):
             size = _drop_xorb(records, index, path, before, dry_run=dry_run)
             report.xorbs += size > 0
             report.freed_bytes += size

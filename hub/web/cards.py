@@ -89,13 +89,13 @@ def describe_card(metadata: dict[str, Any], repo: Repo) -> list[Chip]:
     """The metadata as chips; each leads to the list of what shares it."""
     listing = f"/{repo.type}s"
     chips = []
-    for kind, key, label in (
-        ("", "pipeline_tag", "Task"),
-        ("", "library_name", "Library"),
-        ("licence", "license", "Licence"),
-        ("language", "language", "Language"),
-        ("task", "task_categories", "Task"),
-        ("", "tags", "Tag"),
+    for kind, key in (
+        ("", "pipeline_tag"),
+        ("", "library_name"),
+        ("licence", "license"),
+        ("language", "language"),
+        ("task", "task_categories"),
+        ("", "tags"),
     ):
         for value in as_words(metadata.get(key))[:MAX_CHIPS]:
             chips.append(Chip(kind, value, f"{listing}?tag={quote(value)}"))

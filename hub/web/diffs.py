@@ -59,7 +59,7 @@ class Diff:
 
 def read_diff(reader: RepoReader, old: str | None, new: str) -> Diff:
     """What changed from `old` (None: from nothing) to `new`, both commits that this reader may see."""
-    return parse_diff(reader._git_of(new).diff_text(old, new, MAX_DIFF_BYTES))
+    return parse_diff(reader.diff_text(old, new, MAX_DIFF_BYTES))
 
 
 def parse_diff(text: str) -> Diff:

@@ -1,5 +1,7 @@
 """The Community tab: the list of discussions and proposals, one discussion, and what people do in it."""
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -45,6 +47,7 @@ def list_discussions(request: HttpRequest, repo: Repo, reader: RepoReader) -> Ht
         kind=kind,
         state=state,
         words=words,
+        list_query=urlencode({"q": words, "kind": kind, "status": state}) + "&",
         counts=counts,
         page=cut_numbered_page(request, rows.filter(status__in=STATES[state]), PER_PAGE),
         may_discuss=can(request.user, "discuss", repo),

@@ -14,7 +14,7 @@ from hub.repos.reader import RepoReader
 from hub.storage.git import AddFile, DeleteFile
 from hub.web.files import Place, find_place
 from hub.web.forms import CommitForm, EditForm
-from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
+from hub.web.repo_pages import render_repo_page, repo_page
 
 
 def commit_from_browser(

@@ -15,6 +15,7 @@ from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.community.discussions import may_see
 from hub.community.models import Discussion, Event, PullRequest
+from hub.web.timelines import describe_rights
 from hub.web.verdicts import describe_state
 
 CLOCKS = re.compile(r"(<time\b[^>]*>).*?(</time>)", re.DOTALL)  # running clocks tick in the browser; they are no change
@@ -57,6 +58,7 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
         return HttpResponse(status=204)
     discussion = pull_request.discussion
     context = {"fragment": fragment, "events": events, "discussion": discussion, "repo": discussion.repo}
+    context |= describe_rights(request, discussion)
     return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
 
 

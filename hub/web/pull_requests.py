@@ -20,8 +20,8 @@ from hub.storage.git import CommitInfo
 from hub.web.commits import credit_people
 from hub.web.diffs import read_diff
 from hub.web.live import describe_fragment
-from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from hub.web.timelines import describe_timeline
+from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
+from hub.web.timelines import describe_rights, describe_timeline
 
 MAX_COMMITS = 200
 
@@ -49,8 +49,20 @@ def show_pull_request(request: HttpRequest, repo: Repo, reader: RepoReader, disc
         fragment=describe_fragment(request, pull_request),
         reviews=[GivenReview(row, is_stale(row)) for row in rows],
         may_approve=may_approve(request.user, pull_request),
+        **fetch_snippets(request, pull_request),
         **describe_timeline(request, pull_request.discussion),
     )
+
+
+def fetch_snippets(request: HttpRequest, pull_request: PullRequest) -> dict[str, str]:
+    """How to get the proposed files from a program."""
+    repo, ref = pull_request.discussion.repo, pull_request.ref
+    site = site_address(request)
+    kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
+    return {
+        "fetch_hf": f"export HF_ENDPOINT={site}\nhf download {repo.full_name}{kind} --revision {ref}",
+        "fetch_git": f"git clone {site}{repo.path}\ncd {repo.name}\ngit fetch origin {ref}\ngit checkout FETCH_HEAD",
+    }
 
 
 def may_approve(user: Any, pull_request: PullRequest) -> bool:
@@ -90,6 +102,7 @@ def list_changes(request: HttpRequest, repo: Repo, reader: RepoReader, number: i
         part=part,
         discussion=pull_request.discussion,
         pull_request=pull_request,
+        may_steer=describe_rights(request, pull_request.discussion)["may_steer"],
         **context,
     )
 

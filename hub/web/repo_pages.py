@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from django.conf import settings
 from django.db.models import Count, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -58,6 +59,10 @@ def repo_page(action: str = "read") -> Callable[[Page[P]], Callable[..., HttpRes
         return find_and_show
 
     return decorate
+
+
+def site_address(request: HttpRequest) -> str:
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
 
 
 def require_sign_in(request: HttpRequest) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.cache import cache
 from django.db import transaction
@@ -24,7 +23,7 @@ from hub.storage.git import TreeEntry
 from hub.storage.safetensors_header import count_parameters, read_header
 from hub.web.cards import describe_card, read_card, render_readme
 from hub.web.forms import NewRepoForm
-from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
+from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
 from hub.web.snippets import list_snippets
 
 MAX_WEIGHT_FILES = 64  # whose headers are read for the parameter count
@@ -51,10 +50,6 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
         waiting=count_waiting(reader),
         is_empty=not files - {".gitattributes", "README.md"},
     )
-
-
-def site_address(request: HttpRequest) -> str:
-    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
 
 
 def count_waiting(reader: RepoReader) -> dict[str, int]:

@@ -8,14 +8,17 @@ from hub.accounts.permissions import can
 from hub.community.models import Discussion
 
 
+def describe_rights(request: HttpRequest, discussion: Discussion) -> dict[str, bool]:
+    repo = discussion.repo
+    is_author = request.user.is_authenticated and discussion.author_id == request.user.pk
+    may_write = can(request.user, "write", repo)
+    return {
+        "may_discuss": can(request.user, "discuss", repo),
+        "may_steer": is_author or may_write,
+        "is_maintainer": may_write or can(request.user, "moderate"),
+    }
+
+
 def describe_timeline(request: HttpRequest, discussion: Discussion) -> dict[str, Any]:
     """The entries, and what this person may do with them and with the discussion."""
-    repo = discussion.repo
-    is_maintainer = can(request.user, "write", repo) or can(request.user, "moderate")
-    is_author = request.user.is_authenticated and discussion.author_id == request.user.pk
-    return {
-        "events": list(discussion.events.select_related("author")),
-        "may_discuss": can(request.user, "discuss", repo),
-        "may_steer": is_author or can(request.user, "write", repo),
-        "is_maintainer": is_maintainer,
-    }
+    return {"events": list(discussion.events.select_related("author")), **describe_rights(request, discussion)}

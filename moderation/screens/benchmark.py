@@ -100,12 +100,14 @@ class Values(dict[str, str]):
         for start, make in (("iban", self.iban), ("ssn", self.ssn), ("pem", self.pem)):
             if name.startswith(start):
                 return make(name)
-        return self.special(name) if name in ("jwt", "password", "uuid", "visa_bad_luhn") else self.card(name)
+        return self.special(name) if name in ("armour", "jwt", "password", "uuid", "visa_bad_luhn") else self.card(name)
 
     def pick(self, alphabet: str, length: int) -> str:
         return "".join(self.rng.choice(alphabet) for _ in range(length))
 
     def special(self, name: str) -> str:
+        if name == "armour":
+            return "-----BEGIN " + "PRIVATE KEY-----"
         if name == "uuid":
             return "-".join(self.pick(HEX, length) for length in (8, 4, 4, 4, 12))
         if name == "password":

@@ -14,13 +14,14 @@ from functools import cache
 from typing import Any
 
 from moderation.screens.findings import Finding, Severity, quote
-from moderation.screens.text_reading import TextBlock
+from moderation.screens.text_reading import TextBlock, find_all
 
 WINDOW = 160  # characters on each side in which context counts
 LINE_CHARACTERS = 20_000
 SAMPLED_LINES = 4_000  # for the language model: 0.3 ms a line
 OFFENSIVE_PROBABILITY = 0.9
 OFFENSIVE_SHARE = 0.05
+SHARE_LINES = 20  # a share of fewer lines says nothing
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ MINOR = (
     r"|\blittle (?:girl|boy)s?\b|\b(?:[4-9]|1[0-7])[- ]years?[- ]old\b)"
 )
 SEXUAL = (
-    r"(?:\bnudes?\b|\bnaked\b|\berotic\w*|\bporn\w*|\bsex with\b|\bsexual(?:ly)? (?:act|story|scene|content"
+    r"(?:\bnudes\b|\b(?:nude|naked) (?:photo|pic|image|video|bod|selfie|child|girl|boy|kid)\w*"
+    r"|\berotic\w*|\bporn\w*|\bsex with\b|\bsexual(?:ly)? (?:act|story|scene|content"
     r"|explicit)\w*"
     r"|\bseduc\w+|\bfondl\w+|\bgroom(?:ing|ed)? (?:a|the|her|him|them)\b)"
 )
@@ -110,31 +112,38 @@ RULES = (
           r"|girlfriend|wife)'s "
           r"(?:address|location|messages|password|phone))", REPORT + r"|my own|consent"),
 )  # fmt: skip
-# One cheap look before eight dear ones: a line without any of these words cannot match a rule.
-TRIGGER = re.compile(
-    r"nude|naked|erotic|porn|sex|seduc|fondl|groom|bomb|explosive|\bied|molotov|nerve|sarin|ricin|anthrax"
-    r"|mustard|vx gas"
-    r"|ghost gun|napalm|yourself|myself|kys\b|suicide|miss you|vermin|subhuman|sub-human|cockroach|parasite"
-    r"|inferior|disease"
-    r"|plague|exterminat|gassed|wiped out|eradicat|put down|lynch|killed off|less than human|kill|shoot|stab"
-    r"|rape|murder|burn"
-    r"|ransomware|keylogger|botnet|stealer|rootkit|phishing|virus|break into|launder|counterfeit|forge|steal"
-    r"|meth|fentanyl"
-    r"|shoplift|hitman|poison|address|lives|private|location|messages|password|phone"
+# One cheap look before eight dear ones: a passage without any of these words cannot match a rule.
+TRIGGERS = tuple(
+    word.encode()
+    for word in (
+        "nude,naked,erotic,porn,sex ,sexual,seduc,fondl,groom,bomb,explosive, ied,molotov,nerve ,sarin,"
+        "ricin,anthrax,mustard,vx gas,ghost gun,napalm,yourself,myself,kys,suicide,miss you,vermin,"
+        "subhuman,sub-human,cockroach,parasite,inferior,a disease,plague,exterminat,gassed,wiped out,"
+        "eradicat,put down,lynch,killed off,less than human,kill ,shoot ,stab ,rape ,murder ,burn ,"
+        "ransomware,keylogger,botnet,stealer,rootkit,phishing,computer virus,break into,launder,"
+        "counterfeit,forge ,steal ,meth,fentanyl,shoplift,hitman,poison ,address,lives,private ,location,"
+        " messages, password, phone"
+    ).split(",")
 )
+PASSAGE_BYTES = 600  # on each side of a trigger, within its line
 
 
 def find_harm(text: str) -> Iterator[tuple[HarmRule, str, int]]:
     """(rule, matched words, offset) for each rule that the text breaks, first place only."""
     lowered = text[:LINE_CHARACTERS].lower().replace("\u2019", "'")
-    if not TRIGGER.search(lowered):
-        return
     for rule in RULES:
         for match in rule.pattern.finditer(lowered):
             around = lowered[max(match.start() - WINDOW, 0) : match.end() + WINDOW]
             if not rule.unless.search(around):
                 yield rule, match.group(), match.start()
                 break
+
+
+def _passage(data: bytes, at: int) -> tuple[int, int]:
+    """The line around an offset, or the part of a long one that a rule can reach."""
+    first, last = max(at - PASSAGE_BYTES, 0), at + PASSAGE_BYTES
+    start, end = data.rfind(b"\n", first, at) + 1, data.find(b"\n", at, last)
+    return max(start, first), end if end >= 0 else min(last, len(data))
 
 
 @dataclass
@@ -147,33 +156,34 @@ class HarmfulText:
     stride: int = 1
 
     def find(self, block: TextBlock) -> Iterator[tuple[Finding, str]]:
-        offset = block.fresh
-        for line in block.searchable[block.fresh :].split(b"\n"):
-            if len(line) > 8:
-                yield from self._judge(block, line, offset)
-            offset += len(line) + 1
+        data = block.searchable
+        end = 0
+        for at in sorted(at for word in TRIGGERS for at in find_all(block.lowered, word)):
+            if at >= max(end, block.fresh):
+                start, end = _passage(data, at)
+                yield from self._judge(block, start, data[start:end].decode("utf-8", "replace"))
+        for line in data[block.fresh :].split(b"\n"):
+            self._keep(line)
 
-    def _judge(self, block: TextBlock, line: bytes, offset: int) -> Iterator[tuple[Finding, str]]:
-        text = line[: 4 * LINE_CHARACTERS].decode("utf-8", "replace")
-        self.lines += 1
-        self._keep(text)
+    def _judge(self, block: TextBlock, start: int, text: str) -> Iterator[tuple[Finding, str]]:
         for rule, words, at in find_harm(text):
-            start = offset + len(text[:at].encode())
-            place = block.place(start, start + 1)
+            offset = start + len(text[:at].encode())
+            place = block.place(offset, offset + 1)
             what = f"{rule.label} may stand in {place.where}"
             message = f"{what}; a moderator reads it, or take the passage out."
             yield Finding("harmful_text", rule.rule, rule.severity, place.where, quote(words), message), words
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, line: bytes) -> None:
         """Every line at first, then every second, fourth, …: a spread sample in bounded memory."""
-        if self.lines % self.stride == 0:
-            self.sample.append(text[:1000])
+        self.lines += 1
+        if len(line) > 8 and self.lines % self.stride == 0:
+            self.sample.append(line[:1000].decode("utf-8", "replace"))
         if len(self.sample) >= SAMPLED_LINES:
             self.sample, self.stride = self.sample[::2], self.stride * 2
 
     def finish(self) -> Iterator[Finding]:
         share = offensive_share(self.sample)
-        if share is not None and share >= OFFENSIVE_SHARE:
+        if share is not None and share >= OFFENSIVE_SHARE and len(self.sample) >= SHARE_LINES:
             what = f"About {share:.0%} of the lines read in {self.name} are coarse or insulting"
             message = f"{what} (triage by word counts); say so in the card, or take them out."
             yield Finding("harmful_text", "offensive_language", "info", self.name, f"{share:.0%} of lines", message)

@@ -78,8 +78,8 @@ def texts(array: Any, rows: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         for index in range(kind.num_fields):
             yield from texts(pc.struct_field(array, [index]), rows, f"{path}.{kind.field(index).name}", depth + 1)
     elif pa.types.is_map(kind):
-        entries = pc.list_flatten(array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field]))))
-        yield from texts(entries, rows.take(pc.list_parent_indices(array)), path, depth + 1)
+        entries = array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+        yield from texts(pc.list_flatten(entries), rows.take(pc.list_parent_indices(entries)), path, depth + 1)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         yield from texts(pc.list_flatten(array), rows.take(pc.list_parent_indices(array)), f"{path}[]", depth + 1)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):

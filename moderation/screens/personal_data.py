@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from moderation.screens.findings import Finding, Severity, redact
-from moderation.screens.text_reading import TextBlock
+from moderation.screens.text_reading import TextBlock, find_all
 
 CARD = re.compile(
-    rb"(?<![\w.+=/-])(?:[2-6]\d{3}(?P<four>[ .-]|  )\d{4}(?P=four)\d{4}(?P=four)\d{1,4}(?:(?P=four)\d{3})?"
+    rb"(?<![\w.+=/-])(?:[2-6]\d{3}(?P<four>[ .-])\d{4}(?P=four)\d{4}(?P=four)\d{1,4}(?:(?P=four)\d{3})?"
     rb"|3\d{3}(?P<amex>[ .-])\d{6}(?P=amex)\d{4,5}|[2-6]\d{12,18})(?![\w-]|\.\d|/\d)"
 )
+CARD_SHAPES = (b"0" * 13, b"0000-0000-0000-", b"0000-000000-0000")
 CARD_CONTEXT = re.compile(rb"card|visa|amex|credit|debit|cvv|cvc|expir|payment|kreditkarte|carte|tarjeta|\bpan\b", re.I)
 # Published by payment companies for trying out a till: they stand in documentation, so a person looks at them.
 TEST_CARDS = {
@@ -22,7 +23,8 @@ TEST_CARDS = {
     b"5555555555554444", b"5105105105105100", b"5454545454545454", b"2223003122003222", b"378282246310005",
     b"371449635398431", b"6011111111111117", b"6011000990139424", b"30569309025904", b"3530111333300000",
 }  # fmt: skip
-BARE_CARDS_FOR_RATE = 12  # from this many card-shaped numbers on, the share that passes Luhn says what they are
+UNNAMED_LENGTHS = (14, 15, 16)  # 13 digits are a time in ms, 18 and 19 an identifier, unless named a card
+CARDS_FOR_RATE = 12  # from this many card-shaped numbers on, the share that passes Luhn says what they are
 CHANCE_RATE = 0.35  # random numbers pass Luhn one time in ten
 
 IBAN = re.compile(rb"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
@@ -62,6 +64,7 @@ PHONE = re.compile(
     rb"(?<![\w.+/-])(?:\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}"
     rb"|(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[.-]\d{4})(?![\w-]|\.\d)"
 )
+PHONE_SHAPES = (b"+0", b"000-000-0000", b"000x-000-0000", b"000x000-0000")
 NAME = re.compile(
     rb"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Herr|Frau|Mme)\.? |[Mm]y name is |\"(?:full_?|first_?|last_?|sur)?name\": ?\")"
     rb"([A-Z][a-z]{1,20}(?: [A-Z][a-z]{1,20}){0,2})"
@@ -69,6 +72,7 @@ NAME = re.compile(
 BULK_EMAILS = 100  # different addresses of persons
 BULK_LINES_EACH = 50  # and at least one for so many lines: a big corpus holds a few by nature
 BULK_RECORDS = 20  # lines with an address and a phone number: a contact list
+RECORD_BYTES = 4096  # a line longer than this is no contact record
 REMEMBERED = 100_000
 
 
@@ -115,6 +119,19 @@ def is_ssn(area: bytes, group: bytes, serial: bytes) -> bool:
 
 
 @dataclass
+class UnnamedCards:
+    """Numbers of a card's layout that nothing beside them calls a card: only their number tells what they are."""
+
+    shapes: int = 0
+    passes: int = 0
+    findings: dict[bytes, Finding] = field(default_factory=dict)
+
+    def are_random(self) -> bool:
+        """Identifiers and table cells pass Luhn one time in ten; card numbers always do."""
+        return self.shapes >= CARDS_FOR_RATE and self.passes < CHANCE_RATE * self.shapes
+
+
+@dataclass
 class PersonalData:
     """Reads one file's blocks in order; `find` yields what is certain at once, `finish` what only the whole tells."""
 
@@ -125,9 +142,7 @@ class PersonalData:
     records: int = 0
     lines: int = 0
     first_email: str = ""
-    card_shapes: int = 0
-    bare_cards: dict[bytes, Finding] = field(default_factory=dict)
-    bare_passes: int = 0
+    cards: dict[str, UnnamedCards] = field(default_factory=lambda: {"bare": UnnamedCards(), "grouped": UnnamedCards()})
 
     def find(self, block: TextBlock, *, thorough: bool) -> Iterator[tuple[Finding, bytes]]:
         """(finding, value). `thorough` also counts people's names."""
@@ -142,16 +157,14 @@ class PersonalData:
 
     def _find_cards(self, block: TextBlock) -> Iterator[tuple[Finding, bytes]]:
         data = block.searchable
-        for match in CARD.finditer(data):
-            if match.end() <= block.fresh:
-                continue
+        for match in _match_shapes(block, CARD, CARD_SHAPES):
             digits = match.group().translate(None, b" .-")
             if not 13 <= len(digits) <= 19 or not has_issuer(digits):
                 continue
             bare = len(digits) == len(match.group())
-            self.card_shapes += bare
             if not bare and _is_part_of_longer(data, *match.span()):
                 continue
+            self.cards["bare" if bare else "grouped"].shapes += 1
             if passes_luhn(digits) and len(set(digits)) > 1:
                 yield from self._judge_card(block, match, digits, bare)
 
@@ -159,45 +172,45 @@ class PersonalData:
         self, block: TextBlock, match: re.Match[bytes], digits: bytes, bare: bool
     ) -> Iterator[tuple[Finding, bytes]]:
         start, end = match.span()
-        place = block.place(start, end)
         near = block.searchable[max(start - 64, 0) : start] + b" " + block.searchable[end : end + 48]
+        unnamed = self.cards["bare" if bare else "grouped"]
+        unnamed.passes += 1
         if digits in TEST_CARDS:
             yield _finding(block, match, "test_card_number", "hold", "A payment card number for tests"), digits
-        elif not bare or CARD_CONTEXT.search(near) or CARD_CONTEXT.search(place.column.encode()):
+        elif CARD_CONTEXT.search(near) or CARD_CONTEXT.search(block.place(start, end).column.encode()):
             yield _finding(block, match, "card_number", "block", "A payment card number"), digits
-        else:
-            self.bare_passes += 1
-            if len(self.bare_cards) < 100 and len(set(digits)) > 3:
+        elif len(unnamed.findings) < 100 and digits not in unnamed.findings:
+            if not bare:
+                unnamed.findings[digits] = _finding(block, match, "card_number", "block", "A payment card number")
+            elif len(digits) in UNNAMED_LENGTHS and len(set(digits)) > 3:
                 what = "A number that fits a payment card"
-                self.bare_cards.setdefault(digits, _finding(block, match, "card_number_shape", "hold", what))
+                unnamed.findings[digits] = _finding(block, match, "card_number_shape", "hold", what)
 
     def _count_contacts(self, block: TextBlock) -> None:
         data = block.searchable
         mail_lines: set[int] = set()
-        at = data.find(b"@", block.fresh)
-        while at >= 0:
+        for at in find_all(data, b"@", block.fresh):
             if email := email_at(data, at):
                 if not self.first_email:
                     self.first_email = block.place(at, at + 1).where
                 if len(self.emails) < REMEMBERED:
                     self.emails.add(hash(email.lower()))
-                mail_lines.add(data.rfind(b"\n", 0, at))
-            at = data.find(b"@", at + 1)
+                mail_lines.add(data.rfind(b"\n", max(at - RECORD_BYTES, 0), at))
         phone_lines: set[int] = set()
-        for match in PHONE.finditer(data, block.fresh):
+        for match in _match_shapes(block, PHONE, PHONE_SHAPES):
             digits = match.group().translate(None, b" ().+-")
             if 9 <= len(digits) <= 15:
                 if len(self.phones) < REMEMBERED:
                     self.phones.add(hash(digits))
-                phone_lines.add(data.rfind(b"\n", 0, match.start()))
+                at = match.start()
+                phone_lines.add(data.rfind(b"\n", max(at - RECORD_BYTES, 0), at))
         self.records += len(mail_lines & phone_lines)
 
     def finish(self, *, thorough: bool) -> Iterator[tuple[Finding, bytes]]:
-        # Identifiers of sixteen digits pass Luhn one time in ten; real card numbers always do.
-        random_numbers = self.card_shapes >= BARE_CARDS_FOR_RATE and self.bare_passes < CHANCE_RATE * self.card_shapes
-        if not random_numbers:
-            for digits, finding in self.bare_cards.items():
-                yield finding, digits
+        for unnamed in self.cards.values():
+            if not unnamed.are_random():
+                for digits, finding in unnamed.findings.items():
+                    yield finding, digits
         yield from ((finding, finding.rule.encode()) for finding in self._bulk(thorough))
 
     def _bulk(self, thorough: bool) -> Iterator[Finding]:
@@ -215,6 +228,16 @@ class PersonalData:
             where = self.first_email or self.name
             message = f"{what}; check that each may be public."
             yield Finding("personal_data", "contacts", "info", where, counted, message)
+
+
+def _match_shapes(block: TextBlock, pattern: re.Pattern[bytes], shapes: tuple[bytes, ...]) -> Iterator[re.Match[bytes]]:
+    """Matches that begin where the block has one of the shapes and end in its fresh part."""
+    for shape in shapes:
+        for at in find_all(block.shape, shape):
+            # "(202) 555-…" begins one byte before its digits.
+            match = pattern.match(block.searchable, at) or (at and pattern.match(block.searchable, at - 1)) or None
+            if match and match.end() > block.fresh:
+                yield match
 
 
 def _is_part_of_longer(data: bytes, start: int, end: int) -> bool:
@@ -235,20 +258,19 @@ def email_at(data: bytes, at: int) -> bytes:
 
 
 def find_ibans(block: TextBlock) -> Iterator[tuple[Finding, bytes]]:
-    for match in IBAN.finditer(block.searchable):
-        if match.end() > block.fresh:
-            # A word of capitals may follow: the number is as long as its country says.
-            compact = match.group().translate(None, b" -")
-            number = compact[: IBAN_LENGTHS.get(compact[:2], 0)]
-            if number and is_iban(number):
-                yield _finding(block, match, "iban", "hold", "A bank account number (IBAN)"), number
+    for match in _match_shapes(block, IBAN, (b"AA00",)):
+        # A word of capitals may follow: the number is as long as its country says.
+        compact = match.group().translate(None, b" -")
+        number = compact[: IBAN_LENGTHS.get(compact[:2], 0)]
+        if number and is_iban(number):
+            yield _finding(block, match, "iban", "hold", "A bank account number (IBAN)"), number
 
 
 def find_ssns(block: TextBlock) -> Iterator[tuple[Finding, bytes]]:
     data = block.searchable
-    for match in SSN.finditer(data):
+    for match in _match_shapes(block, SSN, (b"000-00-0000",)):
         area, group, serial = match[1], match[3], match[4]
-        if match.end() <= block.fresh or not is_ssn(area, group, serial):
+        if not is_ssn(area, group, serial):
             continue
         near = data[max(match.start() - 48, 0) : match.start()] + b" " + data[match.end() : match.end() + 24]
         column = block.place(*match.span()).column.encode()

@@ -27,7 +27,7 @@ def is_old_pickle(head: bytes) -> bool:
     stream with memo entries. Word lists and prose do not hold that sequence."""
     if head[:1] not in b"(c]})lIiNFSVKJMLGXU\x8c":
         return False
-    names, tuples, memos, opcodes = 0, 0, 0, 0
+    names, tuples, memos, marks, opcodes = 0, 0, 0, 0, 0
     try:
         for opcode, argument, _ in pickletools.genops(head):
             opcodes += 1
@@ -35,7 +35,8 @@ def is_old_pickle(head: bytes) -> bool:
                 names += 1
             tuples += opcode.name in TUPLES
             memos += opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
-            if names and opcode.name in CALLS and (tuples or opcode.name in ("INST", "OBJ")):
+            marks += opcode.name == "MARK"
+            if names and opcode.name in CALLS and (marks if opcode.name in ("INST", "OBJ") else tuples):
                 return True
             if opcodes > WALKED_OPCODES:
                 return names > 0 or memos > 10

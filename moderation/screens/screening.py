@@ -97,10 +97,8 @@ class FileScreen:
             self._screen_text_file(head, reader, size)
         elif kind == "parquet":
             self._screen_blocks(self.name, read_parquet(reader, size, self.deadline))
-        elif kind == "safetensors" or self.name.lower().endswith(".safetensors"):
-            checked = check_safetensors(self.name, reader, size, quick=self.quick, deadline=self.deadline)
-            self.bag.extend(checked)
-            self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size).encode()])
+        elif kind == "safetensors":
+            self._screen_weights(reader, size)
         elif kind == "zip":
             self._screen_zip(reader, size)
         elif kind == "tar":
@@ -110,8 +108,16 @@ class FileScreen:
             self._screen_packed(kind, reader)
         elif kind == "npy" and has_object_array(head):
             self.bag.add(object_array_finding(self.name))
-        elif kind == "binary" and not self.quick:
-            self._screen_binary(reader)
+        elif kind == "binary":
+            if self.name.lower().endswith(".safetensors"):
+                self._screen_weights(reader, size)
+            elif not self.quick:
+                self._screen_binary(reader)
+
+    def _screen_weights(self, reader: BinaryIO, size: int) -> None:
+        checked = check_safetensors(self.name, reader, size, quick=self.quick, deadline=self.deadline)
+        self.bag.extend(checked)
+        self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size).encode()])
 
     def _screen_text_file(self, head: bytes, reader: BinaryIO, size: int) -> None:
         if is_read_whole(self.name, head):
@@ -149,6 +155,7 @@ class FileScreen:
     def _add(self, found: Iterable[tuple[Finding, bytes | str]]) -> None:
         for finding, identity in found:
             self.bag.add(finding, identity)
+            self.deadline.check()  # a file made of findings costs most where each is located
 
     def _screen_zip(self, reader: BinaryIO, size: int) -> None:
         self.bag.extend(screen_zip(self.name, reader, size, self.deadline, self._screen_member))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moderation.screens.findings import Finding, Severity, redact
-from moderation.screens.text_reading import TextBlock
+from moderation.screens.text_reading import TextBlock, find_all
 
 MEND = "revoke it where it was issued, take it out and upload the file again."
 
@@ -65,11 +65,13 @@ FORMATS = (
     _format("age_key", "An age secret key", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),
     _format("jwt", "A signed web token", "eyJ", r"[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{16,}"),
 )
-PRIVATE_KEY = re.compile(
+_PRIVATE_KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    rb"(?:\s|(?:Proc-Type|DEK-Info|Version|Comment)[^\n]{0,100}\n){0,40}[A-Za-z0-9+/=]{16}"
+    rb"(?:\s|(?:Proc-Type|DEK-Info|Version|Comment)[^\n]{0,100}\n){0,40}([A-Za-z0-9+/=]{16})"
 )
-TELEGRAM = re.compile(rb"(?<![\w:])\d{8,10}:AA[\w-]{33}(?![\w-])")
+_TELEGRAM = re.compile(rb"(?<![\w:])\d{8,10}:AA[\w-]{33}(?![\w-])")
+PRIVATE_KEY_FORM = SecretFormat("private_key", "A private key", (), _PRIVATE_KEY)
+TELEGRAM_FORM = SecretFormat("telegram_token", "A Telegram bot token", (), _TELEGRAM)
 URL_PASSWORD = re.compile(rb"[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>{}$]{1,64}:([^\s/:@\"'<>{}$*]{6,100})@[\w.-]+")
 PLACEHOLDER = re.compile(
     rb"x{4}|\*{3}|\.{3}|<|\$\{|\{\{|%\(|your|placeholder|changeme|redacted|insert|replace|dummy|sample|todo|none|null",
@@ -86,9 +88,15 @@ ASSIGNMENT = re.compile(
 HARMLESS_NAME = re.compile(
     rb"hash|sha\d|md5|digest|checksum|fingerprint|public|tokeni[sz]|tokens|token_(?:id|type|count|len)|"
     rb"(?:pad|bos|eos|unk|mask|cls|sep|start|end|special|image|added|next|stop|boi|eoi|prefix|suffix)_?token|"
-    rb"secret_?name|classification|_(?:url|uri|path|file|name|id|field|env|hint|label|type|policy)$|passwordless|password_?reset",
+    rb"secret_?name|classification|_(?:config|class|model|url|uri|path|file|name|id|field|env|hint|label|type|policy)$|passwordless|password_?reset",
     re.I,
 )
+NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+# Every format holds 20 of these bytes in a row, at most 100 bytes after its start (web addresses, dotted tokens).
+RUNS = bytes(116 if chr(byte) in "_-" or (byte < 128 and chr(byte).isalnum()) else 32 for byte in range(256))
+RUN = b"t" * 20
+RUN_BACK = 100
+BYTES_FOR_REGION = 1000  # searching a region costs as much as searching so many bytes of the whole
 HEX = re.compile(rb"(?:0x)?[0-9a-f]+|[0-9A-F]+")
 UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 WORDS = re.compile(rb"(?:[A-Z]?[a-z]+|[A-Z]+|\d{1,4})")
@@ -117,24 +125,36 @@ def _finding(block: TextBlock, start: int, end: int, rule: str, label: str, seve
 
 
 def _find_formats(data: bytes) -> Iterator[tuple[int, int, SecretFormat]]:
-    for form in FORMATS:
-        for literal in form.starts:
-            at = data.find(literal)
-            while at >= 0:
-                match = form.pattern.match(data, at)
-                if match and _is_plausible(match.group(), form):
-                    yield at, match.end(), form
-                at = data.find(literal, at + len(literal))
-    for rule, label, literal, pattern, back in (
-        ("private_key", "A private key", b"PRIVATE KEY", PRIVATE_KEY, 40),
-        ("telegram_token", "A Telegram bot token", b":AA", TELEGRAM, 10),
-    ):
-        at = data.find(literal)
-        while at >= 0:
-            match = pattern.search(data, max(at - back, 0), at + 6000)
-            if match and match.start() <= at < match.end() and len(set(match.group())) > 8:
-                yield match.start(), match.end(), SecretFormat(rule, label, (literal,), pattern)
-            at = data.find(literal, at + len(literal))
+    for start, end in _regions(data):
+        for form in FORMATS:
+            for literal in form.starts:
+                for at in find_all(data, literal, start, end):
+                    match = form.pattern.match(data, at)
+                    if match and _is_plausible(match.group(), form):
+                        yield at, match.end(), form
+    for at in find_all(data, b"-----BEGIN "):
+        match = PRIVATE_KEY_FORM.pattern.match(data, at)
+        if match and len(set(match.group(1))) > 4:
+            yield at, match.end(), PRIVATE_KEY_FORM
+    for at in find_all(data, b":AA"):
+        match = TELEGRAM_FORM.pattern.search(data, max(at - 10, 0), at + 40)
+        if match and match.start() <= at:
+            yield match.start(), match.end(), TELEGRAM_FORM
+
+
+def _regions(data: bytes) -> list[tuple[int, int]]:
+    """Where a key can begin: around runs of letters, digits, _ and - too long for words; everywhere, when such runs
+    are many."""
+    runs, regions, end = data.translate(RUNS), list[tuple[int, int]](), 0
+    at = runs.find(RUN)
+    while at >= 0:
+        if len(regions) * BYTES_FOR_REGION > len(data):
+            return [(0, len(data))]
+        stop = runs.find(b" ", at)
+        start, end = max(at - RUN_BACK, end), stop if stop >= 0 else len(data)
+        regions.append((start, end))
+        at = runs.find(RUN, end)
+    return regions
 
 
 def _is_plausible(value: bytes, form: SecretFormat) -> bool:
@@ -162,8 +182,8 @@ def _has_jwt_header(value: bytes) -> bool:
 def _find_guesses(block: TextBlock) -> Iterator[tuple[int, int, str, str]]:
     data, lowered = block.searchable, block.lowered
     tried = -1
-    for at in sorted(_positions(lowered, ASSIGNED_NAMES)):
-        start = at - len(data[max(at - 40, 0) : at]) + len(data[max(at - 40, 0) : at].rstrip(NAME_BYTES))
+    for at in sorted(at for name in ASSIGNED_NAMES for at in find_all(lowered, name)):
+        start = max(at - 40, 0) + len(data[max(at - 40, 0) : at].rstrip(NAME_BYTES))
         if start <= tried:
             continue
         match = ASSIGNMENT.match(data, start)
@@ -171,23 +191,10 @@ def _find_guesses(block: TextBlock) -> Iterator[tuple[int, int, str, str]]:
             tried = start
             group = 2 if match[2] else 3
             yield match.start(group), match.end(group), "assigned_secret", "What looks like a password or key"
-    at = data.find(b"://")
-    while at >= 0:
+    for at in find_all(data, b"://"):
         match = URL_PASSWORD.search(data, max(at - 20, 0), at + 300)
         if match and match.start() <= at and _is_password(match[1]):
             yield match.start(1), match.end(1), "url_password", "A password inside an address"
-        at = data.find(b"://", at + 3)
-
-
-NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
-
-
-def _positions(lowered: bytes, literals: tuple[bytes, ...]) -> Iterator[int]:
-    for literal in literals:
-        at = lowered.find(literal)
-        while at >= 0:
-            yield at
-            at = lowered.find(literal, at + len(literal))
 
 
 def is_random_assignment(match: re.Match[bytes]) -> bool:
@@ -201,6 +208,8 @@ def is_random_assignment(match: re.Match[bytes]) -> bool:
 
 
 def _is_password(value: bytes) -> bool:
+    if not (value[:1].isalnum() or value[:1] in b"!@#$%^&*_-~") or re.search(rb"[()\[\]{};].*[()\[\]{};]", value):
+        return False  # a piece of code between two quotes
     if PLACEHOLDER.search(value) or value.lower() in (b"password", b"passw0rd", b"username:password"):
         return False
     classes = sum(bool(re.search(group, value)) for group in (rb"[a-z]", rb"[A-Z]", rb"\d", rb"[^A-Za-z0-9]"))

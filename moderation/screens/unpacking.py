@@ -5,7 +5,7 @@ import importlib
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO
 
 from moderation.screens.limits import MAX_SINGLE_READ_BYTES, PIECE_BYTES, Deadline, RatioGuard, ScreenLimit
@@ -51,28 +51,25 @@ def _unpack_by_standard_library(kind: str, reader: BinaryIO, deadline: Deadline,
                 if not packed.strip(b"\0"):
                     break  # padding after the last member
                 unpacker = _new_unpacker(kind)
-            piece, packed = _step(unpacker, packed)
-            guard.count(0, len(piece))
-            deadline.check()
-            if piece:
-                yield piece
+            packed = yield from _drain(unpacker, packed, deadline, guard)
     if not unpacker.eof:
         raise ScreenLimit(f"its {kind} stream ends too early")
 
 
-def _step(unpacker: Any, packed: bytes) -> tuple[bytes, bytes]:
-    """(at most 1 MiB of output, input not consumed yet)"""
-    piece: bytes = unpacker.decompress(packed, PIECE_BYTES)
-    if unpacker.eof:
-        return piece, unpacker.unused_data
-    if hasattr(unpacker, "unconsumed_tail"):
-        return piece, unpacker.unconsumed_tail
-    # bz2 and lzma keep their input inside and give more output for an empty one.
-    pieces, total = [piece], len(piece)
-    while not unpacker.needs_input and not unpacker.eof and total < MAX_SINGLE_READ_BYTES:
-        pieces.append(unpacker.decompress(b"", PIECE_BYTES))
-        total += len(pieces[-1])
-    return b"".join(pieces), unpacker.unused_data if unpacker.eof else b""
+def _drain(unpacker: Any, packed: bytes, deadline: Deadline, guard: RatioGuard) -> Generator[bytes, None, bytes]:
+    """Yields all that the input unpacks to, 1 MiB at most at once; returns what stands behind the stream's end."""
+    while True:
+        piece: bytes = unpacker.decompress(packed, PIECE_BYTES)
+        deadline.check()
+        guard.count(0, len(piece))
+        if piece:
+            yield piece
+        if unpacker.eof:
+            return bytes(unpacker.unused_data)
+        # zlib hands unread input back; bz2 and lzma keep it inside and go on with an empty one.
+        packed = getattr(unpacker, "unconsumed_tail", b"")
+        if not packed and getattr(unpacker, "needs_input", len(piece) < PIECE_BYTES):
+            return b""
 
 
 def _unpack_by_arrow(kind: str, reader: BinaryIO, deadline: Deadline, guard: RatioGuard) -> Iterator[bytes]:

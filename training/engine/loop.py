@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from training.engine.losses import compute_loss_sum
 from training.engine.optimizers import make_optimizer, rate_at
 from training.engine.samples import answer_greedily, measure_held_out
 
-CHECKPOINT_EVERY_S = 30.0
+CHECKPOINT_EVERY_S = float(os.environ.get("ENGINE_CHECKPOINT_S", "30"))
 MAX_CHECKPOINT_SHARE = 0.05  # of the time; large models save more rarely
 SAY_EVERY_S = 0.25  # metrics events; metrics.jsonl gets every step
 LOSSES_KEPT = 20

@@ -139,10 +139,19 @@ def _format_pairs(record: Any) -> Iterator[tuple[str, str]]:
         yield record.kind, _format_value(record.repo)
     for known in fields(record):
         value = getattr(record, known.name)
-        if isinstance(record, Contribution) and record.kind != "data" and known.name in ("split", "format"):
+        if known.name in _find_foreign_keys(record):
             continue
         if "kind" in known.metadata and value is not None:
             yield known.name, _format_value(value)
+
+
+def _find_foreign_keys(record: Any) -> tuple[str, ...]:
+    """Keys that belong to another kind of the same record; written, they would be refused."""
+    if isinstance(record, Contribution) and record.kind != "data":
+        return ("split", "format")
+    if isinstance(record, Train) and record.method in ("pretrain", "full"):
+        return ("rank", "alpha")
+    return ()
 
 
 def _format_value(value: Any) -> str:

@@ -60,8 +60,16 @@ class Job:
 def main(argv: list[str]) -> int:
     args = parse_arguments(argv)
     stop = StopRequest()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, stop)
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return run(args, stop)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def run(args: argparse.Namespace, stop: StopRequest) -> int:
+    """All stages; the exit code."""
     devices.make_deterministic(threads=devices.count_threads())
     job = open_job(args)
     finished = read_result(job)

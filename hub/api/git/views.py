@@ -3,11 +3,10 @@
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.views.decorators.csrf import csrf_exempt
 
 from hub.accounts.permissions import can
 from hub.api.addresses import absolute
-from hub.api.git.bodies import open_body
+from hub.api.hf.endpoints import endpoint, open_body
 from hub.common.errors import HubError, InvalidInput, NotFound, NotSignedIn
 from hub.community.pushes import PushJudge, visible_refs
 from hub.repos.find import find_repo
@@ -15,7 +14,8 @@ from hub.repos.models import Repo
 from hub.repos.places import pair
 from hub.storage.errors import StorageError, TooLarge
 from hub.storage.git import GitRepo
-from hub.storage.git.wire import MAX_PUSH_BYTES, advertise, receive
+from hub.storage.git.packets import Readable
+from hub.storage.git.wire import MAX_PUSH_BYTES, MAX_REQUEST_BYTES, GzipBody, advertise, receive
 from hub.storage.git.wire import upload_pack as answer_fetch
 
 TYPES = {None: "model", "datasets": "dataset", "spaces": "space"}
@@ -46,12 +46,19 @@ def require_pusher(request: HttpRequest, repo: Repo) -> None:
         raise HubError("This token may only read; make one with the role 'write' in your settings.", code="Forbidden")
 
 
+def read_body(request: HttpRequest, *, limit: int) -> Readable:
+    """Bodies of git: chunked when they are long, compressed when they are fetches."""
+    body = open_body(request, limit=limit)
+    is_gzip = request.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip")
+    return GzipBody(body) if is_gzip else body
+
+
 def is_shown(ref: str) -> bool:
     """Candidates are the hub's own; members see them on pages and by API."""
     return not ref.startswith("refs/convert/")
 
 
-def info_refs(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+def answer_info_refs(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
     service = request.GET.get("service", "")
     if service not in ("git-upload-pack", "git-receive-pack"):
         raise InvalidInput("This hub speaks git's smart protocol only; use git 1.6.6 or newer.")
@@ -73,20 +80,20 @@ def pushers_view(repo: Repo, user: Any) -> tuple[Any, GitRepo | None]:
     return visible, pair(repo).public
 
 
-@csrf_exempt
-def upload_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+def answer_upload_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
     repo = open_repo(request, prefix, namespace, name)
     try:
         pieces = answer_fetch(
-            half_for(repo, request.user), open_body(request), protocol=request.headers.get("Git-Protocol")
+            half_for(repo, request.user),
+            read_body(request, limit=MAX_REQUEST_BYTES),
+            protocol=request.headers.get("Git-Protocol"),
         )
     except TooLarge as problem:
         raise InvalidInput(str(problem)) from None
     return StreamingHttpResponse(pieces, content_type="application/x-git-upload-pack-result", headers=NO_CACHE)
 
 
-@csrf_exempt
-def receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+def answer_receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
     repo = open_repo(request, prefix, namespace, name)
     require_pusher(request, repo)
     judge = PushJudge(repo, request.user, address=lambda path: absolute(request, path))  # type: ignore[arg-type]
@@ -94,7 +101,7 @@ def receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name:
     try:
         body = receive(
             pair(repo).members,
-            open_body(request),
+            read_body(request, limit=MAX_PUSH_BYTES),
             judge=judge.judge,
             limit_bytes=MAX_PUSH_BYTES,
             visible=visible,
@@ -104,3 +111,8 @@ def receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name:
     except StorageError as problem:
         raise InvalidInput(str(problem)) from None
     return HttpResponse(body, content_type="application/x-git-receive-pack-result", headers=NO_CACHE)
+
+
+info_refs = endpoint(GET=answer_info_refs)
+upload_pack = endpoint(POST=answer_upload_pack)
+receive_pack = endpoint(POST=answer_receive_pack)

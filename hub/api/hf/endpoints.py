@@ -1,5 +1,6 @@
 """What all addresses of the stock client share: JSON in and out, methods, finding the repository for who asks."""
 
+import io
 import json
 from collections.abc import Callable
 from functools import wraps
@@ -110,6 +111,21 @@ def flag_of(value: Any) -> bool:
     return str(value).lower() in ("true", "1", "yes", "on")
 
 
+class BodyStream(io.RawIOBase):
+    """A request's body as a raw stream of which only `read` is used: granian's `readline` drops what follows the line."""
+
+    def __init__(self, body: Any):
+        self.body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.body.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
 def open_body(request: HttpRequest, *, limit: int) -> Readable:
     """The body as a stream. Refuses what announces more than `limit` bytes; a chunked one is counted by its reader.
 
@@ -118,8 +134,8 @@ def open_body(request: HttpRequest, *, limit: int) -> Readable:
     if announced.isdigit() and int(announced) > limit:
         raise TooLarge(f"The body has {int(announced):,} bytes; at most {limit:,} are taken here. Send it in parts.")
     if not announced and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
-        return request.META["wsgi.input"]
-    return request
+        return io.BufferedReader(BodyStream(request.META["wsgi.input"]), PIECE)
+    return io.BufferedReader(BodyStream(request), PIECE)
 
 
 def max_commit_body() -> int:

@@ -52,11 +52,11 @@ def describe_commit(info: CommitInfo, name: str | None) -> dict[str, Any]:
     return {
         "id": info.oid,
         "title": info.title,
-        "message": info.message.partition("\n\n")[2],
+        "message": info.message,
         "authors": [{"user": name or info.author.name, "avatar": ""}],
         "date": format_time(info.date),
         "parents": list(info.parents),
-        "formatted": {"title": info.title, "message": info.message.partition("\n\n")[2]},
+        "formatted": {"title": info.title, "message": info.message},
     }
 
 

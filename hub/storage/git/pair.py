@@ -16,6 +16,7 @@ from hub.storage.git.commits import ancestors_not_in
 from hub.storage.git.objects import copy_exactly, copy_objects, write_durably
 from hub.storage.git.operations import ANY, check_ref
 from hub.storage.git.processes import LONG_S, run_git
+from hub.storage.git.quarantine import sweep_leftovers
 from hub.storage.git.refs import move_refs, moves_to, peel, queue
 from hub.storage.git.repository import GitRepo
 
@@ -74,12 +75,15 @@ class RepositoryPair:
             return self._finish_retraction()
 
     def maintain(self) -> None:
-        """Fold many small packs and loose objects into one in each half, losing none, reachable or not."""
+        """Fold many small packs, loose objects and references into one each, losing none, reachable or not."""
         with queue(self.folder, LOCK):
             self._finish_retraction()
             _repack(self.public, keep_unreachable=True)
             # Only what the public half does not hold; it cannot shrink meanwhile, since we hold the pair's lock.
             _repack(self.members, "-l", keep_unreachable=True)
+        for repo in (self.members, self.public):
+            run_git(repo.path, "pack-refs", "--all")
+            sweep_leftovers(repo)
 
     def _refuse_unknown(self, ref_map: Mapping[str, str]) -> None:
         odb = self.members.handle.odb

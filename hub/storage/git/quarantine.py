@@ -28,6 +28,12 @@ ABANDONED_S = 24 * 3600.0
 # Harmless slips of old clients that sit in many histories and cannot be mended without rewriting them.
 FSCK = "--strict=badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore"
 
+INCOMPLETE = (
+    "The push misses objects that its commits name; if your clone is shallow, "
+    "run 'git fetch --unshallow' first, otherwise fetch and push again."
+)
+SIGNS_OF_GAPS = ("did not receive expected object", "of unexpected type", "unresolved delta")  # in index-pack's words
+
 
 def list_visible_refs(
     repo: GitRepo, *, visible: Callable[[str], bool] | None = None, public: GitRepo | None = None
@@ -59,9 +65,13 @@ class Quarantine:
 
     def __enter__(self) -> "Quarantine":
         self._folder.mkdir(parents=True)
-        self.repo.create(borrows_from=[str(folder.resolve()) for folder in self._list_lenders()])
-        handle = self.repo.handle
-        self.known = tuple(sorted({peel(handle, oid) for oid in self.seen_refs.values()}))
+        try:
+            self.repo.create(borrows_from=[str(folder.resolve()) for folder in self._list_lenders()])
+            handle = self.repo.handle
+            self.known = tuple(sorted({peel(handle, oid) for oid in self.seen_refs.values()}))
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(
@@ -120,10 +130,7 @@ class Quarantine:
         try:
             run_git(self.repo.path, "rev-list", "--objects", "--quiet", "--stdin", stdin=given, limit_s=LONG_S)
         except GitFailed:
-            raise InvalidOperation(
-                "The push misses objects that its commits name; if your clone is shallow, "
-                "run 'git fetch --unshallow' first, otherwise fetch and push again."
-            ) from None
+            raise InvalidOperation(INCOMPLETE) from None
         handle = self.repo.handle
         commits = {oid for tip in tips for oid in self.list_new_commits(tip)}
         TreeInspector(handle).inspect({root_of(handle, oid) for oid in commits})
@@ -170,21 +177,22 @@ def _explain(complaint: str) -> str:
     for line in lines:
         if line.startswith("error: object "):
             return f"The push holds a malformed object ({line.removeprefix('error: ')[:200]}); rewrite that commit."
-    if any("unexpected type" in line or "unresolved delta" in line for line in lines):
-        return (
-            "The push misses objects that its commits name; if your clone is shallow, "
-            "run 'git fetch --unshallow' first, otherwise fetch and push again."
-        )
+    if any(words in line for words in SIGNS_OF_GAPS for line in lines):
+        return INCOMPLETE
     if not lines or any("early EOF" in line for line in lines):
         return "The push ended early; push again."
     return f"The push does not unpack ({lines[-1].removeprefix('fatal: ')[:200]}); push again."
 
 
-def sweep_quarantines(repo: GitRepo, *, now: float | None = None) -> int:
-    """Remove what killed servers left behind; how many."""
+def sweep_leftovers(repo: GitRepo, *, now: float | None = None) -> int:
+    """Remove what killed processes left unfinished more than a day ago; how many files and folders."""
     moment = time.time() if now is None else now
-    folder = repo.path / FOLDER
-    abandoned = [item for item in folder.glob("*") if moment - item.stat().st_mtime > ABANDONED_S]
+    patterns = (f"{FOLDER}/*", "objects/pack/tmp_*", "objects/??/tmp_*", "*.part")
+    found = [item for pattern in patterns for item in repo.path.glob(pattern)]
+    abandoned = [item for item in found if moment - item.stat().st_mtime > ABANDONED_S]
     for item in abandoned:
-        shutil.rmtree(item, ignore_errors=True)
+        if item.is_dir():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
+            item.unlink(missing_ok=True)
     return len(abandoned)

@@ -31,6 +31,7 @@ CAPABILITIES = (
 )
 MAX_COMMANDS = 5000
 MAX_PUSH_BYTES = 2 * 1024**3  # what callers give unless a repository's quota says less
+MAX_SENTENCE = 1000  # characters
 ZERO = "0" * 40
 COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([^\0\n]+)\n?")
 
@@ -208,18 +209,20 @@ def format_report(capabilities: frozenset[str], results: Sequence[RefResult], *,
         report = b""
     if "side-band-64k" not in capabilities:
         return report
-    progress = b"".join(format_band(PROGRESS_BAND, _one_line(line).encode() + b"\n") for line in lines)
+    progress = b"".join(format_band(PROGRESS_BAND, _one_line(line) + b"\n") for line in lines)
     return progress + format_band(DATA_BAND, report) + FLUSH
 
 
 def _format_result(result: RefResult, is_v2: bool) -> list[bytes]:
     name = result.command.ref.encode()
     if result.refusal is not None:
-        return [b"ng %s %s\n" % (name, _one_line(result.refusal).encode())]
+        return [b"ng %s %s\n" % (name, _one_line(result.refusal))]
     if not is_v2 or result.ref == result.command.ref:
         return [b"ok %s\n" % name]
     return [b"ok %s\n" % name, b"option refname %s\n" % result.ref.encode()]
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:1000]
+def _one_line(text: str) -> bytes:
+    # A client prints this on a terminal: no escape sequence of a contributor's file name may reach it.
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain.rstrip()[:MAX_SENTENCE].encode(errors="replace")

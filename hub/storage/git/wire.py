@@ -17,7 +17,7 @@ from typing import IO
 from hub.storage.errors import InvalidOperation, StorageError, TooLarge
 from hub.storage.git.packets import FLUSH, PIECE_BYTES, GzipBody, Readable, format_packet
 from hub.storage.git.processes import PIPE_BYTES, build_environment, start_git, stop_git
-from hub.storage.git.quarantine import Quarantine, list_visible_refs, sweep_quarantines
+from hub.storage.git.quarantine import Quarantine, list_visible_refs, sweep_leftovers
 from hub.storage.git.receiving import (
     CAPABILITIES,
     MAX_PUSH_BYTES,
@@ -82,9 +82,7 @@ def _read_protocol(header: str | None) -> str | None:
 
 
 def _hide(repo: GitRepo, visible: Callable[[str], bool] | None) -> list[tuple[str, str]]:
-    if visible is None:
-        return []
-    return [("uploadpack.hideRefs", f"^{ref}" if visible(ref) else ref) for ref in repo.refs()]
+    return [("uploadpack.hideRefs", ref) for ref in repo.refs() if visible is not None and not visible(ref)]
 
 
 def _upload_arguments(repo: GitRepo, *options: str) -> list[str]:
@@ -154,6 +152,6 @@ __all__ = [
     "list_visible_refs",
     "read_commands",
     "receive",
-    "sweep_quarantines",
+    "sweep_leftovers",
     "upload_pack",
 ]

@@ -109,9 +109,7 @@ def format_dedup_shard(xorbs: Iterable[XorbIndex], *, key: bytes, created_s: int
         packed_bytes += xorb.packed_ends[-1]
         parts.append(_XORB.pack(xorb.xorb_hash, 0, len(xorb), xorb.raw_ends[-1], xorb.packed_ends[-1]))
         parts += [
-            _CHUNK.pack(
-                hashes.key_hash(xorb.hash_at(at), key), xorb.raw_start(at), xorb.raw_size(at, at + 1), 0, 0
-            )
+            _CHUNK.pack(hashes.key_hash(xorb.hash_at(at), key), xorb.raw_start(at), xorb.raw_size(at, at + 1), 0, 0)
             for at in range(len(xorb))
         ]
     parts.append(_BOOKEND)

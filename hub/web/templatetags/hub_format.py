@@ -88,6 +88,14 @@ def avatar(owner: Any, kind: str = "") -> SafeString:
 
 
 @register.simple_tag
+def person_link(person: Any) -> SafeString:
+    """The name of a person as a link; the hub itself, or somebody who left, has none."""
+    if person is None:
+        return mark_safe("The hub")
+    return format_html('<a class="quiet" href="/{}">{}</a>', person.username, person.username)
+
+
+@register.simple_tag
 def copy_button(text: str, what: str = "Copy") -> SafeString:
     return format_html(
         '<button type="button" class="button button--quiet button--small copy" data-copy="{}" title="{}">{}'
@@ -100,6 +108,11 @@ def copy_button(text: str, what: str = "Copy") -> SafeString:
 def copy_code(text: str) -> SafeString:
     """A block of code with a button that copies it."""
     return format_html('<div class="code-copy"><pre><code>{}</code></pre>{}</div>', text, copy_button(text))
+
+
+@register.simple_tag
+def copy_lines(*lines: str) -> SafeString:
+    return copy_code("\n".join(lines))
 
 
 @register.simple_tag(takes_context=True)
@@ -220,3 +233,14 @@ def plural(count: int, word: str) -> str:
 @register.filter
 def get(mapping: Any, key: Any) -> Any:
     return mapping.get(key) if hasattr(mapping, "get") else None
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+@register.simple_tag
+def revision_address(place: Any, page: str, revision: str, path: str | None = None) -> str:
+    """Address of a page ("tree", "blob", "resolve" ...) of hub.web.files.Place at another revision or path."""
+    return place.address(page, path, revision)

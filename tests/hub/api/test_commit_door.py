@@ -113,9 +113,11 @@ def test_the_name_of_a_repository_is_found_in_any_case(client):
 
 
 def test_unchanged_files_are_not_committed_again(client, tmp_path):
-    (tmp_path / "a.txt").write_text("same")
-    first = client.upload_folder(repo_id=REPO, folder_path=tmp_path)
-    again = client.upload_folder(repo_id=REPO, folder_path=tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("same")
+    first = client.upload_folder(repo_id=REPO, folder_path=folder)
+    again = client.upload_folder(repo_id=REPO, folder_path=folder)
     assert again.oid == first.oid
 
 

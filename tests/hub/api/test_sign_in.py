@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import requests
 from django.utils import timezone
 from huggingface_hub import HfApi
 from huggingface_hub.errors import DeviceCodeError, HfHubHTTPError, RepositoryNotFoundError
@@ -32,13 +33,15 @@ def test_a_read_token_says_so(client_of, alice):
     assert me["auth"]["accessToken"] == me["auth"]["accessToken"] | {"displayName": "laptop", "role": "read"}
 
 
-def test_nobody_and_an_expired_token_are_refused(client_of, alice):
+def test_nobody_and_an_expired_token_are_refused(client_of, hub_url, alice):
     past = timezone.now() - timedelta(minutes=1)
     _, expired = create_token(user=alice.user, name="old", role="write", expires_at=past)
-    for token in (False, expired, "hf_nonsense"):
-        with pytest.raises(HfHubHTTPError) as refusal:
+    for token in (expired, "hf_nonsense"):
+        with pytest.raises(HfHubHTTPError, match="Invalid user token") as refusal:
             client_of(None).whoami(token=token)
         assert refusal.value.response.status_code == 401
+    answer = requests.get(f"{hub_url}/api/whoami-v2", timeout=10)
+    assert (answer.status_code, list(answer.json())) == (401, ["error"])
 
 
 def test_with_an_expired_token_a_private_repository_looks_missing_and_a_public_one_says_why(client_of, alice):

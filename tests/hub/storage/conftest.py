@@ -52,12 +52,12 @@ def store(tmp_path):
     return BlobStore(tmp_path / "store")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_upload():
     return ClientUpload
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_bytes():
     """Bytes that do not compress, the same for the same seed."""
 

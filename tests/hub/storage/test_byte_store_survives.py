@@ -60,7 +60,7 @@ def start(script: str, *arguments: object) -> subprocess.Popen:
 
 def check_all(store: BlobStore) -> int:
     """Every visible file is whole and is what its names say; returns how many there are."""
-    found = list(store.root.glob("sha256/*/*/*"))
+    found = list(store.root.glob("sha256/*/*"))
     for path in found:
         digest = hashlib.sha256()
         for piece in store.read(path.name):
@@ -106,7 +106,7 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_visible(tmp_path):
     child.stdout.close()
 
     store = BlobStore(tmp_path)
-    assert check_all(store) == 0 and not list(tmp_path.glob("files/*/*/*"))
+    assert check_all(store) == 0 and not list(tmp_path.glob("files/*/*"))
     assert list(tmp_path.glob("xorbs/*/*/*")) and list(tmp_path.glob("incoming/*"))
     # The next try finds the chunks of the first one, and a sweep takes what is left.
     again = start(ADD, tmp_path, 2, 72, -1, 0)
@@ -224,7 +224,7 @@ def test_sweeps_beside_uploads_never_leave_a_visible_file_without_its_bytes(stor
     end = time.monotonic() + 2
     while time.monotonic() < end:
         store.sweep(keep, grace_s=0, now=time.time())
-        keep = {path.name for path in store.root.glob("sha256/*/*/*")} if not keep else set()
+        keep = {path.name for path in store.root.glob("sha256/*/*")} if not keep else set()
     stop.set()
     for thread in threads:
         thread.join()

@@ -1,9 +1,10 @@
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from git_http_server import Door, serve
 
 from hub.storage.git import Author, GitRepo, RepositoryPair
 
@@ -40,3 +41,41 @@ def git() -> Callable[..., str]:
         return done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture
+def doors(pair: RepositoryPair) -> dict[str, Door]:
+    """members: reads and writes all. public: reads what is cleared. stranger: writes pull requests only."""
+    return {
+        "members.git": Door(repo=pair.members, reads=pair.members),
+        "public.git": Door(repo=pair.public, reads=pair.public),
+        "stranger.git": Door(
+            repo=pair.members, reads=pair.public, public=pair.public, visible=lambda ref: ref == "refs/pr/7"
+        ),
+    }
+
+
+@pytest.fixture
+def address(doors: dict[str, Door]) -> Iterator[str]:
+    with serve(doors) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def plain_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The stock client with nobody's configuration."""
+    settings = {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_AUTHOR_NAME": "Charlie",
+        "GIT_AUTHOR_EMAIL": "charlie@example.org",
+        "GIT_COMMITTER_NAME": "Charlie",
+        "GIT_COMMITTER_EMAIL": "charlie@example.org",
+        "LC_ALL": "C",
+        "HOME": str(tmp_path),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)

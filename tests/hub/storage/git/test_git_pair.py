@@ -158,6 +158,9 @@ def test_maintenance_loses_no_unreachable_object(
     pair.maintain()
     assert all_objects(pair.members, git) == before
     assert pair.members.commit_info(loose).title == "candidate"
+    assert pair.members.resolve("main") == line[3] and pair.public.resolve("main") == line[0]
+    pair.members.move_ref(MAIN, line[2], line[3])  # from packed back to loose
+    assert pair.members.resolve("main") == line[2]
     packs = list((pair.members.path / "objects" / "pack").glob("*.pack"))
     assert len(packs) <= 1
 
@@ -254,11 +257,11 @@ def publish_and_retract(folder: Path, line: list[str]) -> None:
 def test_kill_9_at_any_moment_loses_nothing(pair: RepositoryPair, line: list[str], git: Git) -> None:
     before = all_objects(pair.members, git)
     context = multiprocessing.get_context("spawn")
-    for n in range(12):
+    for n in range(6):
         worker = context.Process(target=publish_and_retract, args=(pair.folder, line))
         worker.start()
         assert worker.pid is not None
-        time.sleep(0.9 + 0.083 * n)
+        time.sleep(0.8 + 0.17 * n)
         os.kill(worker.pid, signal.SIGKILL)
         worker.join(30)
         git(pair.members.path, "fsck", "--connectivity-only")

@@ -1,0 +1,14 @@
+from django.urls import re_path
+
+from hub.api.lfs import views
+
+REPO = r"^(?:(?P<prefix>datasets|spaces)/)?(?P<namespace>[^/]+)/(?P<name>[^/]+?)(?:\.git)?/info/lfs"
+
+urlpatterns = [
+    re_path(REPO + r"/objects/batch$", views.batch),
+    re_path(REPO + r"/locks$", views.locks),
+    re_path(REPO + r"/locks/verify$", views.verify_locks),
+    re_path(r"^lfs/upload/(?P<ticket>[^/]+)$", views.upload),
+    re_path(r"^lfs/verify/(?P<ticket>[^/]+)$", views.verify),
+    re_path(r"^lfs/download/(?P<ticket>[^/]+)$", views.download),
+]

@@ -1,0 +1,176 @@
+"""git-lfs, basic transfer: the batch tells where to put or get each object, the addresses carry their own right."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.core import signing
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+
+from hub.accounts.models import User
+from hub.accounts.permissions import can
+from hub.api.addresses import base_url
+from hub.api.auth import reads_own_tokens
+from hub.api.git.views import CHALLENGE, open_repo
+from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
+from hub.api.hf.ranges import read_range
+from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
+from hub.community.contributions import reader_for
+from hub.repos.blobs import may_commit_blob, record_upload, store
+from hub.repos.models import Repo, UploadedBlob
+from hub.storage.errors import DigestMismatch, StorageError
+
+SALT = "lfs"
+LIFETIME_S = 6 * 3600
+MAX_OBJECTS = 1000
+PIECE = 1024 * 1024
+OID = re.compile(r"[0-9a-f]{64}")
+MEDIA = "application/vnd.git-lfs+json"
+
+Json = dict[str, Any]
+
+
+def answer_lfs(data: Json) -> HttpResponse:
+    response = answer(data)
+    response["Content-Type"] = MEDIA
+    return response
+
+
+def make_ticket(repo: Repo, user: Any, oid: str, size: int, direction: str) -> str:
+    return signing.dumps([repo.pk, user.pk or 0, oid, size, direction], salt=SALT)
+
+
+def read_ticket(ticket: str, direction: str) -> tuple[Repo, User | None, str, int]:
+    """Raises Forbidden for a forged, old or misused address."""
+    try:
+        repo_id, user_id, oid, size, kind = signing.loads(ticket, salt=SALT, max_age=LIFETIME_S)
+    except (signing.BadSignature, ValueError):
+        raise Forbidden("This transfer address has expired; start the transfer again.") from None
+    repo = Repo.objects.for_listing().filter(pk=repo_id).first()
+    user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
+    if kind != direction or repo is None or (user_id and user is None):
+        raise Forbidden("This transfer address is not valid here; start the transfer again.")
+    return repo, user, oid, size
+
+
+def answer_batch(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    repo = open_repo(request, prefix, namespace, name)
+    wanted = read_json(request)
+    operation, objects = wanted.get("operation"), wanted.get("objects")
+    if operation not in ("upload", "download") or not isinstance(objects, list):
+        raise InvalidInput("An LFS batch names an operation (upload or download) and a list of objects.")
+    if len(objects) > MAX_OBJECTS:
+        raise TooLarge(f"A batch holds at most {MAX_OBJECTS} objects; send more batches.")
+    if operation == "upload":
+        require_uploader(request, repo)
+        rows = [offer_upload(request, repo, item) for item in objects]
+    else:
+        rows = [offer_download(request, repo, item) for item in objects]
+    return answer_lfs({"transfer": "basic", "objects": rows, "hash_algo": "sha256"})
+
+
+def require_uploader(request: HttpRequest, repo: Repo) -> None:
+    if not request.user.is_authenticated:
+        raise NotSignedIn("Uploading needs a token as password.", headers=CHALLENGE)
+    if not can(request.user, "propose", repo):
+        raise Forbidden("This token may only read; make one with the role 'write' in your settings.")
+
+
+def read_object(item: Any) -> tuple[str, int]:
+    if not isinstance(item, dict) or not OID.fullmatch(str(item.get("oid"))) or type(item.get("size")) is not int:
+        raise InvalidInput("An LFS object has an oid of 64 hexadecimal digits and a size in bytes.")
+    if item["size"] < 0:
+        raise InvalidInput("The size of an LFS object is not negative.")
+    return item["oid"], item["size"]
+
+
+def offer_upload(request: HttpRequest, repo: Repo, item: Any) -> Json:
+    """No actions when this person has shown the bytes already; otherwise they come again, which costs no space."""
+    oid, size = read_object(item)
+    user: Any = request.user
+    if may_commit_blob(repo=repo, by=user, sha256=oid) and store().renew(oid) is not None:
+        return {"oid": oid, "size": size}
+    ticket = make_ticket(repo, user, oid, size, "upload")
+    base = base_url(request)
+    actions = {
+        "upload": {"href": f"{base}/lfs/upload/{ticket}", "expires_in": LIFETIME_S},
+        "verify": {"href": f"{base}/lfs/verify/{ticket}", "expires_in": LIFETIME_S},
+    }
+    return {"oid": oid, "size": size, "authenticated": True, "actions": actions}
+
+
+def offer_download(request: HttpRequest, repo: Repo, item: Any) -> Json:
+    oid, size = read_object(item)
+    if not reader_for(repo, request.user).may_have(oid) or store().find(oid) is None:
+        message = f"{oid[:12]} is not in {repo.full_name}, or not cleared for you."
+        return {"oid": oid, "size": size, "error": {"code": 404, "message": message}}
+    href = f"{base_url(request)}/lfs/download/{make_ticket(repo, request.user, oid, size, 'download')}"
+    return {
+        "oid": oid,
+        "size": size,
+        "authenticated": True,
+        "actions": {"download": {"href": href, "expires_in": LIFETIME_S}},
+    }
+
+
+def take_upload(request: HttpRequest, ticket: str) -> HttpResponse:
+    repo, user, oid, size = read_ticket(ticket, "upload")
+    if user is None or not can(user, "propose", repo):
+        raise Forbidden("You may not upload to this repository any more.")
+    try:
+        stored = store().add(read_pieces(request, size), expected_sha256=oid, expected_size=size)
+    except DigestMismatch as problem:
+        raise InvalidInput(str(problem)) from None
+    except StorageError as problem:
+        raise TooLarge(str(problem)) from None
+    record_upload(repo=repo, by=user, stored=stored)
+    return answer({}, headers={"ETag": f'"{oid}"'})
+
+
+def read_pieces(request: HttpRequest, size: int) -> Iterator[bytes]:
+    body = open_body(request, limit=size)
+    while piece := body.read(PIECE):
+        yield piece
+
+
+def check_upload(request: HttpRequest, ticket: str) -> HttpResponse:
+    repo, user, oid, size = read_ticket(ticket, "upload")
+    stored = store().find(oid)
+    has_it = UploadedBlob.objects.filter(repo=repo, sha256=oid, by=user).exists()
+    if stored is None or stored.size != size or not has_it:
+        raise NotFound(f"The object {oid[:12]} has not arrived; push again.")
+    return answer_lfs({"oid": oid, "size": size})
+
+
+def send_download(request: HttpRequest, ticket: str) -> HttpResponse:
+    _, _, oid, _ = read_ticket(ticket, "download")
+    stored = store().find(oid)
+    if stored is None:
+        raise NotFound(f"The object {oid[:12]} is not stored any more.")
+    part = read_range(request.headers.get("Range"), stored.size)
+    start, end = part or (0, stored.size)
+    headers = {"Content-Length": str(end - start), "Accept-Ranges": "bytes", "ETag": f'"{oid}"'}
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
+    if request.method == "HEAD":
+        return HttpResponse(status=206 if part else 200, headers=headers)
+    headers["Content-Type"] = "application/octet-stream"
+    return StreamingHttpResponse(store().read(oid, start, end), status=206 if part else 200, headers=headers)
+
+
+def list_locks(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    open_repo(request, prefix, namespace, name)
+    return answer_lfs({"locks": []})
+
+
+def list_own_locks(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+    open_repo(request, prefix, namespace, name)
+    return answer_lfs({"ours": [], "theirs": []})
+
+
+batch = endpoint(POST=answer_batch)
+locks = endpoint(GET=list_locks)
+verify_locks = endpoint(POST=list_own_locks)
+upload = reads_own_tokens(endpoint(PUT=take_upload))
+verify = reads_own_tokens(endpoint(POST=check_upload))
+download = reads_own_tokens(endpoint(GET=send_download))

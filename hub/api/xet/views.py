@@ -1,0 +1,168 @@
+"""The Xet store (content-addressed chunks) as hf_xet speaks it. Nothing a client says is believed: the byte store
+recomputes it. Nothing is told or given that the person could not also download."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+
+from hub.api.addresses import base_url
+from hub.api.auth import reads_own_tokens
+from hub.api.hf.endpoints import answer, endpoint, open_body
+from hub.api.hf.ranges import read_range
+from hub.api.xet.tokens import Access, read_access, read_piece, sign_piece
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable
+from hub.community.contributions import reader_for
+from hub.repos.blobs import may_learn_of_xorb, record_upload, store
+from hub.repos.models import StoredBlob
+from hub.storage.errors import InvalidRange, NotOwned, StorageError, TooLarge
+
+MAX_XORB_BODY = 70 * 1024 * 1024  # 64 MiB of chunks with their headers
+MAX_SHARD_BODY = 64 * 1024 * 1024
+PIECE = 1024 * 1024
+
+
+def read_pieces(request: HttpRequest, limit: int) -> Iterator[bytes]:
+    body = open_body(request, limit=limit)
+    taken = 0
+    while piece := body.read(PIECE):
+        taken += len(piece)
+        if taken > limit:
+            raise TooLarge(f"The body is larger than {limit:,} bytes.")
+        yield piece
+
+
+def refuse(problem: StorageError) -> HubError:
+    if isinstance(problem, NotOwned):
+        return Forbidden(str(problem))
+    return InvalidInput(str(problem))
+
+
+def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
+    read_access(request, write=True)
+    try:
+        is_new = store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
+    except StorageError as problem:
+        raise refuse(problem) from None
+    return answer({"was_inserted": is_new})
+
+
+def head_xorb(request: HttpRequest, hash: str) -> HttpResponse:
+    access = read_access(request)
+    path = store().xorb_path(hash)
+    if path is None or not may_learn_of_xorb(repo=access.repo, user=access.user, xorb=hash):
+        raise NotFound("There is no such xorb.")
+    return HttpResponse(headers={"Content-Length": str(path.stat().st_size)})
+
+
+def put_shard(request: HttpRequest) -> HttpResponse:
+    """Register files; from here on this person may commit them to this repository."""
+    access = read_access(request, write=True)
+    data = b"".join(read_pieces(request, MAX_SHARD_BODY))
+    try:
+        # Nobody may use a xorb by name: the shard's verification hashes prove that the writer holds the chunks.
+        files = store().add_shard(data, may_use=lambda xorb: False)
+    except StorageError as problem:
+        raise refuse(problem) from None
+    for stored in files:
+        record_upload(repo=access.repo, by=access.user, stored=stored)
+    return answer({"result": 1})
+
+
+def find_sha256(access: Access, xet_hash: str) -> str:
+    """The file behind a Xet hash, if this person may have its bytes in this repository."""
+    rows = StoredBlob.objects.filter(xet_hash=xet_hash).values_list("sha256", flat=True)
+    reader = reader_for(access.repo, access.user)
+    for sha256 in rows:
+        if reader.may_have(sha256):
+            return str(sha256)
+    raise NotFound("There is no such file in this repository.")
+
+
+def show_reconstruction(request: HttpRequest, hash: str) -> HttpResponse:
+    """The download plan: terms, and an address for exactly the bytes of each that are needed."""
+    access = read_access(request)
+    sha256 = find_sha256(access, hash)
+    size = StoredBlob.objects.values_list("size", flat=True).get(pk=sha256)
+    part = read_range(request.headers.get("Range"), size)
+    start, end = part or (0, size)
+
+    def url_for(xorb: str, first: int, behind: int) -> str:
+        return f"{base_url(request)}/xet/data/{xorb}?s={sign_piece(xorb, first, behind)}"
+
+    try:
+        return answer(store().reconstruction(hash, start, end, url_for=url_for))
+    except InvalidRange as problem:
+        raise RangeNotSatisfiable(str(problem)) from None
+    except StorageError as problem:
+        raise NotFound(str(problem)) from None
+
+
+def show_size(request: HttpRequest, hash: str) -> HttpResponse:
+    sha256 = find_sha256(read_access(request), hash)
+    size = StoredBlob.objects.values_list("size", flat=True).get(pk=sha256)
+    return HttpResponse(headers={"Content-Length": str(size)})
+
+
+def find_chunk(request: HttpRequest, hash: str) -> HttpResponse:
+    """Global deduplication: only about own and public content, and keyed, so that nothing can be probed."""
+    access = read_access(request)
+    known: dict[str, bool] = {}
+
+    def may_tell(xorb: str) -> bool:
+        if xorb not in known:
+            known[xorb] = may_learn_of_xorb(repo=access.repo, user=access.user, xorb=xorb)
+        return known[xorb]
+
+    shard = store().dedup_shard(hash, may_tell=may_tell)
+    if shard is None:
+        raise NotFound("No chunk with this hash is known to you.")
+    return HttpResponse(shard, content_type="application/octet-stream")
+
+
+def send_data(request: HttpRequest, hash: str) -> HttpResponse:
+    """Bytes of a xorb, within what the address was signed for. No header proves anything here."""
+    first, behind = read_piece(request.GET.get("s", ""), hash)
+    path = store().xorb_path(hash)
+    if path is None:
+        raise NotFound("These bytes are gone; ask for the file again.")
+    part = read_range(request.headers.get("Range"), path.stat().st_size) or (first, behind)
+    start, end = part
+    if start < first or end > behind:
+        raise Forbidden("This address was made for other bytes.")
+    headers = {
+        "Content-Range": f"bytes {start}-{end - 1}/{path.stat().st_size}",
+        "Content-Length": str(end - start),
+        "Content-Type": "application/octet-stream",
+    }
+    return StreamingHttpResponse(read_file(path, start, end), status=206, headers=headers)
+
+
+def read_file(path: Any, start: int, end: int) -> Iterator[bytes]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        while start < end and (piece := os.pread(descriptor, min(PIECE, end - start), start)):
+            start += len(piece)
+            yield piece
+    finally:
+        os.close(descriptor)
+
+
+def ignore(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=204)
+
+
+def refuse_unknown(request: HttpRequest) -> HttpResponse:
+    """404, not 501: hf_xet takes only this as "not offered" and falls back to what is."""
+    raise NotFound("This store does not speak that part of the protocol.")
+
+
+xorb = reads_own_tokens(endpoint(POST=put_xorb, HEAD=head_xorb))
+shards = reads_own_tokens(endpoint(POST=put_shard))
+reconstruction = reads_own_tokens(endpoint(GET=show_reconstruction))
+file_size = reads_own_tokens(endpoint(HEAD=show_size, GET=show_size))
+chunk = reads_own_tokens(endpoint(GET=find_chunk))
+data = reads_own_tokens(endpoint(GET=send_data))
+telemetry = reads_own_tokens(endpoint(POST=ignore, GET=ignore))
+unknown = reads_own_tokens(endpoint(**dict.fromkeys(("GET", "POST", "PUT", "HEAD", "DELETE"), refuse_unknown)))

@@ -1,0 +1,39 @@
+"""Fixtures of the training room: a tiny llama, a small dataset and a suite as repositories."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.line import Line, make_tiny_llama
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_engine_thread() -> Iterator[None]:
+    """Tests share a small machine, and equal thread counts give equal bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENGINE_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a llama of 2 layers, random weights and its tokenizer, as transformers saves them."""
+    return make_tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stands in for the broker: ids of the jobs for which a worker was woken. The tests are the worker."""
+    from hub.site.celery import run_job
+
+    heard: list[str] = []
+    monkeypatch.setattr(run_job, "apply_async", lambda args, **_: heard.append(args[0]))
+    return heard
+
+
+@pytest.fixture
+def line(transactional_db: None, announced: list[str], alice: Any, bob: Any, tiny_llama: Path) -> Line:
+    """Alice's base model, dataset, suite and target model repository; Bob may write to the target."""
+    return Line.build(alice.user, bob.user, tiny_llama)

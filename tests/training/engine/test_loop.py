@@ -1,0 +1,183 @@
+"""The loop: the same seed gives the same bits, it learns, it tells, and it stops when learning goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, refusal
+from training.engine.config import Facts, Plan, auto_epochs, finish_plan, list_resolved, make_plan
+from training.engine.lock import read_lock
+from training.engine.optimizers import rate_at
+from training.engine.recipe import parse_recipe
+
+FULL = "method: full, epochs: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.003"
+
+
+def test_a_run_learns_and_leaves_weights_and_evidence(tmp_path):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train=FULL)
+    code, events = bench.run()
+    assert code == 0
+    result, metrics = bench.read_result(), bench.read_metrics()
+    assert [m["step"] for m in metrics] == list(range(1, result["steps"] + 1))
+    assert metrics[-1]["loss"] < metrics[0]["loss"] - 0.5
+    assert result["max_logit_difference"] == 0
+    assert result["tokens"] > 0 and result["final_loss"] < result["first_loss"]
+    stages = [(e["stage"], e["state"]) for e in events if e["event"] == "stage"]
+    assert stages == [(s, state) for s in ("prepare", "train", "save") for state in ("started", "done")]
+    assert events[-1]["event"] == "done" and events[-1]["model_digest"] == result["model_digest"]
+    assert all(isinstance(e["time"], float) for e in events)
+
+
+def test_samples_come_from_rows_that_are_not_learnt(tmp_path):
+    bench = make_bench(tmp_path, make_chat_rows(150))
+    bench.write_recipe(train="method: full, steps: 4, batch_tokens: 256, context_tokens: 128")
+    code, events = bench.run()
+    assert code == 0
+    prompts = {e["prompt"] for e in events if e["event"] == "sample"}
+    assert 1 <= len(prompts) <= 2
+    assert {e["step"] for e in events if e["event"] == "sample"} == {0, 2, 4}
+    corpus_rows = (tmp_path / "out" / "corpus" / "rows.jsonl").read_text()
+    held_out = (tmp_path / "out" / "corpus" / "heldout.jsonl").read_text()
+    rows = {r["question"] for r in make_chat_rows(150)}
+    assert prompts <= rows
+    for line in held_out.splitlines():
+        assert line.split('"row": "')[1].split('"')[0] not in corpus_rows
+    assert bench.read_result()["held_out_loss"] < bench.read_result()["held_out_loss_start"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train=FULL + ", seed: 5")
+    bench.run("first")
+    bench.run("second")
+    assert bench.read_result("first")["model_digest"] == bench.read_result("second")["model_digest"]
+    assert [m["loss"] for m in bench.read_metrics("first")] == [m["loss"] for m in bench.read_metrics("second")]
+    bench.write_recipe(train=FULL + ", seed: 6")
+    bench.run("third")
+    assert bench.read_result("third")["model_digest"] != bench.read_result("first")["model_digest"]
+
+
+def test_a_lock_among_the_inputs_gives_the_same_run_again(tmp_path):
+    """Replaying at home: the resolved values come from the lock, not from the rules."""
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train="method: full, learning_rate: auto, batch_tokens: auto, context_tokens: auto")
+    bench.run("first")
+    lock = read_lock(tmp_path / "first" / "recipe.lock")
+    assert lock.resolved["train.learning_rate"] == 1e-3 and lock.outputs["model.safetensors"]
+    changed = dataclasses.replace(lock, resolved={**lock.resolved, "train.learning_rate": 2e-3}, outputs={})
+    from training.engine.lock import write_lock
+
+    write_lock(lock, bench.inputs / "recipe.lock")
+    bench.run("second")
+    assert bench.read_result("second")["model_digest"] == bench.read_result("first")["model_digest"]
+    write_lock(changed, bench.inputs / "recipe.lock")
+    bench.run("third")
+    assert max(m["learning_rate"] for m in bench.read_metrics("third")) == pytest.approx(2e-3)
+
+
+def test_an_input_that_is_not_what_the_lock_pins_is_refused(tmp_path):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train=FULL)
+    bench.run("first")
+    (tmp_path / "first" / "recipe.lock").rename(bench.inputs / "recipe.lock")
+    bench.rows_file.write_text(bench.rows_file.read_text().replace("sea", "lake"))
+    code, events = bench.run("second")
+    assert code == 2 and refusal(events) == (
+        "pin_differs",
+        "bob/tides/train.jsonl is not the file that recipe.lock pins; fetch the inputs again",
+    )
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train=FULL)
+    _, first = bench.run()
+    code, again = bench.run()
+    assert code == 0 and [e["event"] for e in again] == ["done"]
+    assert again[0]["model_digest"] == first[-1]["model_digest"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_each_optimizer_and_schedule_learns(tmp_path, optimizer, schedule):
+    bench = make_bench(tmp_path)
+    rate = 0.1 if optimizer == "sgd" else 0.003
+    bench.write_recipe(
+        train="method: full, steps: 12, batch_tokens: 256, context_tokens: 128, warmup_steps: 2, "
+        f"learning_rate: {rate}, optimizer: {optimizer}, schedule: {schedule}"
+    )
+    code, _ = bench.run()
+    losses = [m["loss"] for m in bench.read_metrics()]
+    assert code == 0 and losses[-1] < losses[0] - 0.1
+
+
+def test_a_run_that_diverges_stops_and_says_why(tmp_path):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train="method: full, steps: 60, batch_tokens: 256, learning_rate: 10, warmup_steps: 0")
+    code, events = bench.run()
+    word, message = refusal(events)
+    assert (code, word) == (2, "diverged")
+    assert "use a smaller learning_rate" in message and "learning rate 10" in message
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def make_simple_plan(**changes) -> Plan:
+    recipe = parse_recipe("version: 1\nbase: a/b@main\ncontributions: [{data: a/d@main}]\ntrain: {method: full}\n")
+    facts = Facts(10**6, 512, 10_000, 60, "cpu", "fp32", 2)
+    return dataclasses.replace(finish_plan(make_plan(recipe, facts, {}), rows=80, pinned={}), **changes)
+
+
+def test_the_learning_rate_rises_and_falls():
+    plan = make_simple_plan(steps=100, warmup_steps=10, learning_rate=1.0, schedule="cosine")
+    rates = [rate_at(plan, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == 1.0 and rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert rate_at(dataclasses.replace(plan, schedule="linear"), 55) == pytest.approx(0.5)
+    assert rate_at(dataclasses.replace(plan, schedule="constant"), 99) == 1.0
+
+
+def test_auto_becomes_numbers_by_the_documented_rules():
+    recipe = parse_recipe(
+        "version: 1\nbase: a/b@main\ncontributions: [{data: a/d@main}]\n"
+        "train: {method: lora, epochs: auto, learning_rate: auto, warmup_steps: auto, seed: auto, rank: auto}\n"
+    )
+    facts = Facts(135_000_000, 8192, 12_000, 90, "cpu", "fp32", 2)
+    plan = finish_plan(make_plan(recipe, facts, {}), rows=100, pinned={})
+    assert (plan.learning_rate, plan.rank, plan.alpha, plan.context_tokens) == (5e-4, 16, 32.0, 128)
+    assert 1 <= plan.epochs < 3, "two cores are not asked for three passes over 12,000 tokens at 135M parameters"
+    assert auto_epochs("lora", dataclasses.replace(facts, corpus_tokens=10**6)) == 1.0
+    assert auto_epochs("lora", dataclasses.replace(facts, device="cuda")) == 3.0
+    resolved = list_resolved(plan, recipe)
+    assert resolved["train.learning_rate"] == 5e-4 and resolved["train.epochs"] == plan.epochs
+    assert "train.method" not in resolved and all(v is not None for v in resolved.values())
+
+
+def test_the_size_of_a_pass_does_not_change_the_gradient(tmp_path):
+    """Summing several passes is the same step as one large pass."""
+    from training.engine.batches import Batches
+    from training.engine.corpus import open_corpus
+    from training.engine.hf_format import load_model
+    from training.engine.losses import compute_loss_sum
+
+    bench = make_bench(tmp_path)
+    bench.write_recipe(train=FULL)
+    bench.run("out", "--until", "prepare")
+    corpus = open_corpus(tmp_path / "out" / "corpus")
+    found = []
+    for rows_per_pass in (1, 4):
+        plan = make_simple_plan(context_tokens=64, rows_per_step=4, rows_per_pass=rows_per_pass, device=DEVICE)
+        batches = Batches(corpus, plan)
+        model = load_model(bench.base, "tiny", dtype=torch.float32, device=torch.device(DEVICE))
+        learnt = batches.count_learnt(0)
+        for rows in batches.passes_of(0):
+            batch = batches.build(rows, torch.device(DEVICE))
+            (compute_loss_sum(model, batch, dtype=torch.float32) / learnt).backward()
+        found.append([p.grad for p in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() / other.norm() < 1e-5

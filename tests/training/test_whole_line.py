@@ -1,0 +1,61 @@
+"""A proposal from its recipe to merged weights, with the real engine on a tiny random llama."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.community.pull_requests import merge, unmet_requirements
+from hub.community.reviews import review
+from hub.repos.places import pair
+from tests.training.line import Line, checks_of, run_waiting_jobs
+from training.engine.lock import parse_lock
+from training.materials import lay_out
+from training.models import Evaluation, Run, Sampling
+
+
+@pytest.mark.slow
+def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:
+    pull_request = line.propose()
+    run_waiting_jobs()
+    assert checks_of(pull_request) == dict.fromkeys(("prepare", "train", "evaluate", "screen"), "passed")
+
+    pull_request.refresh_from_db()
+    approval = "It needs an approval of this candidate by somebody else with write access."
+    assert unmet_requirements(pull_request, line.alice) == [approval]
+    review(pull_request=pull_request, by=line.bob, verdict="approve", digest=pull_request.candidate_digest)
+    merged = merge(pull_request=pull_request, by=line.alice)
+
+    members = pair(line.target).members
+    assert members.read_ref("refs/heads/main") == merged.commit
+    names = {entry.path for entry in members.tree(merged.commit, recursive=True)}
+    wanted = {"recipe.yaml", "recipe.lock", "README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert wanted | {".eval_results/alice--core.yaml"} <= names
+
+    run = Run.objects.get()
+    card = members.read(merged.commit, "README.md").decode()
+    assert "Written by hand." in card and run.model_digest in card and "license: mit" in card
+    lock = parse_lock(members.read(merged.commit, "recipe.lock").decode())
+    assert {repository.id for repository in lock.repositories} == {"alice/tiny", "alice/tide-tables", "alice/core"}
+    assert lock.corpus_digest == run.corpus.digest and lock.outputs
+    brought = next(repository for repository in lock.repositories if repository.id == "alice/tide-tables")
+    assert brought.contributors["train.jsonl"] == [{"contributor": "alice", "pull_request": None}]
+
+    evaluation = Evaluation.objects.get()
+    assert evaluation.verdict and evaluation.parent_name.startswith("alice/tiny@")
+    answers = Sampling.objects.get().answers
+    assert answers and all(row["parent_text"] is not None for row in answers)
+
+    folder = tmp_path / "merged"
+    lay_out(line.target, merged.commit, folder)
+    assert_transformers_loads(folder)
+
+
+def assert_transformers_loads(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model(**tokenizer("When is tide 3?", return_tensors="pt")).logits.shape[-1] == model.config.vocab_size
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
