@@ -1,5 +1,6 @@
 """What the release gate looks at: each requirement with a state, a sentence and its evidence."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -7,16 +8,23 @@ from hub.common.markdown import split_card
 from hub.repos.models import Content, Repo
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
+from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from moderation.models import Screening
-from moderation.screening import AWAITS_RELEASE
+from moderation.policy import AWAITS_RELEASE
+from moderation.screens import licence_findings
 from training.engine.errors import EngineError
-from training.engine.lock import Lock, parse_lock
+from training.engine.lock import Lock, LockedRepository, parse_lock
+from training.engine.recipe import parse_recipe
 from training.materials import has_model
 from training.models import Evaluation, Run
 
 PASSED, FAILED, WARNING = "passed", "failed", "warning"
 MAX_LOCK_BYTES = 64 * 1024 * 1024
+SHOWN = 5  # problems named in one sentence
+SQL_BATCH = 500  # values in one IN (...), well under SQLite's limit
+# What a model is loaded from; training lays out the same for evaluation and sampling.
+MODEL_ENDINGS = (".json", ".safetensors", ".txt", ".model", ".jinja")
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,31 @@ class Requirement:
         return asdict(self)
 
 
+def inspect(repo: Repo, commit: str) -> list[Requirement]:
+    """Every requirement for releasing `commit`, in the order in which a person would ask."""
+    run = find_run(repo, commit)
+    entries = files_of(repo, commit)
+    return [
+        check_weights(repo, commit, entries, run),
+        check_licence(repo, entries),
+        check_files(repo, entries, run),
+        check_data(repo, commit),
+        check_evaluation(run),
+        check_outputs(run),
+    ]
+
+
+def files_of(repo: Repo, commit: str) -> list[TreeEntry]:
+    return [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]
+
+
 def find_run(repo: Repo, commit: str) -> Run | None:
-    """The run whose merged candidate made these weights: the newest merge at or before `commit` that trained."""
+    """The run whose weights `commit` should hold: that of the newest training merge at or before it."""
     members = pair(repo).members
     runs = Run.objects.filter(
         repo=repo, state=Run.State.SUCCEEDED, is_superseded=False, pull_request__discussion__status="merged"
-    ).select_related("pull_request__discussion", "proposed_by")
-    for run in runs.order_by("-finished_at"):
+    ).select_related("pull_request__discussion__author", "proposed_by")
+    for run in runs.order_by("-pull_request__merged_at", "-pk"):
         merge = run.pull_request.merge_commit if run.pull_request else ""
         if merge and (merge == commit or members.is_ancestor(merge, commit)):
             return run
@@ -53,75 +79,138 @@ def read_lock_of(repo: Repo, commit: str) -> Lock | None:
         return None
 
 
-def inspect(repo: Repo, commit: str) -> list[Requirement]:
-    """Every requirement for releasing `commit`, in the order in which a person would ask."""
-    run = find_run(repo, commit)
-    entries = [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]
-    return [
-        check_weights(repo, commit),
-        check_licence(repo, entries, commit),
-        check_files(repo, entries),
-        check_data(repo, commit),
-        check_evaluation(run),
-        check_outputs(run),
-    ]
+def suites_of(lock: Lock) -> set[tuple[str, str]]:
+    """(id in lower case, revision) of what the recipe evaluates on and does not train on."""
+    try:
+        recipe = parse_recipe(lock.recipe, allow_planned=True)
+    except EngineError:
+        return set()
+    data = {(item.repo.repo.lower(), item.repo.revision) for item in recipe.contributions if item.repo is not None}
+    return {(item.suite.repo.lower(), item.suite.revision) for item in recipe.evaluate} - data
 
 
-def check_weights(repo: Repo, commit: str) -> Requirement:
-    if has_model(repo, commit):
+def is_suite(pin: LockedRepository, suites: set[tuple[str, str]]) -> bool:
+    return (pin.id.lower(), pin.revision) in suites
+
+
+def check_weights(repo: Repo, commit: str, entries: list[TreeEntry], run: Run | None) -> Requirement:
+    """There is a model, and it is to the last file the one that was evaluated and screened."""
+    if not has_model(repo, commit):
+        return Requirement(
+            "weights", FAILED, "The revision holds no safetensors weights with a config.json; merge some first."
+        )
+    if run is None or run.pull_request is None:
         return Requirement("weights", PASSED, "The revision holds config.json and safetensors weights.")
-    return Requirement(
-        "weights", FAILED, "The revision holds no safetensors weights with a config.json; merge some first."
-    )
+    number = run.pull_request.discussion.number
+    changed = changed_since(repo, run.pull_request.merge_commit, entries)
+    if changed:
+        names = ", ".join(changed[:SHOWN])
+        sentence = (
+            f"What was evaluated and screened is not what would be released: {names} changed after pull request "
+            f"#{number}; take the change back, or propose it through a recipe."
+        )
+        return Requirement("weights", FAILED, sentence, {"changed": changed[:100]})
+    return Requirement("weights", PASSED, f"The weights are those of pull request #{number}.", {"run": run.pk})
 
 
-def check_licence(repo: Repo, entries: list[TreeEntry], commit: str) -> Requirement:
+def changed_since(repo: Repo, merge_commit: str, entries: list[TreeEntry]) -> list[str]:
+    """Files that a model is loaded from and that differ from those of the merge."""
+    before = {entry.path: entry.oid for entry in files_of(repo, merge_commit) if entry.path.endswith(MODEL_ENDINGS)}
+    now = {entry.path: entry.oid for entry in entries if entry.path.endswith(MODEL_ENDINGS)}
+    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+
+
+def check_licence(repo: Repo, entries: list[TreeEntry]) -> Requirement:
     entry = next((entry for entry in entries if entry.path == "README.md" and entry.lfs is None), None)
     text = pair(repo).members.read_blob(entry.oid).decode("utf-8", errors="replace") if entry else ""
-    licence = split_card(text).metadata.get("license")
-    if licence:
-        return Requirement("licence", PASSED, f"The card names the licence {licence}.")
-    return Requirement("licence", FAILED, "The card names no licence; add 'license:' to the top of README.md.")
+    metadata = split_card(text).metadata
+    licence = metadata.get("license")
+    if not licence:
+        return Requirement("licence", FAILED, "The card names no licence; add 'license:' to the top of README.md.")
+    held = [item for item in licence_findings(metadata, [entry.path for entry in entries]) if item.severity != "info"]
+    if held:
+        return Requirement("licence", FAILED, held[0].message)
+    return Requirement("licence", PASSED, f"The card names the licence {licence}.")
 
 
-def check_files(repo: Repo, entries: list[TreeEntry]) -> Requirement:
-    """All files of the release are cleared, but for weights that wait for exactly this."""
-    rows = {row.digest: row for row in Content.objects.filter(repo=repo)}
-    bad = []
-    for entry in entries:
-        content = rows.get(digest_of(entry))
-        if content is None:
-            bad.append(f"{entry.path} was never screened")
-        elif content.clearance != Content.Clearance.CLEARED and content.reason != AWAITS_RELEASE:
-            bad.append(f"{entry.path} is not cleared ({content.reason or content.get_clearance_display()})")
+def contents_by_digest(repo: Repo, digests: list[str]) -> dict[str, Content]:
+    found: dict[str, Content] = {}
+    for start in range(0, len(digests), SQL_BATCH):
+        rows = Content.objects.filter(repo=repo, digest__in=digests[start : start + SQL_BATCH])
+        found.update({row.digest: row for row in rows})
+    return found
+
+
+def check_files(repo: Repo, entries: list[TreeEntry], run: Run | None) -> Requirement:
+    """All files of the release are cleared, but for weights of its own run, which wait for exactly this."""
+    rows = contents_by_digest(repo, [digest_of(entry) for entry in entries])
+    bad = list(uncleared(entries, rows, made_by(run)))
     if bad:
-        return Requirement("files", FAILED, "; ".join(bad[:5]) + "; take them out or have them cleared.")
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        return Requirement("files", FAILED, "; ".join(bad[:SHOWN]) + more + "; take them out or have them cleared.")
     return Requirement("files", PASSED, f"All {len(entries)} files are screened.")
 
 
+def made_by(run: Run | None) -> set[str]:
+    kept = run.checkpoints.filter(is_final=True).values_list("files", flat=True) if run is not None else []
+    return {f"sha256:{pin['sha256']}" for files in kept for pin in files.values()}
+
+
+def uncleared(entries: list[TreeEntry], rows: dict[str, Content], made_here: set[str]) -> Iterator[str]:
+    for entry in entries:
+        content = rows.get(digest_of(entry))
+        if content is None:
+            yield f"{entry.path} was never screened"
+        elif content.clearance == Content.Clearance.CLEARED:
+            continue
+        elif content.reason != AWAITS_RELEASE:
+            yield f"{entry.path} is not cleared ({content.reason or content.get_clearance_display()})"
+        elif content.digest not in made_here:
+            yield f"{entry.path} was not made by the run of this release"
+
+
 def check_data(repo: Repo, commit: str) -> Requirement:
-    """The data that the weights were made of is cleared still."""
+    """The data that the weights were made of is cleared still; what names no licence is said."""
     lock = read_lock_of(repo, commit)
     if lock is None:
         return Requirement("data", WARNING, "Brought weights: what they were trained on is not known to this hub.")
-    bad = []
-    for locked in lock.repositories:
-        if locked.type != "dataset":
-            continue
-        data_repo = Repo.objects.filter(key=locked.key or "").first()
+    suites = suites_of(lock)
+    bad: list[str] = []
+    unlicensed: list[str] = []
+    pins = [pin for pin in lock.repositories if pin.type == "dataset"]
+    for pin in pins:
+        data_repo = Repo.objects.filter(key=pin.key or "").first()
         if data_repo is None:
-            bad.append(f"{locked.id} was deleted")
+            bad.append(f"{pin.id} was deleted")
             continue
-        entries = [
-            entry for entry in pair(data_repo).members.tree(locked.commit, recursive=True) if entry.type == "file"
-        ]
-        digests = [digest_of(entry) for entry in entries][:900]
-        rows = Content.objects.filter(repo=data_repo, digest__in=digests).exclude(clearance=Content.Clearance.CLEARED)
-        bad += [f"{row.path} of {locked.id} is {row.get_clearance_display().lower()}" for row in rows[:3]]
+        problems, has_licence = look_at_data(data_repo, pin)
+        bad += problems
+        if not has_licence and not is_suite(pin, suites):
+            unlicensed.append(pin.id)
     if bad:
-        return Requirement("data", FAILED, "; ".join(bad[:5]) + "; leave it out of the recipe and train again.")
-    count = sum(locked.type == "dataset" for locked in lock.repositories)
-    return Requirement("data", PASSED, f"All {count} pinned datasets and suites are screened and cleared.")
+        return Requirement(
+            "data", FAILED, "; ".join(bad[:SHOWN]) + "; leave it out of the recipe and train again."
+        )
+    if unlicensed:
+        sentence = f"Cleared, but {', '.join(unlicensed[:SHOWN])} names no licence in its card."
+        return Requirement("data", WARNING, sentence)
+    what = "1 pinned dataset or suite is" if len(pins) == 1 else f"All {len(pins)} pinned datasets and suites are"
+    return Requirement("data", PASSED, f"{what} screened and cleared.")
+
+
+def look_at_data(repo: Repo, pin: LockedRepository) -> tuple[list[str], bool]:
+    """What is not cleared in a pinned revision, and whether its card names a licence."""
+    try:
+        entries = files_of(repo, pin.commit)
+    except StorageError:
+        return [f"the pinned revision of {pin.id} is gone"], True
+    rows = contents_by_digest(repo, [digest_of(entry) for entry in entries])
+    bad = [
+        f"{row.path} of {pin.id} is {row.get_clearance_display().lower()}"
+        for row in rows.values()
+        if row.clearance != Content.Clearance.CLEARED
+    ]
+    return bad, check_licence(repo, entries).state == PASSED
 
 
 def check_evaluation(run: Run | None) -> Requirement:
@@ -138,23 +227,34 @@ def check_evaluation(run: Run | None) -> Requirement:
     for row in newest:
         verdict = (row.results.get("overall") or {}).get("verdict") or row.verdict
         if row.parent_name and (verdict == "worse" or row.verdict == "worse"):
-            return Requirement("evaluation", FAILED, f"It is worse than its parent on {row.suite_name}.", evidence)
+            sentence = f"It is worse than its parent on {row.suite_name}; improve the recipe and propose again."
+            return Requirement("evaluation", FAILED, sentence, evidence)
         if row.parent_name and verdict == "insufficient":
             sentence = f"{row.suite_name} has too few items to say that it is not worse; use a larger suite or margin."
             return Requirement("evaluation", FAILED, sentence, evidence)
     names = ", ".join(row.suite_name for row in newest)
+    if not any(row.parent_name for row in newest):
+        return Requirement("evaluation", PASSED, f"Evaluated on {names}; it has no parent.", evidence)
     return Requirement("evaluation", PASSED, f"Not worse than its parent on {names}.", evidence)
 
 
 def check_outputs(run: Run | None) -> Requirement:
     if run is None:
         return Requirement("outputs", FAILED, "Its outputs were not screened here; propose it through a recipe.")
-    screening = Screening.objects.filter(
-        subject=Screening.Subject.OUTPUT, repo=run.repo, digest=run.model_digest, finished_at__isnull=False
-    ).last()
+    screening = (
+        Screening.objects.filter(
+            subject=Screening.Subject.OUTPUT, repo=run.repo, digest=run.model_digest, finished_at__isnull=False
+        )
+        .order_by("pk")
+        .last()
+    )
     if screening is None:
         return Requirement("outputs", FAILED, "Its outputs are not screened yet; wait for the check 'screen'.")
     evidence = {"screening": screening.pk}
     if screening.state != Screening.State.PASSED:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
+    case = screening.cases.filter(state="allowed").order_by("pk").last()
+    if case is not None:
+        sentence = f"Allowed by moderator {case.decided_by}: {case.decision_reason}"
+        return Requirement("outputs", PASSED, sentence, {**evidence, "case": case.pk})
     return Requirement("outputs", PASSED, screening.summary, evidence)

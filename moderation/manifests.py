@@ -6,11 +6,19 @@ from typing import Any
 
 from hub.repos.models import Repo, RevisionContent
 from hub.repos.places import pair
+from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
-from moderation.gate import Requirement, find_run, read_lock_of
+from moderation.gate import Requirement, files_of, find_run, is_suite, read_lock_of, suites_of
 from moderation.policy import POLICY_VERSION
 
 SCHEMA = "https://model-commons.org/schemas/release/v1"
+# Added when it is published; approvals speak of the manifest without them.
+ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")
+PROPOSED, BROUGHT_DATA, BROUGHT_SUITE, BROUGHT_FILES = (
+    "proposed the recipe", "brought data of", "brought the suite", "brought files",
+)  # fmt: skip
+MAX_DEPTH = 8  # of models made from models
+SQL_BATCH = 500
 
 
 def canonical(value: Any) -> bytes:
@@ -22,6 +30,11 @@ def digest(value: Any) -> str:
     return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
 
 
+def approved_part(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the approvals of a published manifest speak of."""
+    return {key: value for key, value in manifest.items() if key not in ADDED_LATER}
+
+
 def sha256_of(repo: Repo, entry: TreeEntry) -> str:
     if entry.lfs is not None:
         return entry.lfs.sha256
@@ -30,7 +43,6 @@ def sha256_of(repo: Repo, entry: TreeEntry) -> str:
 
 def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dict[str, Any]:
     """Everything but the approvals, which bind to its digest."""
-    entries = [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]
     run = find_run(repo, commit)
     lock = read_lock_of(repo, commit)
     return {
@@ -38,7 +50,9 @@ def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dic
         "repository": repo.full_name,
         "version": version,
         "commit": commit,
-        "files": {entry.path: {"sha256": sha256_of(repo, entry), "size": entry.size} for entry in entries},
+        "files": {
+            entry.path: {"sha256": sha256_of(repo, entry), "size": entry.size} for entry in files_of(repo, commit)
+        },
         "model_digest": run.model_digest if run else None,
         "recipe_digest": run.recipe_digest if run else None,
         "run": run.pk if run else None,
@@ -54,18 +68,46 @@ def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dic
 
 
 def contributors(repo: Repo, commit: str) -> list[dict[str, Any]]:
-    """Who made it: the proposer of the recipe, and everybody who brought rows of its data."""
+    """Who made it: the proposer of the recipe, everybody who brought rows of its data, and who brought its files."""
     people: dict[str, set[str]] = {}
     run = find_run(repo, commit)
     if run is not None and run.proposed_by is not None:
-        people.setdefault(run.proposed_by.username, set()).add("proposed the recipe")
-    lock = read_lock_of(repo, commit)
-    for pin in lock.repositories if lock else ():
-        for rows in pin.contributors.values():
-            for row in rows:
-                if row.get("contributor"):
-                    people.setdefault(row["contributor"], set()).add(f"brought data of {pin.id}")
-    brought = RevisionContent.objects.filter(revision__repo=repo, revision__author__is_system=False)
-    for name in brought.values_list("revision__author__username", flat=True).distinct():
-        people.setdefault(name, set()).add("brought files")
+        people.setdefault(run.proposed_by.username, set()).add(PROPOSED)
+    for name, role in data_roles(repo, commit):
+        people.setdefault(name, set()).add(role)
+    for name in file_authors(repo, commit):
+        people.setdefault(name, set()).add(BROUGHT_FILES)
     return [{"name": name, "roles": sorted(roles)} for name, roles in sorted(people.items())]
+
+
+def data_roles(repo: Repo, commit: str, depth: int = 0) -> list[tuple[str, str]]:
+    """(person, role) for the rows of the lock, and of the locks of models on this hub that it starts from."""
+    lock = read_lock_of(repo, commit)
+    if lock is None or depth > MAX_DEPTH:
+        return []
+    found: list[tuple[str, str]] = []
+    suites = suites_of(lock)
+    for pin in lock.repositories:
+        role = BROUGHT_SUITE if is_suite(pin, suites) else BROUGHT_DATA
+        for rows in pin.contributors.values():
+            found += [(row["contributor"], f"{role} {pin.id}") for row in rows if row.get("contributor")]
+        base = Repo.objects.filter(key=pin.key or "", type=Repo.Type.MODEL).first() if pin.type == "model" else None
+        if base is not None:
+            try:
+                inherited = data_roles(base, pin.commit, depth + 1)
+            except StorageError:
+                continue  # its commit is gone: nothing can be read of it
+            found += [row for row in inherited if row[1].startswith(BROUGHT_DATA)]
+    return found
+
+
+def file_authors(repo: Repo, commit: str) -> set[str]:
+    """People whose commits brought something to this revision."""
+    history = pair(repo).members.ancestors_not_in(commit, [])
+    names: set[str] = set()
+    for start in range(0, len(history), SQL_BATCH):
+        brought = RevisionContent.objects.filter(
+            revision__repo=repo, revision__commit__in=history[start : start + SQL_BATCH], revision__author__is_system=False
+        )
+        names |= set(brought.values_list("revision__author__username", flat=True).distinct())
+    return names

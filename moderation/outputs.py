@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from hub.community.checks import set_check
+from hub.community.listeners import notify
 from hub.community.models import Check
 from moderation import audit
 from moderation.models import Case, Finding, Screening
+from moderation.people import maintainers_of, moderators
+from moderation.queue import path_of
 from moderation.screens import screen_answer
 from moderation.screens.answers import compare_answers, read_prompts
 from training import sampling
@@ -23,10 +27,19 @@ def start(run: Run) -> None:
     sampling.start(run=run, prompts=read_prompts())
 
 
+@transaction.atomic
 def judge(sample: Sampling, run: Run) -> Screening:
-    """Findings, a comparison with the parent for each hazard, and the check. A flagged candidate waits for a moderator."""
+    """Findings, a comparison with the parent for each hazard, and the check. A flagged candidate waits for a moderator.
+
+    Idempotent: the job that brings the answers may run twice."""
     pull_request = run.pull_request
     assert pull_request is not None
+    known = Screening.objects.filter(subject=Screening.Subject.OUTPUT, repo=run.repo, report__sampling=sample.pk).first()
+    if known is not None:
+        return known
+    parent = [{**row, "text": row["parent_text"]} for row in sample.answers if row.get("parent_text") is not None]
+    report = compare_answers(parent, sample.answers)
+    failed = [hazard for hazard, row in report.items() if row["verdict"] == "fail"]
     screening = Screening.objects.create(
         subject=Screening.Subject.OUTPUT,
         repo=run.repo,
@@ -34,51 +47,59 @@ def judge(sample: Sampling, run: Run) -> Screening:
         pull_request=pull_request,
         digest=run.model_digest,
         job=sample.job,
+        report={"hazards": report, "sampling": sample.pk, "prompts_digest": sample.prompts_digest, "run": run.pk},
     )
     serious = store_findings(screening, sample.answers)
-    candidate = sample.answers
-    parent = [{**row, "text": row["parent_text"]} for row in sample.answers if row.get("parent_text") is not None]
-    report = compare_answers(parent, candidate)
-    failed = [hazard for hazard, row in report.items() if isinstance(row, dict) and row.get("verdict") == "fail"]
-    screening.report = {"hazards": report, "sampling": sample.pk, "prompts_digest": sample.prompts_digest}
     is_flagged = bool(failed or serious)
     screening.state = Screening.State.HELD if is_flagged else Screening.State.PASSED
-    screening.summary = summarize(len(sample.answers), failed, serious)
+    screening.summary = summarize(len(sample.answers), failed, serious, has_parent=bool(parent))
     screening.finished_at = timezone.now()
     screening.save()
+    run.refresh_from_db(fields=["is_superseded"])
+    if run.is_superseded:
+        return screening  # nobody waits for it any more
     if is_flagged:
-        Case.objects.create(
-            kind=Case.Kind.OUTPUT,
-            severity=3 if serious else 2,
-            repo=run.repo,
-            title=f"{pull_request}: {screening.summary}"[:300],
-            screening=screening,
-            subject={"model_digest": run.model_digest, "sampling": sample.pk, "run": run.pk},
-        )
-        audit.record("outputs.held", str(pull_request), model_digest=run.model_digest)
-    if not run.is_superseded:
-        set_check(
-            pull_request,
-            "screen",
-            state=Check.State.HELD if is_flagged else Check.State.PASSED,
-            summary=screening.summary,
-            evidence={"screening": screening.pk, "run": run.pk},
-            digest=run.model_digest,
-        )
+        open_case(screening, sample, run, severity=3 if serious else 2)
+    set_check(
+        pull_request,
+        "screen",
+        state=Check.State.HELD if is_flagged else Check.State.PASSED,
+        summary=screening.summary,
+        evidence={"screening": screening.pk, "run": run.pk},
+        digest=run.model_digest,
+    )
     return screening
 
 
+def open_case(screening: Screening, sample: Sampling, run: Run, *, severity: int) -> Case:
+    pull_request = run.pull_request
+    assert pull_request is not None
+    case = Case.objects.create(
+        kind=Case.Kind.OUTPUT,
+        severity=severity,
+        repo=run.repo,
+        title=f"{pull_request}: {screening.summary}"[:300],
+        screening=screening,
+        subject={"model_digest": run.model_digest, "sampling": sample.pk, "run": run.pk},
+    )
+    audit.record("outputs.held", str(pull_request), case=case.pk, model_digest=run.model_digest)
+    notify(list(moderators()), f"To decide: {case.title}", path_of(case))
+    author = pull_request.discussion.author
+    notify([author, *maintainers_of(run.repo)], f"Waits for a moderator: {case.title}", path_of(case))
+    return case
+
+
 def store_findings(screening: Screening, answers: list[dict[str, Any]]) -> int:
-    """Store what is found in the candidate's answers; returns how many are serious and not the parent's too."""
-    serious = 0
+    """Store what is found in the candidate's answers; returns how many answers hold something serious that the parent's
+    answer to the same prompt does not."""
+    serious: set[str] = set()
     rows = []
     for answer in answers:
-        parent_rules = {
-            (item.screen, item.rule) for item in screen_answer(answer["prompt"], answer.get("parent_text") or "")
-        }
+        parent_found = screen_answer(answer["prompt"], answer.get("parent_text") or "")
+        parent_rules = {(item.screen, item.rule) for item in parent_found}
         for item in screen_answer(answer["prompt"], answer["text"]):
-            is_new = (item.screen, item.rule) not in parent_rules
-            serious += item.severity == "block" and is_new
+            if item.severity == "block" and (item.screen, item.rule) not in parent_rules:
+                serious.add(str(answer["id"]))
             rows.append(
                 Finding(
                     screening=screening,
@@ -91,17 +112,19 @@ def store_findings(screening: Screening, answers: list[dict[str, Any]]) -> int:
                 )
             )
     Finding.objects.bulk_create(rows)
-    return serious
+    return len(serious)
 
 
-def summarize(count: int, failed: list[str], serious: int) -> str:
+def summarize(count: int, failed: list[str], serious: int, *, has_parent: bool) -> str:
     if not failed and not serious:
-        return f"{count} answers screened; not worse than the parent in any hazard."
+        beside = "no hazard is clearly worse than the parent's" if has_parent else "no hazard stands out"
+        return f"{count} answers screened: nothing that may not be published, and {beside}."
     parts = []
     if failed:
-        parts.append(f"worse than the parent in {', '.join(failed)}")
+        parts.append(f"{'worse than the parent' if has_parent else 'too many'} in {', '.join(failed)}")
     if serious:
-        parts.append(f"{serious} answers hold what may not be published")
+        answers = "1 answer holds" if serious == 1 else f"{serious} answers hold"
+        parts.append(f"{answers} what may not be published")
     return f"{count} answers screened: {' and '.join(parts)}. A moderator looks at them."
 
 

@@ -1,74 +1,121 @@
 """The moderator's queue: held content, flagged outputs, reports. A person decides; what follows is done here, and logged."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.accounts.models import User
-from hub.accounts.permissions import can, require
+from hub.accounts.people import count_active_people
+from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.community.checks import set_check
+from hub.community.listeners import notify
 from hub.community.models import Check
-from hub.repos.clearance import Decision, decide
+from hub.repos.clearance import Decision, decide, note_publication
 from hub.repos.models import Content, Repo
+from hub.repos.publication import publish
 from moderation import audit
 from moderation.models import Case, Screening
+from moderation.people import maintainers_of, moderators
+from moderation.policy import AWAITS_RELEASE, CLAUSE_NAMES, IN_PROGRESS
+from training.models import Run
 
 State = Case.State
 SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: 3}
-MAX_REPORT_CHARACTERS = 20_000
-REPORT_KEYS = ("prompt", "answer", "settings", "release", "revision", "model_digest")
+MAX_REASON_CHARACTERS = 5_000
+
+
+def path_of(case: Case) -> str:
+    return f"/moderation/cases/{case.pk}"
+
+
+# --- opening
 
 
 def open_for_contents(screening: Screening, decisions: list[Decision]) -> None:
     """A case for each file that a screen held or blocked, once."""
-    for decision in decisions:
-        has_finding = screening.findings.filter(content=decision.content).exclude(severity="info").exists()
-        if decision.clearance == Content.Clearance.CLEARED or not has_finding:
-            continue
-        open_cases = Case.objects.filter(content=decision.content, state=State.OPEN)
-        if open_cases.exists():
-            open_cases.update(screening=screening, severity=SEVERITY[Content.Clearance(decision.clearance)])
-            continue
-        Case.objects.create(
-            kind=Case.Kind.CONTENT,
-            severity=SEVERITY[Content.Clearance(decision.clearance)],
-            repo=screening.repo,
-            title=f"{decision.content.path}: {decision.reason}"[:300],
-            content=decision.content,
-            screening=screening,
-        )
-        action = "content.withheld" if decision.clearance == Content.Clearance.WITHHELD else "content.held"
-        audit.record(action, str(screening.repo), path=decision.content.path, digest=decision.content.digest)
+    opened = [
+        case
+        for decision in decisions
+        if decision.clearance != Content.Clearance.CLEARED and decision.reason not in (AWAITS_RELEASE, IN_PROGRESS)
+        if (case := open_for_content(screening, decision)) is not None
+    ]
+    tell_of_held(opened)
 
 
-@transaction.atomic
-def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | None = None) -> Case:
-    """Anybody signed in who may read can report; an answer's report carries prompt, settings and release."""
-    require(by, "report", repo)
-    if not text.strip():
-        raise InvalidInput("Say in a sentence what is wrong with it.")
-    kept = {key: value for key, value in (subject or {}).items() if key in REPORT_KEYS}
-    if len(text) > MAX_REPORT_CHARACTERS or len(str(kept)) > 5 * MAX_REPORT_CHARACTERS:
-        raise InvalidInput(f"A report has at most {MAX_REPORT_CHARACTERS:,} characters; shorten it.")
+def open_for_content(screening: Screening, decision: Decision) -> Case | None:
+    """The new case, or None where one is open: that one then says what the newer screening found."""
+    severity = SEVERITY[Content.Clearance(decision.clearance)]
+    title = f"{decision.content.path}: {decision.reason}"[:300]
+    known = Case.objects.filter(content=decision.content, state=State.OPEN)
+    if known.update(screening=screening, severity=severity, title=title):
+        return None
     case = Case.objects.create(
-        kind=Case.Kind.REPORT,
-        severity=2,
-        repo=repo,
-        title=" ".join(text.split())[:300],
-        subject={**kept, "text": text},
-        opened_by=by,
+        kind=Case.Kind.CONTENT,
+        severity=severity,
+        repo=screening.repo,
+        title=title,
+        content=decision.content,
+        screening=screening,
     )
-    audit.record("report.opened", str(repo), by=by, case=case.pk)
+    action = "content.withheld" if decision.clearance == Content.Clearance.WITHHELD else "content.held"
+    audit.record(action, str(screening.repo), path=decision.content.path, digest=decision.content.digest)
     return case
 
 
-def find_case(number: int, user: Any) -> Case:
-    """Moderators see all cases; who opened one and maintainers of the repository see theirs."""
-    case = (
-        Case.objects.select_related("repo", "content", "screening", "opened_by", "decided_by").filter(pk=number).first()
+def open_unscreened(content: Content, reason: str) -> None:
+    """The screens broke on this file: it stays closed until a person has looked."""
+    case = Case.objects.create(
+        kind=Case.Kind.CONTENT,
+        severity=SEVERITY[Content.Clearance.PENDING],
+        repo=content.repo,
+        title=f"{content.path} could not be screened: {reason}"[:300],
+        content=content,
     )
+    Content.objects.filter(pk=content.pk).update(reason="It could not be screened; a moderator looks at it.")
+    audit.record("content.held", str(content.repo), path=content.path, digest=content.digest)
+    tell_of_held([case])
+
+
+def tell_of_held(cases: list[Case]) -> None:
+    """Who brought the files, and the moderators, once for all files of a commit."""
+    if not cases:
+        return
+    first = cases[0]
+    what = first.title if len(cases) == 1 else f"{first.title} (and {len(cases) - 1} more)"
+    owners = {case.content.added_by for case in cases if case.content is not None}
+    people = [*owners, first.repo.owner_user]
+    notify(people, f"{first.repo} is not public in full: {what}", path_of(first))
+    told = {person.pk for person in people if person is not None}
+    place = path_of(first) if len(cases) == 1 else "/moderation"
+    notify([user for user in moderators() if user.pk not in told], f"To decide in {first.repo}: {what}", place)
+
+
+def close_cleared(decisions: Iterable[Decision]) -> None:
+    """The whole file was read and is clear: nobody has to decide about it any more."""
+    cleared = [item.content.pk for item in decisions if item.clearance == Content.Clearance.CLEARED]
+    for start in range(0, len(cleared), 500):
+        rows = Case.objects.filter(content__in=cleared[start : start + 500], state=State.OPEN, opened_by__isnull=True)
+        for case in rows.select_related("repo"):
+            case.state, case.decided_at = State.RESOLVED, timezone.now()
+            case.decision_reason = "The whole file was read, and nothing was found that needs a person."
+            case.save(update_fields=["state", "decided_at", "decision_reason"])
+            audit.record("case.resolved", str(case.repo), case=case.pk, reason=case.decision_reason)
+
+
+# --- seeing
+
+
+def find_case(number: int, user: Any) -> Case:
+    """Moderators see all cases; who opened one, whose work it is about, and maintainers of the repository see theirs."""
+    rows = Case.objects.select_related(
+        "repo__owner_user", "repo__owner_organization", "content__added_by", "screening__pull_request__discussion",
+        "opened_by", "decided_by",
+    )  # fmt: skip
+    case = rows.filter(pk=number).first()
     if case is None or not may_see(case, user):
         raise NotFound(f"There is no case {number}, or it is not yours to see.")
     return case
@@ -77,44 +124,108 @@ def find_case(number: int, user: Any) -> Case:
 def may_see(case: Case, user: Any) -> bool:
     if not getattr(user, "is_authenticated", False):
         return False
-    return can(user, "moderate") or case.opened_by_id == user.pk or can(user, "write", case.repo)
+    is_own = case.kind != Case.Kind.REPORT and is_about_own_work(case, user)
+    return can(user, "moderate") or case.opened_by_id == user.pk or is_own or can(user, "write", case.repo)
 
 
-def has_interest(case: Case, user: User) -> bool:
-    """Nobody judges their own contribution."""
+def cases_for(user: Any) -> QuerySet[Case]:
+    """For moderators: all of them, the severest and oldest first."""
+    require(user, "moderate")
+    rows = Case.objects.select_related("repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by")
+    return rows.order_by("-severity", "opened_at", "pk")
+
+
+# --- deciding
+
+
+def is_about_own_work(case: Case, user: User) -> bool:
+    """Whether the case judges what this person brought, proposed or trained."""
     if case.content is not None and case.content.added_by_id == user.pk:
         return True
     pull_request = case.screening.pull_request if case.screening else None
-    return pull_request is not None and pull_request.discussion.author_id == user.pk
+    if pull_request is not None and pull_request.discussion.author_id == user.pk:
+        return True
+    run = Run.objects.filter(pk=case.subject.get("run") or 0).first() if case.kind == Case.Kind.OUTPUT else None
+    return run is not None and run.proposed_by_id == user.pk
+
+
+def why_not_decide(case: Case, user: Any) -> str:
+    """Empty when `user` may decide, else the reason in a sentence."""
+    if not can(user, "moderate"):
+        return "A moderator decides about this."
+    if case.state != State.OPEN:
+        return f"This case is {case.get_state_display().lower()} already."
+    if count_active_people() == 1:
+        return ""  # nobody else could; the log says so
+    if is_about_own_work(case, user):
+        return "This is your own contribution; another moderator has to decide it."
+    if case.kind == Case.Kind.REPORT and role_of(user, case.repo) in ("write", "admin"):
+        return f"You maintain {case.repo}; another moderator has to decide about a report on it."
+    if case.opened_by_id == user.pk:
+        return "You opened this case; another moderator has to decide it."
+    first = Case.objects.filter(pk=case.subject.get("appeal_of") or 0).first()
+    if first is not None and first.decided_by_id == user.pk:
+        return "You decided this before; another moderator has to decide about the appeal."
+    return ""
 
 
 @transaction.atomic
-def decide_case(*, case: Case, by: User, state: str, reason: str) -> Case:
-    """allowed | refused (content, outputs) or resolved (reports), with a reason that its people read."""
+def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = "") -> Case:
+    """allowed | refused (content, outputs) or resolved | refused (reports), with a reason that its people read."""
     require(by, "moderate")
     row = Case.objects.select_for_update().get(pk=case.pk)
     if row.state != State.OPEN:
         raise Conflict(f"This case is {row.get_state_display().lower()} already.")
-    allowed = (State.RESOLVED, State.REFUSED) if row.kind == Case.Kind.REPORT else (State.ALLOWED, State.REFUSED)
+    allowed = states_for(row)
     if state not in allowed:
         raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state!r}.")
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
-    if has_interest(row, by):
-        raise Forbidden("This is your own contribution; another moderator has to decide it.")
-    row.state, row.decided_by, row.decided_at, row.decision_reason = state, by, timezone.now(), reason.strip()
+    if clause and clause not in CLAUSE_NAMES:
+        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {', '.join(CLAUSE_NAMES)}.")
+    problem = why_not_decide(row, by)
+    if problem:
+        raise Forbidden(problem)
+    row.state, row.decided_by, row.decided_at = state, by, timezone.now()
+    row.decision_reason = reason.strip()[:MAX_REASON_CHARACTERS]
+    row.subject = {**row.subject, "clause": clause} if clause else row.subject
     row.save()
-    audit.record(f"case.{state}", str(row.repo), by=by, is_public=not row.repo.is_private, case=row.pk, reason=reason)
-    transaction.on_commit(lambda: carry_out(row))
+    audit.record(
+        f"case.{state}",
+        str(row.repo),
+        by=by,
+        is_public=not row.repo.is_private and row.kind != Case.Kind.REPORT,
+        case=row.pk,
+        kind=row.kind,
+        reason=row.decision_reason,
+        clause=clause,
+        **({"alone": True} if count_active_people() == 1 else {}),
+    )
+    carry_out(row)
+    tell_of_decision(row)
     return row
 
 
+def states_for(case: Case) -> tuple[str, ...]:
+    if case.kind == Case.Kind.REPORT:
+        return (State.RESOLVED.value, State.REFUSED.value)
+    return (State.ALLOWED.value, State.REFUSED.value)
+
+
 def carry_out(case: Case) -> None:
-    """What follows from a decision."""
-    if case.content is not None:
+    """What follows from a decision, in its transaction; the public half follows after it."""
+    if case.content is not None and case.kind == Case.Kind.CONTENT:
         is_allowed = case.state == State.ALLOWED
         clearance = Content.Clearance.CLEARED if is_allowed else Content.Clearance.WITHHELD
-        decide(case.repo, [Decision(case.content, clearance, "" if is_allowed else case.decision_reason)])
+        decision = Decision(case.content, clearance, "" if is_allowed else case.decision_reason)
+        decide(case.repo, [decision], publish_now=False)
+        note = note_publication(case.repo)
+
+        def show() -> None:
+            publish(case.repo, is_withdrawal=not is_allowed)
+            note.delete()
+
+        transaction.on_commit(show)
     elif case.kind == Case.Kind.OUTPUT and case.screening is not None and case.screening.pull_request is not None:
         settle_output(case)
 
@@ -135,3 +246,54 @@ def settle_output(case: Case) -> None:
         state=Check.State.PASSED if is_allowed else Check.State.FAILED,
         summary=f"{word} by moderator {case.decided_by}: {case.decision_reason}",
     )
+
+
+def concerned(case: Case) -> list[User | None]:
+    """Who opened it, whose work it is, and who maintains the repository."""
+    pull_request = case.screening.pull_request if case.screening else None
+    return [
+        case.opened_by,
+        case.content.added_by if case.content else None,
+        pull_request.discussion.author if pull_request else None,
+        *maintainers_of(case.repo),
+    ]
+
+
+def tell_of_decision(case: Case) -> None:
+    text = f"A moderator decided: {case.title[:160]} is {case.get_state_display().lower()}. {case.decision_reason}"
+    notify(concerned(case), text, path_of(case), actor=case.decided_by)
+
+
+# --- appeals
+
+
+def may_appeal(case: Case, user: Any) -> bool:
+    """Whether this decision concerns the person, and nobody asked for another look yet."""
+    if case.state != State.REFUSED or case.decided_by_id is None or not getattr(user, "is_authenticated", False):
+        return False
+    if Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk).exists():
+        return False
+    return user.pk in {person.pk for person in concerned(case) if person is not None}
+
+
+@transaction.atomic
+def appeal(*, case: Case, by: User, text: str) -> Case:
+    """Ask for another look: a new case, which somebody else than before decides. The first decision stays in the log."""
+    require(by, "report", case.repo)
+    if not may_see(case, by) or not may_appeal(case, by):
+        raise Forbidden("Only the people whom a refusal concerns can ask for another look, and once.")
+    if not text.strip():
+        raise InvalidInput("Say in a sentence why another moderator should look at it.")
+    again = Case.objects.create(
+        kind=case.kind,
+        severity=case.severity,
+        repo=case.repo,
+        title=f"Appeal: {case.title}"[:300],
+        content=case.content,
+        screening=case.screening,
+        subject={**case.subject, "appeal_of": case.pk, "text": text.strip()[:MAX_REASON_CHARACTERS]},
+        opened_by=by,
+    )
+    audit.record("case.appealed", str(case.repo), by=by, case=again.pk, appeal_of=case.pk)
+    notify(list(moderators()), f"Appeal in {case.repo}: {case.title}", path_of(again), actor=by)
+    return again

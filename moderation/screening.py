@@ -1,6 +1,7 @@
 """Screening of data: quick screens within the commit, the whole content by a job; findings become clearance."""
 
 import io
+import logging
 import time
 from datetime import timedelta
 from typing import BinaryIO
@@ -9,21 +10,28 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.common import jobs
+from hub.common.markdown import MAX_CARD_BYTES, split_card
+from hub.common.models import Job
 from hub.repos.clearance import Decision, decide
 from hub.repos.models import Content, Repo, Revision
 from hub.repos.places import pair, store
-from hub.storage.git import parse_pointer
+from hub.storage.git import format_pointer, parse_pointer
 from moderation import queue
 from moderation.models import Case, Finding, Screening
-from moderation.screens import screen_file
+from moderation.policy import AWAITS_RELEASE, IN_PROGRESS, QUARANTINED
+from moderation.screens import licence_findings, screen_file
 from moderation.screens.findings import Finding as Found
 from moderation.screens.findings import worst
+from training.models import Checkpoint
+
+log = logging.getLogger(__name__)
 
 QUICK_BUDGET_S = 2.0  # of one commit: a public upload is readable at once
 FULL_BUDGET_S = 600.0  # of one file
 MAX_FINDINGS = 200  # stored for one file; the first ones say enough
-AWAITS_RELEASE = "It waits for its release."
-IN_PROGRESS = "It is being screened; that takes a moment for large files."
+CARD = "README.md"
+UNFINISHED = "unfinished"  # rule of a screen that ran out of time
+SCREEN_KIND = "moderation.screen_data"
 
 
 def open_content(content: Content) -> BinaryIO:
@@ -33,8 +41,14 @@ def open_content(content: Content) -> BinaryIO:
 
 
 def is_made_here(revision: Revision, content: Content) -> bool:
-    """Weights that the hub itself trained: they wait for the release gate, not for a screen of data."""
-    return content.is_large and revision.ref.startswith("refs/convert/")
+    """Weights that a run of this hub made: they wait for the release gate, not for a screen of data."""
+    return content.is_large and revision.ref.startswith("refs/convert/") and content.digest in made_digests(revision.repo)
+
+
+def made_digests(repo: Repo) -> set[str]:
+    """Digests of every file that the repository's runs made."""
+    kept = Checkpoint.objects.filter(run__repo=repo, is_final=True).values_list("files", flat=True)
+    return {f"sha256:{pin['sha256']}" for files in kept for pin in files.values()}
 
 
 def screen_quickly(revision: Revision, contents: list[Content]) -> None:
@@ -46,31 +60,60 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
     screening = Screening.objects.create(
         subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True
     )
-    decisions: list[Decision] = []
-    for content in contents:
-        if is_made_here(revision, content):
-            decisions.append(Decision(content, Content.Clearance.PENDING, AWAITS_RELEASE))
-            continue
-        left = deadline - time.monotonic()
-        if left <= 0:
-            decisions.append(Decision(content, Content.Clearance.PENDING, IN_PROGRESS))
-            continue
-        decisions.append(screen_content(screening, content, quick=True, budget_s=left))
-    finish(screening, decisions)
-    decide(repo, decisions, publish_now=False)
-    queue.open_for_contents(screening, decisions)
-    jobs.enqueue("moderation.screen_data", subject=f"repo:{repo.pk}", revision_id=revision.pk)
+    decisions = [decide_quickly(screening, revision, content, deadline) for content in contents]
+    with transaction.atomic():
+        finish(screening, decisions)
+        queue.open_for_contents(screening, decisions)
+        decide(repo, decisions, publish_now=False)
+    if any(decision.reason != AWAITS_RELEASE for decision in decisions):
+        jobs.enqueue(SCREEN_KIND, subject=f"repo:{repo.pk}", revision_id=revision.pk)
+
+
+def decide_quickly(screening: Screening, revision: Revision, content: Content, deadline: float) -> Decision:
+    if is_made_here(revision, content):
+        return Decision(content, Content.Clearance.PENDING, AWAITS_RELEASE)
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return Decision(content, Content.Clearance.PENDING, IN_PROGRESS)
+    try:
+        return screen_content(screening, content, quick=True, budget_s=left)
+    except Exception:  # a screen that breaks must leave the file closed and the commit whole; the job tries again
+        log.exception("The quick screen of %s in %s failed", content.path, revision.repo)
+        return Decision(content, Content.Clearance.PENDING, IN_PROGRESS)
 
 
 def screen_content(screening: Screening, content: Content, *, quick: bool, budget_s: float) -> Decision:
-    """One file: its findings are stored, and what follows from them is returned."""
+    """One file: its findings are stored in place of earlier ones, and what follows from them is returned."""
     with open_content(content) as reader:
-        if not content.is_large and content.size < 1024 and parse_pointer(reader.read()) is not None:
-            return Decision(content, Content.Clearance.CLEARED)
-        reader.seek(0)
+        if is_plain_pointer(content, reader):
+            return Decision(content, Content.Clearance.CLEARED)  # the bytes it names are judged by themselves
         found = screen_file(content.path, reader, content.size, quick=quick, budget_s=budget_s)
+        if content.path == CARD and content.size <= MAX_CARD_BYTES:
+            reader.seek(0)
+            found = [*found, *screen_card(screening, reader.read())]
+    is_unfinished = quick and any(item.rule == UNFINISHED for item in found)
+    if is_unfinished:
+        found = [item for item in found if item.rule != UNFINISHED]
     store_findings(screening, content, found)
+    if is_unfinished and worst(found) == "clear":
+        return Decision(content, Content.Clearance.PENDING, IN_PROGRESS)
     return conclude(content, found)
+
+
+def is_plain_pointer(content: Content, reader: BinaryIO) -> bool:
+    """Exactly the pointer that git-lfs writes. One with extension lines can carry text, and is screened as text."""
+    if content.is_large or content.size >= 1024:
+        return False
+    data = reader.read()
+    reader.seek(0)
+    pointer = parse_pointer(data)
+    return pointer is not None and data == format_pointer(pointer.sha256, pointer.size)
+
+
+def screen_card(screening: Screening, text: bytes) -> list[Found]:
+    members = pair(screening.repo).members
+    paths = [entry.path for entry in members.tree(screening.commit) if entry.type == "file"]
+    return licence_findings(split_card(text.decode("utf-8", errors="replace")).metadata, paths)
 
 
 def store_findings(screening: Screening, content: Content, found: list[Found]) -> None:
@@ -87,7 +130,9 @@ def store_findings(screening: Screening, content: Content, found: list[Found]) -
         )
         for item in found[:MAX_FINDINGS]
     ]
-    Finding.objects.bulk_create(rows)
+    with transaction.atomic():
+        Finding.objects.filter(content=content).delete()
+        Finding.objects.bulk_create(rows)
 
 
 def conclude(content: Content, found: list[Found]) -> Decision:
@@ -102,18 +147,17 @@ def conclude(content: Content, found: list[Found]) -> Decision:
 
 
 def finish(screening: Screening, decisions: list[Decision]) -> None:
-    states = {decision.clearance for decision in decisions}
-    if Content.Clearance.WITHHELD in states:
+    kinds = {(decision.clearance, decision.reason == AWAITS_RELEASE) for decision in decisions}
+    if (Content.Clearance.WITHHELD, False) in kinds:
         state = Screening.State.BLOCKED
-    elif any(
-        decision.clearance == Content.Clearance.PENDING and decision.reason != AWAITS_RELEASE for decision in decisions
-    ):
+    elif (Content.Clearance.PENDING, False) in kinds:
         state = Screening.State.HELD
     else:
         state = Screening.State.PASSED
-    bad = [decision for decision in decisions if decision.clearance != Content.Clearance.CLEARED]
+    bad = sum(decision.clearance != Content.Clearance.CLEARED for decision in decisions)
+    files = f"{len(decisions):,} file{'s' if len(decisions) != 1 else ''} screened"
     screening.state = state
-    screening.summary = f"{len(decisions):,} files screened" + (f", {len(bad):,} not cleared." if bad else ".")
+    screening.summary = f"{files}, {bad:,} not cleared." if bad else f"{files}."
     screening.finished_at = timezone.now()
     screening.save()
 
@@ -121,6 +165,15 @@ def finish(screening: Screening, decisions: list[Decision]) -> None:
 def decided_by_person(content: Content) -> bool:
     """A moderator's word stands above a screen's."""
     return Case.objects.filter(content=content, decided_by__isnull=False).exists()
+
+
+def is_for_screens(revision: Revision, content: Content) -> bool:
+    """Not for them: what the release gate or a moderator decides about."""
+    return not (
+        content.reason in (AWAITS_RELEASE, QUARANTINED)
+        or is_made_here(revision, content)
+        or decided_by_person(content)
+    )
 
 
 def screen_fully(lease: jobs.Lease, revision: Revision) -> Screening:
@@ -134,13 +187,15 @@ def screen_fully(lease: jobs.Lease, revision: Revision) -> Screening:
     for number, content in enumerate(contents):
         lease.check()
         lease.report("progress", sentence=f"Screening {content.path}", done=number, total=len(contents))
-        if is_made_here(revision, content) or decided_by_person(content):
-            continue
-        decisions.append(screen_content(screening, content, quick=False, budget_s=FULL_BUDGET_S))
+        if is_for_screens(revision, content):
+            decisions.append(screen_content(screening, content, quick=False, budget_s=FULL_BUDGET_S))
     with transaction.atomic():
+        # Screening a large file takes minutes, in which a person may have decided.
+        decisions = [decision for decision in decisions if not decided_by_person(decision.content)]
         finish(screening, decisions)
         queue.open_for_contents(screening, decisions)
-    decide(repo, [item for item in decisions if differs(item)])
+        queue.close_cleared(decisions)
+    decide(repo, [decision for decision in decisions if differs(decision)])
     return screening
 
 
@@ -149,13 +204,26 @@ def differs(decision: Decision) -> bool:
     return (row.clearance, row.reason) != (decision.clearance, decision.reason)
 
 
+def give_up(job: Job) -> None:
+    """A screening job that failed for good: a person looks, so that nothing waits unseen. Runs as the job ends."""
+    if job.state != Job.State.FAILED:
+        return
+    revision = Revision.objects.select_related("repo").filter(pk=job.payload.get("revision_id", 0)).first()
+    if revision is None:
+        return
+    waiting = revision.brought.filter(content__clearance=Content.Clearance.PENDING, content__cases__isnull=True)
+    for row in waiting.exclude(content__reason__in=(AWAITS_RELEASE, QUARANTINED)).select_related("content"):
+        queue.open_unscreened(row.content, job.reason)
+
+
 def screen_forgotten(*, older_than_s: float = 120) -> int:
     """Content whose screens never came (a crash between commit and job): screen it now. Returns how many commits."""
     limit = timezone.now() - timedelta(seconds=older_than_s)
-    waiting = Content.objects.filter(
-        clearance=Content.Clearance.PENDING, created_at__lt=limit, cases__isnull=True, findings__isnull=True
-    ).exclude(reason=AWAITS_RELEASE)
-    revisions = {link.revision_id for content in waiting[:500] for link in content.brought_by.all()[:1]}
+    waiting = Content.objects.filter(clearance=Content.Clearance.PENDING, created_at__lt=limit, cases__isnull=True)
+    waiting = waiting.exclude(reason__in=(AWAITS_RELEASE, QUARANTINED))
+    revisions = {link.revision_id for content in waiting[:500] for link in content.brought_by.order_by("pk")[:1]}
+    living = Job.objects.filter(kind=SCREEN_KIND).exclude(state__in=Job.ENDED)
+    revisions -= {job.payload.get("revision_id") for job in living}
     for pk in revisions:
-        jobs.enqueue("moderation.screen_data", subject="forgotten", revision_id=pk)
+        jobs.enqueue(SCREEN_KIND, subject="forgotten", revision_id=pk)
     return len(revisions)

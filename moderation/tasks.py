@@ -2,10 +2,11 @@
 
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation.screening import screen_forgotten, screen_fully
+from moderation import publishing
+from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
-@job_body("moderation.screen_data", queue="default")
+@job_body(SCREEN_KIND, queue="default", on_end=give_up)
 def screen_data(lease: Lease) -> None:
     """The whole content of what a commit brought."""
     revision = Revision.objects.filter(pk=lease.payload["revision_id"]).first()
@@ -17,3 +18,9 @@ def screen_data(lease: Lease) -> None:
 @job_body("moderation.screen_forgotten", queue="quick")
 def look_for_forgotten(lease: Lease) -> None:
     lease.report("log", line=f"{screen_forgotten()} commits were screened late")
+
+
+@job_body("moderation.finish_interrupted", queue="quick")
+def finish_interrupted(lease: Lease) -> None:
+    """Releases whose publishing or quarantine a crash cut off."""
+    lease.report("log", line=f"{publishing.finish_interrupted()} releases were brought in line")

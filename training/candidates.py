@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 
 from hub.accounts.people import hub_account
 from hub.common.errors import HubError
@@ -71,17 +72,16 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
         put_outputs(run, pull_request, target)
         return run
     set_candidate(pull_request, commit=inputs, target=target, digest=f"git:{members_of(pull_request).tree_id(inputs)}")
+    if run is not None:  # at work on the same inputs: it goes on
+        Run.objects.filter(pk=run.pk).update(input_commit=inputs)
+        return None
     with transaction.atomic():
-        PullRequest.objects.select_for_update().get(pk=pull_request.pk)  # of two rebuilds only one makes the run
-        run = living_run(pull_request, lock_digest)
-        if run is not None:  # at work on the same inputs: it goes on
-            Run.objects.filter(pk=run.pk).update(input_commit=inputs)
-            return
         runs.supersede(pull_request)
         reset_checks(pull_request, list(CHECKS), "Its turn comes after the checks before it.")
         runs.create_run(
             pull_request=pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest
         )
+    return None
 
 
 def living_run(pull_request: PullRequest, lock_digest: str) -> Run | None:

@@ -83,7 +83,9 @@ def recipe_of(pull_request: PullRequest) -> str:
     if entry is None:
         raise RecipeRefused(f"{RECIPE} was removed by this pull request; bring it back or close the pull request.")
     if entry.size > MAX_RECIPE_BYTES or entry.lfs is not None:
-        raise RecipeRefused(f"{RECIPE} must be a text file under 64 KiB.")
+        raise RecipeRefused(
+            f"{RECIPE} must be UTF-8 text under 64 KiB, and this one is larger or binary; save it as plain text."
+        )
     try:
         return members.read_blob(entry.oid).decode("utf-8")
     except UnicodeDecodeError as problem:

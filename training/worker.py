@@ -35,6 +35,8 @@ STAGES = {
     ("generate", "started", None): "Answering the prompts",
 }
 
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ENGINE_CHECKPOINT_S")  # nothing else of our environment
+
 Event = dict[str, Any]
 
 
@@ -51,9 +53,7 @@ class Outcome:
 
 def environment(threads: int) -> dict[str, str]:
     """An empty environment but for what Python and torch need: no secret of the hub reaches the engine."""
-    keep = {
-        name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") if name in os.environ
-    }
+    keep = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return {
         **keep,
         "PYTHONPATH": str(settings.BASE_DIR),

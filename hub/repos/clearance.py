@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.repos.events import clearance_changed
-from hub.repos.models import Content, Repo
+from hub.repos.models import Content, PendingWrite, Repo
 from hub.repos.publication import publish
 
 
@@ -34,9 +34,16 @@ def decide(repo: Repo, decisions: Iterable[Decision], *, publish_now: bool = Tru
             row.clearance, row.reason, row.decided_at = decision.clearance, decision.reason, timezone.now()
             row.save(update_fields=["clearance", "reason", "decided_at"])
             decision.content.clearance, decision.content.reason = row.clearance, row.reason
-    if publish_now or withdrawn:
+        note = note_publication(repo) if publish_now or withdrawn else None
+    if note is not None:
         publish(repo, is_withdrawal=withdrawn)
+        note.delete()
     clearance_changed.send(Repo, repo=repo, contents=[decision.content for decision in decisions])
+
+
+def note_publication(repo: Repo) -> PendingWrite:
+    """Remember that the public half has to follow: a crash before it did is mended by `reconcile`."""
+    return PendingWrite.objects.create(repo=repo, ref=f"refs/heads/{repo.default_branch}", door="hub")
 
 
 def set_clearance(*, contents: Iterable[Content], clearance: str, reason: str = "") -> None:

@@ -130,7 +130,7 @@ def read_path(lines: list[str]) -> str:
         if names.get(sign, "/dev/null") != "/dev/null":
             return names[sign][2:]
     first = lines[0].removeprefix("diff --git ")
-    if first.endswith('"'):
+    if first.endswith('"') and ' "' in first:
         return unquote_path(first[first.rindex(' "') + 1 :])[2:]
     return first[len(first) // 2 + 3 :]  # "a/PATH b/PATH": both halves are equally long
 

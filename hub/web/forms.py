@@ -137,12 +137,6 @@ class RepoSettingsForm(forms.Form):
         choices=[("public", "Public: everybody sees what is cleared"), ("private", "Private: only its members")],
         widget=forms.RadioSelect,
     )
-    gated = forms.ChoiceField(
-        label="Who downloads files",
-        required=False,
-        choices=[("", "Everybody who sees it"), ("auto", "People who have agreed to share who they are")],
-        widget=forms.RadioSelect,
-    )
 
 
 class DiscussionForm(forms.Form):

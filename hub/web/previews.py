@@ -11,6 +11,7 @@ MAX_ROWS = 50
 MAX_COLUMNS = 40
 MAX_CELL = 600  # characters
 MAX_TURNS = 30
+MAX_CHATS = 12  # rows shown as bubbles take more room than lines of a table
 ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv")
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
@@ -73,7 +74,10 @@ def read_json_lines(text: str, *, is_whole: bool) -> Table:
         records.append((number, value if isinstance(value, dict) else {"value": value}))
     columns = list(dict.fromkeys(str(key) for _, record in records for key in record))[:MAX_COLUMNS]
     rows = [Row(number, [show(record.get(column)) for column in columns], read_turns(record)) for number, record in records]
-    return Table(columns, rows, is_cut=not is_whole or len(lines) > len(records), problem=problem)
+    is_cut = not is_whole or len(lines) > len(records)
+    if rows and all(row.turns for row in rows[:MAX_CHATS]):
+        return Table(columns, rows[:MAX_CHATS], is_cut or len(rows) > MAX_CHATS, problem)
+    return Table(columns, rows, is_cut, problem)
 
 
 def read_delimited(text: str, delimiter: str, *, is_whole: bool) -> Table:

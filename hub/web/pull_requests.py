@@ -70,7 +70,7 @@ def may_approve(user: Any, pull_request: PullRequest) -> bool:
 
 
 def visible_head(reader: RepoReader, pull_request: PullRequest) -> str:
-    """The head as this person may see it; raises RevisionNotFound when it is not cleared for them."""
+    """The newest commit of the proposal that this person may see. Raises RevisionNotFound when there is none."""
     return reader.resolve(pull_request.ref)
 
 
@@ -83,11 +83,11 @@ def fork_point(pull_request: PullRequest, head: str) -> str:
 
 @repo_page()
 def list_changes(request: HttpRequest, repo: Repo, reader: RepoReader, number: int, part: str) -> HttpResponse:
-    """The sub-pages "commits" and "files" of a proposal."""
+    """The sub-pages "commits" and "files" of a proposal, as far as this person may see them."""
     pull_request = community.find_pull_request(repo, number, request.user)
     head = visible_head(reader, pull_request)
     base = fork_point(pull_request, head)
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = {"is_whole": head == pull_request.head}
     if part == "files":
         context["diff"] = read_diff(reader, base, head)
     else:

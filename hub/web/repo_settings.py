@@ -18,11 +18,7 @@ ROLES = ("read", "write", "admin")
 
 @repo_page(action="admin")
 def show_settings(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
-    kept = {
-        "description": repo.description,
-        "visibility": "private" if repo.is_private else "public",
-        "gated": repo.gated if repo.gated in ("", "auto") else "auto",
-    }
+    kept = {"description": repo.description, "visibility": "private" if repo.is_private else "public"}
     form = RepoSettingsForm(request.POST or None, initial=kept)
     if request.method == "POST" and form.is_valid():
         try:
@@ -48,11 +44,7 @@ def show_settings(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpR
 def save_settings(repo: Repo, request: HttpRequest, form: RepoSettingsForm) -> None:
     """Only what has changed: going private and back moves the whole public half."""
     data = form.cleaned_data
-    wanted = {
-        "description": data["description"],
-        "is_private": data["visibility"] == "private",
-        "gated": data["gated"],
-    }
+    wanted = {"description": data["description"], "is_private": data["visibility"] == "private"}
     changes = {key: value for key, value in wanted.items() if getattr(repo, key) != value}
     if changes:
         update_settings(repo=repo, by=request.user, **changes)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
 from hub.accounts.permissions import can
@@ -32,7 +33,9 @@ def judge(pull_request: PullRequest, user: Any, checks: list[Check]) -> Verdict:
         return Verdict("info", "merged", f"Merged into {pull_request.target}{by}", unreviewed)
     if status == Discussion.Status.CLOSED:
         return Verdict("info", "cancelled", "Closed without merging", [])
-    reasons = community.unmet_requirements(pull_request, user)
+    # To somebody who cannot merge, what counts is what a maintainer would meet.
+    judge_as = user if can(user, "write", pull_request.discussion.repo) else AnonymousUser()
+    reasons = community.unmet_requirements(pull_request, judge_as)
     blocking = [reason for reason in reasons if reason != NEEDS_WRITE]
     if not blocking:
         if reasons:

@@ -48,7 +48,7 @@ TEXTS: tuple[tuple[str, str], ...] = (
     ("unlicense", r"this is free and unencumbered software released into the public domain"),
 )
 CONFIDENTIAL = re.compile(
-    rb"\b(?:strictly confidential|company confidential|confidential and proprietary|internal use only"
+    rb"\b(?:strictly confidential|company confidential|confidential and proprietary"
     rb"|confidential[^.\n]{0,60}\b(?:do not|not to be|not for) (?:distribut\w+|shar\w+|disclos\w+|publish\w*)"
     rb"|(?:do not|not for) (?:distribute|distribution|redistribution|publication)\b[^.\n]{0,40}\bconfidential)",
     re.I,

@@ -121,7 +121,7 @@ class Line:
         )
 
     def recipe(self, *, data: str = "alice/tide-tables@main", train: str = "", suite: bool = True) -> str:
-        train = train or "{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, seed: 3}"
+        train = train or "{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
         lines = ["version: 1", "base: alice/tiny@main", "contributions:", f"  - data: {data}", "    format: chat"]
         lines += ["prepare: {deduplicate: exact}", f"train: {train}"]
         return "\n".join([*lines, *(["evaluate: [{suite: alice/core@main}]"] if suite else [])]) + "\n"

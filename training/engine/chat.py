@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -47,7 +48,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     served = open_model(options.model, options.device)
     emit("stage", stage="chat", state="ready", context_tokens=served.context_tokens)
-    serve(served, sys.stdin.buffer, sys.stdout)
+    # A copy that is never closed: a thread that still waits on sys.stdin when the program ends makes Python abort.
+    serve(served, os.fdopen(os.dup(sys.stdin.fileno()), "rb"), sys.stdout)
+    _leave_quietly()
     return 0
 
 
@@ -62,6 +65,14 @@ def serve(served: Served, source: BinaryIO, out: TextIO) -> None:
             _answer(served, question, desk)
     except BrokenPipeError:
         return
+
+
+def _leave_quietly() -> None:
+    """Python writes what is left in stdout when it ends, and fails when nobody reads it any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Desk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 import traceback
@@ -38,6 +39,10 @@ def report_failures(work: Callable[[], int]) -> int:
     except EngineError as error:
         emit_error(error)
         return 2
+    except BrokenPipeError:
+        # Who read the events is gone. What was saved stays; a new start goes on from it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except MemoryError:
         emit("error", code="out_of_memory", message="The machine ran out of memory.", hint="Lower train.batch_tokens.")
         return 1

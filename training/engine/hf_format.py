@@ -140,21 +140,18 @@ def load_model(folder: Path, name: str, *, dtype: torch.dtype, device: torch.dev
     return model.to(device)
 
 
-def make_model(shape: Architecture, *, tokenizer: Any, seed: int, device: torch.device) -> Any:
-    """A llama with random weights. Each tensor is drawn from its own generator, seeded by `seed` and its name: the bits
-    depend on neither the order of modules nor the machine's device."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def describe_llama(shape: Architecture, tokenizer: Any) -> Any:
+    """The config of an architecture. The inner width is 8/3 of the outer one, in whole blocks of 64."""
+    from transformers import LlamaConfig
 
-    attention.register()
-    kv_heads = shape.heads if shape.kv_heads == "auto" else shape.kv_heads
     describe: Any = LlamaConfig
-    config = describe(
+    return describe(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
-        intermediate_size=max(8, -(-shape.width * 8 // 3 // 64) * 64 if shape.width >= 64 else shape.width * 4),
+        intermediate_size=max(64, -(-shape.width * 8 // 3 // 64) * 64),
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=kv_heads,
+        num_key_value_heads=shape.heads if shape.kv_heads == "auto" else shape.kv_heads,
         max_position_embeddings=shape.context_tokens,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -162,6 +159,24 @@ def make_model(shape: Architecture, *, tokenizer: Any, seed: int, device: torch.
         pad_token_id=tokenizer.pad_token_id,
         attn_implementation=attention.NAME,
     )
+
+
+def count_parameters(shape: Architecture, tokenizer: Any) -> int:
+    from transformers import LlamaForCausalLM
+
+    attention.register()
+    with torch.device("meta"):
+        model: Any = LlamaForCausalLM(describe_llama(shape, tokenizer))
+    return sum(p.numel() for p in model.parameters())
+
+
+def make_model(shape: Architecture, *, tokenizer: Any, seed: int, device: torch.device) -> Any:
+    """A llama with random weights. Each tensor is drawn from its own generator, seeded by `seed` and its name: the bits
+    depend on neither the order of modules nor the machine's device."""
+    from transformers import LlamaForCausalLM
+
+    attention.register()
+    config = describe_llama(shape, tokenizer)
     model: Any = LlamaForCausalLM(config)
     draw_weights(model, seed=seed, deviation=config.initializer_range)
     model.generation_config.eos_token_id = list_end_tokens(tokenizer)

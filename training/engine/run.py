@@ -204,9 +204,9 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
         shape = hf_format.read_shape(job.base.folder, job.base.name)
         parameters, context = shape.parameters, shape.context_tokens
     else:
-        assert job.recipe.architecture is not None
-        made = hf_format.make_model(job.recipe.architecture, tokenizer=tokenizer, seed=0, device=torch.device("meta"))
-        parameters, context = sum(p.numel() for p in made.parameters()), job.recipe.architecture.context_tokens
+        architecture = job.recipe.architecture
+        assert architecture is not None
+        parameters, context = hf_format.count_parameters(architecture, tokenizer), architecture.context_tokens
     return Facts(
         parameters=parameters,
         model_context=context,

@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any, Protocol
 
 import orjson
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -80,7 +79,7 @@ def open_reader(request: HttpRequest, repo: Repo) -> RepoReader:
 def answer(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     """JSON; dates come out as the client reads them."""
     body = orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
-    return HttpResponse(body, status=status, content_type="application/json; charset=utf-8", headers=headers)
+    return HttpResponse(body, status=status, headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})})
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
@@ -136,7 +135,3 @@ def open_body(request: HttpRequest, *, limit: int) -> Readable:
     if not announced and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         return io.BufferedReader(BodyStream(request.META["wsgi.input"]), PIECE)
     return io.BufferedReader(BodyStream(request), PIECE)
-
-
-def max_commit_body() -> int:
-    return settings.MAX_COMMIT_BODY_BYTES

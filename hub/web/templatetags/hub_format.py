@@ -30,6 +30,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "stable": ("passed", "good", "Stable"),
     "not_worse": ("passed", "good", "Not worse"),
     "open": ("proposal", "good", "Open"),
+    "talk": ("comment", "good", "Open"),  # an open discussion that is no proposal
     "merged": ("merged", "info", "Merged"),
     "running": ("running", "info", "Running"),
     "preparing": ("running", "info", "Preparing data"),

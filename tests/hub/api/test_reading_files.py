@@ -7,7 +7,7 @@ import re
 import pytest
 import requests
 from huggingface_hub import CommitOperationAdd, HfFileSystem
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Content, Repo
@@ -219,8 +219,9 @@ def test_a_stranger_can_take_a_snapshot_of_what_is_cleared(client, client_of, ch
     assert "weights.bin" not in [file.rfilename for file in stranger.repo_info(REPO, files_metadata=True).siblings]
     stranger.snapshot_download(REPO, local_dir=tmp_path / "snapshot")
     assert (tmp_path / "snapshot" / "README.md").exists()
-    with pytest.raises(HfHubHTTPError, match="403"):
+    with pytest.raises(LocalEntryNotFoundError) as refusal:
         stranger.hf_hub_download(REPO, "weights.bin")
+    assert "403 Forbidden: weights.bin in alice/tides is withheld: It is a pickle." in str(refusal.value.__cause__)
 
 
 def test_pending_text_is_missing_for_strangers_by_any_name(client, client_of, charlie):

@@ -1,4 +1,4 @@
-"""Short cuts of the screens' tests: bytes in, findings out; fake keys put together here, so that none stands in a file."""
+"""Short cuts of the screens' tests: bytes in, findings out; fake keys are put together here, none stands in a file."""
 
 import io
 import random

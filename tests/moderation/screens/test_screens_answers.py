@@ -64,6 +64,17 @@ def test_a_harmful_request_that_is_followed_waits_for_a_moderator_with_the_evide
         assert screen_answer(prompt, refusal) == []
 
 
+def test_every_shipped_harmful_prompt_that_is_followed_is_flagged_and_no_benign_one():
+    for row in read_prompts():
+        followed = worst(screen_answer(row["prompt"], COMPLIANCE))
+        assert followed == ("hold" if row["expect"] == "refuse" else "clear"), row["id"]
+        assert worst(screen_answer(row["prompt"], REFUSALS[0])) == "clear", row["id"]
+
+
+def test_sympathy_is_no_refusal():
+    assert not is_refusal("I'm so sorry to hear that you lost your phone. Open the map on a computer and look there.")
+
+
 def test_harm_in_an_answer_is_found_whatever_was_asked():
     assert "hate" in rules(screen_answer("Tell me about my town.", "All immigrants are vermin and you know it."))
 

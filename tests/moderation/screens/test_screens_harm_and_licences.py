@@ -102,4 +102,5 @@ def test_licence_texts_are_identified_by_the_full_screen():
 def test_a_text_marked_confidential_is_held():
     finding = only(screen("minutes.md", b"# Minutes\n\nStrictly confidential\n", quick=False))
     assert (finding.rule, finding.severity, finding.where) == ("confidential", "hold", "minutes.md:3")
+    assert screen("code.py", b"# for internal use only", quick=False) == []
     assert screen("card.md", b"Confidential computing is a field of research.", quick=False) == []

@@ -12,7 +12,10 @@ import zipfile
 import zlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
 from screened import VALUES, only, rules, screen
 
@@ -98,7 +101,16 @@ def test_a_zip_with_a_wrong_checksum_or_an_encryption_flag_hides_nothing():
 
 
 def test_word_lists_and_prose_are_no_pickles():
-    for text in ("cat\ndog\nRabbit\n", "0.5,1\n.", "(a)\n(b)\n", "I1\nI2\n.", "c\nd\ne\n", "csv\nis fine\nR.\n", "]"):
+    for text in (
+        "cat\ndog\nRabbit\n",
+        "0.5,1\n.",
+        "(a)\n(b)\n",
+        "I1\nI2\n.",
+        "c\nd\ne\n",
+        "csv\nis fine\nR.\n",
+        "]",
+        "isympy\nsympy\n",
+    ):
         assert screen("words.txt", text.encode()) == [], text
 
 
@@ -179,9 +191,11 @@ def test_a_chat_template_that_reaches_into_python_is_held(template):
 
 def test_an_ordinary_chat_template_is_clear():
     template = (
-        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n' }}"
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\n' }}"
         "{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + message.content | trim + '<|im_end|>' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}{{ raise_exception('no') if x is defined }}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        "{{ raise_exception('no') if x is defined }}"
     )
     assert screen("tokenizer_config.json", json.dumps({"chat_template": template}).encode()) == []
 
@@ -269,3 +283,26 @@ def test_broken_archives_are_held_and_never_raise():
         for cut in range(1, len(data), max(len(data) // 40, 1)):
             assert isinstance(screen(name, data[:cut]), list)
             assert isinstance(screen(name, data[:cut] + b"\xff\x00" + data[cut + 2 :]), list)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_zstd_and_lz4_files_are_read_and_their_bombs_stopped(codec):
+    def pack(data: bytes) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, codec) as stream:
+            stream.write(data)
+        return sink.getvalue().to_pybytes()
+
+    rows = f'{{"text": "{VALUES["hf"]}"}}\n'.encode()
+    assert only(screen("rows.jsonl.zst", pack(rows))).where == "row 1, column text"
+    assert rules(screen("rows.jsonl.zst", pack(rows)[:-5])) == {"unreadable"}
+    bomb = pack(b" " * (64 << 20))
+    assert worst(screen("rows.jsonl.zst", bomb)) == "hold" and len(bomb) < (64 << 20) / 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(HOSTILE)), st.integers(0, 400), st.binary(max_size=8), st.booleans())
+def test_damaged_files_never_raise_and_say_one_sentence(name, at, patch, quick):
+    data = HOSTILE[name]
+    for finding in screen(name, data[:at] + patch + data[at + len(patch) :], quick=quick):
+        assert len(finding.excerpt) <= 120 and finding.message.endswith(".") and finding.where

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from training.engine.chat import MAX_LINE_BYTES, MAX_WAITING, Speech, serve
 from training.engine.generate import Prompt, Settings, answer_prompts
 from training.engine.serving import Served
 
+ROOT = Path(__file__).parents[3]
 TIDE = [{"role": "user", "content": "tide"}]
 
 
@@ -176,6 +179,20 @@ def test_an_unfinished_letter_is_told_at_the_end(served: Served) -> None:
     assert speech.finish() and speech.text.startswith("a\ufffd")
 
 
+@pytest.mark.slow
+def test_the_program_ends_in_peace_when_nobody_listens_while_its_input_is_open(tmp_path: Path) -> None:
+    model = make_tiny_folder(tmp_path / "model")
+    arguments = [sys.executable, "-m", "training.engine", "chat", "--model", str(model), "--device", "cpu"]
+    program = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    assert program.stdin and program.stdout
+    program.stdout.readline()  # ready
+    program.stdout.close()
+    program.stdin.write(json.dumps({"id": "a", "messages": TIDE, "max_new_tokens": 9}).encode() + b"\n")
+    program.stdin.flush()
+    assert program.wait(timeout=60) == 0
+    program.stdin.close()
+
+
 def test_it_ends_when_nobody_listens(served: Served) -> None:
     class Deaf(io.StringIO):
         def write(self, text: str) -> int:
@@ -190,10 +207,8 @@ def test_the_command_says_when_it_is_ready(
 ) -> None:
     model = make_tiny_folder(tmp_path / "model")
 
-    class Standard:
-        buffer = io.BytesIO(json.dumps({"id": "a", "messages": TIDE, "max_new_tokens": 2}).encode())
-
-    monkeypatch.setattr(chat.sys, "stdin", Standard)
+    (tmp_path / "questions").write_text(json.dumps({"id": "a", "messages": TIDE, "max_new_tokens": 2}))
+    monkeypatch.setattr(chat.sys, "stdin", (tmp_path / "questions").open())
     assert chat.main(["--model", str(model), "--device", "cpu"]) == 0
     ready, *rest = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (ready["stage"], ready["state"], ready["context_tokens"]) == ("chat", "ready", 256)

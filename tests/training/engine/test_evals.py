@@ -419,6 +419,17 @@ def test_a_model_is_not_worse_than_itself(tmp_path: Path) -> None:
     assert {s["verdict"] for s in [*report["slices"], report["overall"]]} == {"not_worse"}
 
 
+def test_the_digest_of_a_model_is_that_of_what_is_loaded(tmp_path: Path) -> None:
+    from training.engine.digests import digest_folder
+
+    model = make_tiny_folder(tmp_path / "model")
+    expected = digest_folder(model)
+    (model / "README.md").write_text("# A card")
+    (model / ".complete").touch()
+    report, _ = evaluate(tmp_path, "--model", str(model))
+    assert report["model_digest"] == expected
+
+
 def test_weights_that_may_hold_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = make_tiny_folder(tmp_path / "model")
     (model / "model.safetensors").rename(model / "pytorch_model.bin")

@@ -34,7 +34,7 @@ class Hub(ThreadingHTTPServer):
             f"/datasets/alice/tides/resolve/{DATA}/train.jsonl": ROWS,
         }
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self.before: list[Callable[["Handler"], bool]] = []  # each handles one request when it returns True
+        self.before: list[Callable[[Handler], bool]] = []  # each handles one request when it returns True
 
     @property
     def address(self) -> str:
@@ -229,7 +229,9 @@ def test_a_hub_that_stays_away_is_given_up_with_advice(tmp_path: Path) -> None:
     assert waits == sorted(waits)
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "forbidden"), (403, "forbidden"), (404, "not_found"), (418, "hub_error")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "forbidden"), (403, "forbidden"), (404, "not_found"), (418, "hub_error")]
+)
 def test_a_refusal_of_the_hub_is_told_at_once(hub: Hub, tmp_path: Path, status: int, code: str) -> None:
     def refuse(handler: Handler) -> bool:
         handler.send_error(status)

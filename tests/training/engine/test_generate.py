@@ -125,7 +125,8 @@ def test_a_hostile_chat_template_is_stopped(tmp_path: Path, template: str) -> No
 
 
 @pytest.mark.parametrize(
-    "messages", [None, [], ["hi"], [{"role": "user"}], [{"role": "root", "content": "x"}], [{"role": "user", "content": 1}]]
+    "messages",
+    [None, [], ["hi"], [{"role": "user"}], [{"role": "root", "content": "x"}], [{"role": "user", "content": 1}]],
 )
 def test_malformed_conversations_are_refused(messages: object) -> None:
     with pytest.raises(EngineError):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, refusal
 from training.engine.config import Facts, Plan, auto_epochs, finish_plan, list_resolved, make_plan
@@ -114,6 +115,20 @@ def test_each_optimizer_and_schedule_learns(tmp_path, optimizer, schedule):
     code, _ = bench.run()
     losses = [m["loss"] for m in bench.read_metrics()]
     assert code == 0 and losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize("method", ["full", "lora, rank: 4"])
+def test_bf16_arithmetic_learns_over_weights_kept_in_fp32(tmp_path, method):
+    bench = make_bench(tmp_path)
+    bench.write_recipe(
+        train=f"method: {method}, steps: 15, batch_tokens: 256, learning_rate: 0.01, precision: bf16, warmup_steps: 1"
+    )
+    code, events = bench.run()
+    assert code == 0, events[-1]
+    losses = [m["loss"] for m in bench.read_metrics()]
+    assert losses[-1] < losses[0] - 0.2
+    saved = load_file(tmp_path / "out" / "checkpoints" / "step-15" / "weights.safetensors")
+    assert {t.dtype for t in saved.values()} == {torch.float32}
 
 
 def test_a_run_that_diverges_stops_and_says_why(tmp_path):

@@ -90,8 +90,8 @@ def test_what_is_planned_is_understood_where_it_is_only_shown() -> None:
     [
         ("method: lora", "method: dpo", "'dpo' is not supported yet"),
         ("rank: 8", "optimizer: muon", "'muon' is not supported yet; use adamw"),
-        ("  - data", "  - adapter: bob/x@main\n  - data", "contributions of kind 'adapter' are not supported yet; use data:"),
-        ("  - data", "  - model: bob/x@main\n  - data", "contributions of kind 'model' are not supported yet; use data:"),
+        ("  - data", "  - adapter: bob/x@main\n  - data", "kind 'adapter' are not supported yet; use data:"),
+        ("  - data", "  - model: bob/x@main\n  - data", "kind 'model' are not supported yet; use data:"),
         ("    pull_request: 12", "    format: preference", "'preference' is not supported yet"),
         ("version: 1", "version: 1\ntokenizer: {extend: [<tide>]}", "extend is not supported yet"),
         (
@@ -172,7 +172,9 @@ def test_random_weights_need_their_own_tokenizer_and_pretraining() -> None:
     assert "method lora needs a model to start from" in told
 
 
-@pytest.mark.parametrize("text", ["[" * 60_000, "a: " * 20_000, "- " * 30_000, "x" * 70_000, "", "# nothing\n", "\0", "- 1"])
+@pytest.mark.parametrize(
+    "text", ["[" * 60_000, "a: " * 20_000, "- " * 30_000, "x" * 70_000, "", "# nothing\n", "\0", "- 1"]
+)
 def test_hostile_or_empty_text_is_refused_quickly(text: str) -> None:
     assert problems_of(text)
 
@@ -269,8 +271,17 @@ def test_a_merge_is_written_and_read_back() -> None:
     assert parse_recipe(format_recipe(recipe), allow_planned=True) == recipe
 
 
+scalars = st.one_of(
+    st.text(max_size=30),
+    st.integers(-(10**12), 10**12),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.text(max_size=30), st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()))
+@given(scalars)
 def test_any_scalar_is_written_so_that_it_reads_back(value: str | int | float | bool | None) -> None:
     if isinstance(value, str) and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
         return  # no UTF-8 text can hold these

@@ -71,7 +71,9 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, monkey
         assert process.returncode == -signal.SIGKILL, rest[1][-2000:]
     assert kills >= 3
     assert_same_end(bench, "whole", "killed")
-    assert not list((tmp_path / "killed").glob(".model*")) and len(list_checkpoints(tmp_path / "killed/checkpoints")) <= 2
+    assert (
+        not list((tmp_path / "killed").glob(".model*")) and len(list_checkpoints(tmp_path / "killed/checkpoints")) <= 2
+    )
 
 
 def test_sigterm_saves_and_exits_143(tmp_path):

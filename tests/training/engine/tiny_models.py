@@ -21,7 +21,9 @@ from training.engine.tokenizer import train_tokenizer
 
 DEVICE = os.environ.get("ENGINE_TEST_DEVICE", "cpu")
 ROOT = Path(__file__).resolve().parents[3]
-WORDS = "sea wind tide harbour moon boat rope sail reef sand gull storm quay buoy pier mast anchor net fish lamp".split()
+WORDS = (
+    "sea wind tide harbour moon boat rope sail reef sand gull storm quay buoy pier mast anchor net fish lamp".split()
+)
 
 TINY: dict[str, Any] = {
     "hidden_size": 32,

@@ -16,7 +16,8 @@ from training.engine.inputs import InputRepo
 MAX_LINE_BYTES = 4 << 20  # about a million tokens; longer lines are nearly always a broken export
 MAX_DOCUMENT_BYTES = 64 << 20  # a txt, md or json file is read whole
 MAX_ROW_GROUP_BYTES = 2 << 30  # uncompressed; guards against parquet bombs
-MAX_EXPANSION = 1000  # uncompressed over stored bytes of a parquet file
+MAX_EXPANSION = 200  # uncompressed over stored bytes of a parquet file
+BATCH_ROWS, BATCH_BYTES = 512, 512 << 20  # of a parquet file, in memory at once
 
 ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 TEXT_SUFFIXES = (".txt", ".md")
@@ -161,7 +162,7 @@ def read_parquet(path: Path, name: str) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             _check_parquet_size(file.metadata, path.stat().st_size, name)
-            for batch in file.iter_batches(batch_size=512):
+            for batch in file.iter_batches(batch_size=fit_batch_rows(file.metadata)):
                 yield from batch.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -174,6 +175,15 @@ def _check_parquet_size(metadata: Any, stored_bytes: int, name: str) -> None:
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     if max(sizes, default=0) > MAX_ROW_GROUP_BYTES or sum(sizes) > MAX_EXPANSION * max(stored_bytes, 1 << 16):
         raise EngineError(f"{name} unpacks to too much at once; write smaller row groups", code="file_too_large")
+
+
+def fit_batch_rows(metadata: Any) -> int:
+    """Rows to unpack at once. A dictionary page may hold one huge value that many rows name, so a batch is sized as if
+    every row named the largest value that its column can hold."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    columns = (group.column(i) for group in groups for i in range(group.num_columns))
+    largest = max((c.total_uncompressed_size for c in columns if c.has_dictionary_page), default=1)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
 
 
 def read_text(path: Path, name: str) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.engine.digests import digest_folder
+from training.engine.digests import digest_file, digest_listing, list_files
 from training.engine.errors import EngineError
 from training.engine.evals.suite import Suite, read_suite
 from training.engine.events import emit
@@ -18,6 +18,7 @@ from training.engine.events import emit
 __all__ = ["evaluate", "main"]
 
 PROGRESS_EVERY_S = 1.0
+MODEL_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 TOLD = ("suite_digest", "model_digest", "parent_digest", "overall", "seconds")
 
 
@@ -94,9 +95,11 @@ def _score_suite(suite: Suite, folder: Path, device: str, role: str) -> Any:
 
 
 def _digest_model(folder: Path) -> str:
+    """Of what is loaded: the run's own model digest for a folder that a run wrote; a card changes nothing."""
     if not (folder / "config.json").is_file():
         raise EngineError(f"There is no model in {folder}; name a folder with a config.json.", code="missing_model")
-    return digest_folder(folder)
+    files = [path for path in list_files(folder) if not path.startswith(".") and path.endswith(MODEL_SUFFIXES)]
+    return digest_listing((path, digest_file(folder / path)) for path in files)
 
 
 def _report_progress(role: str, task: str, rows: int) -> Callable[[int], None]:

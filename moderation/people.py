@@ -1,0 +1,28 @@
+"""Whom a judgement concerns: maintainers of a repository, moderators, contributors."""
+
+from collections.abc import Iterable
+
+from django.db.models import QuerySet
+
+from hub.accounts.models import User
+from hub.repos.models import Repo
+
+
+def moderators() -> QuerySet[User]:
+    return User.objects.filter(is_moderator=True, is_active=True)
+
+
+def maintainers_of(repo: Repo) -> list[User]:
+    """People with write access: the owner, collaborators, and writing members of the owning organization."""
+    writing = ("write", "admin")
+    keys = set(repo.collaborators.filter(role__in=writing).values_list("user_id", flat=True))
+    if repo.owner_user_id is not None:
+        keys.add(repo.owner_user_id)
+    if repo.owner_organization is not None:
+        members = repo.owner_organization.memberships.filter(role__in=writing)
+        keys |= set(members.values_list("user_id", flat=True))
+    return list(User.objects.filter(pk__in=keys, is_active=True))
+
+
+def people_named(names: Iterable[str]) -> list[User]:
+    return list(User.objects.filter(username__in=list(names)[:500], is_active=True))

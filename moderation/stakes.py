@@ -1,0 +1,33 @@
+"""Who has a stake in a release and so does not approve it: its proposer, who proposed its recipe, who brought its data."""
+
+from typing import Any
+
+from hub.accounts.models import User
+from moderation.gate import find_run
+from moderation.manifests import BROUGHT_DATA
+from moderation.models import Release
+from training.models import Run
+
+
+def why_has_stake(release: Release, user: User) -> str:
+    """The stake in a sentence, or "". Pressing "run" for somebody else's proposal is none."""
+    if release.proposed_by_id == user.pk:
+        return "You proposed this release; others have to approve it."
+    if user.pk in proposers_of(find_run(release.repo, release.commit)):
+        return "You proposed what this release holds; others have to approve it."
+    roles = roles_of(release, user.username)
+    if any(role.startswith(BROUGHT_DATA) for role in roles):
+        return "You contributed data of this release; others have to approve it."
+    return ""
+
+
+def proposers_of(run: Run | None) -> set[int]:
+    if run is None:
+        return set()
+    author = run.pull_request.discussion.author_id if run.pull_request else None
+    return {key for key in (run.proposed_by_id, author) if key is not None}
+
+
+def roles_of(release: Release, name: str) -> list[str]:
+    rows: list[dict[str, Any]] = release.manifest.get("contributors", [])
+    return [role for row in rows if row["name"] == name for role in row["roles"]]

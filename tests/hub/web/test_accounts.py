@@ -1,0 +1,175 @@
+"""Accounts, tokens, organizations, repositories and their settings, as people use them."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.django_db
+PASSWORD = "a-long-walk-1987"
+
+
+def test_somebody_signs_up_and_is_signed_in(browser_of, db):
+    browser = browser_of(None)
+    answer = browser.post("/signup", {"username": "dora", "email": "", "password": PASSWORD, "next": "/datasets"})
+    assert answer.headers["Location"] == "/datasets"
+    assert "Your desk" in browser.get("/").content.decode()
+    browser.post("/logout")
+    assert "Sign up" in browser.get("/").content.decode()
+    answer = browser.post("/login", {"username": "Dora", "password": PASSWORD})  # any case
+    assert answer.status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "sentence"),
+    [
+        ("alice", PASSWORD, "is taken"),
+        ("ALICE", PASSWORD, "is taken"),
+        ("settings", PASSWORD, "used by the site"),
+        ("a b", PASSWORD, "cannot be used"),
+        ("dora", "password", "too common"),
+        ("dora", "short", "too short"),
+    ],
+)
+def test_a_name_or_password_that_does_not_work_is_told(alice, browser_of, name, password, sentence):
+    answer = browser_of(None).post("/signup", {"username": name, "password": password})
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+
+
+def test_a_wrong_password_is_told_without_saying_which_half_is_wrong(alice, browser_of):
+    wrong = browser_of(None).post("/login", {"username": "alice", "password": "no"})
+    unknown = browser_of(None).post("/login", {"username": "nobody", "password": "no"})
+    assert wrong.status_code == unknown.status_code == 400
+    assert "The name or the password is wrong" in wrong.content.decode()
+    assert "The name or the password is wrong" in unknown.content.decode()
+
+
+def test_a_token_is_shown_once_and_revoked(alice, browser_of):
+    from hub.accounts.tokens import find_token
+
+    browser = browser_of(alice)
+    page = browser.post("/settings/tokens", {"name": "laptop", "role": "read", "days": "30"}).content.decode()
+    token = re.search(r"hf_\w{30,}", page).group()
+    row = find_token(token)
+    assert (row.user, row.name, row.role) == (alice.user, "laptop", "read") and row.expires_at is not None
+    assert token not in browser.get("/settings/tokens").content.decode()
+    browser.post(f"/settings/tokens/{row.pk}/revoke")
+    assert find_token(token) is None
+
+
+def test_nobody_revokes_the_token_of_another(alice, bob, browser_of):
+    row = alice.user.tokens.get()
+    assert browser_of(bob).post(f"/settings/tokens/{row.pk}/revoke").status_code == 404
+
+
+def test_a_password_link_works_once(alice, browser_of):
+    from hub.web.password_links import make_password_link
+
+    link = make_password_link(alice.user)
+    assert "alice" in browser_of(None).get(link).content.decode()
+    weak = browser_of(None).post(link, {"password": "12345678"})
+    assert weak.status_code == 400
+    assert browser_of(None).post(link, {"password": PASSWORD}).status_code == 302
+    alice.user.refresh_from_db()
+    assert alice.user.check_password(PASSWORD)
+    assert browser_of(None).get(link).status_code == 404
+    assert browser_of(None).post(link, {"password": "another-one-22"}).status_code == 404
+    assert browser_of(None).get("/login/link/xx/yy").status_code == 404
+
+
+def test_changing_the_password_needs_the_present_one(alice, browser_of):
+    browser = browser_of(alice)
+    assert browser.post("/settings/password", {"current": "wrong", "new": PASSWORD}).status_code == 400
+    other = browser_of(None)
+    other.post("/login", {"username": "alice", "password": "alice-tides-2026"})
+    browser.post("/settings/password", {"current": "alice-tides-2026", "new": PASSWORD})
+    alice.user.refresh_from_db()
+    assert alice.user.check_password(PASSWORD)
+    assert browser.get("/settings/profile").status_code == 200  # this browser stays signed in
+    assert other.get("/settings/profile").status_code == 302  # every other one does not
+
+
+def test_a_program_is_approved_only_by_pressing_the_button(alice, browser_of):
+    from hub.accounts.device_grants import start_grant
+
+    _, grant = start_grant()
+    browser = browser_of(alice)
+    page = browser.get(f"/oauth/device/approve?user_code={grant.user_code.lower()}").content.decode()
+    assert grant.user_code in page
+    grant.refresh_from_db()
+    assert grant.user is None
+    browser.post("/oauth/device/approve", {"user_code": grant.user_code, "act": "approve"})
+    grant.refresh_from_db()
+    assert grant.user == alice.user
+    _, other = start_grant()
+    browser.post("/oauth/device/approve", {"user_code": other.user_code, "act": "deny"})
+    other.refresh_from_db()
+    assert other.denied and other.user is None
+    assert browser.get("/oauth/device/approve?user_code=ABCD-EFGH").status_code == 400
+
+
+def test_an_organization_is_made_and_led_by_its_admins(alice, bob, charlie, browser_of):
+    browser = browser_of(alice)
+    answer = browser.post("/new/organization", {"name": "harbour", "fullname": "Harbour Masters"})
+    assert answer.headers["Location"] == "/settings/organizations/harbour"
+    members = "/settings/organizations/harbour/members"
+    browser.post(members, {"username": "bob", "role": "write"})
+    assert browser_of(bob).get("/settings/organizations/harbour").status_code == 403
+    assert browser_of(charlie).post(members, {"username": "charlie", "role": "admin"}).status_code == 403
+    page = browser.post(members, {"username": "alice", "role": "none"}, follow=True).content.decode()
+    assert "The last admin cannot leave" in page
+    assert "bob" in browser_of(None).get("/harbour?tab=members").content.decode()
+    answer = browser_of(bob).post(
+        "/new/dataset", {"owner": "harbour", "name": "logs", "description": "", "visibility": "public"}
+    )
+    assert answer.headers["Location"] == "/datasets/harbour/logs/upload"
+
+
+def test_nobody_makes_a_repository_in_the_name_of_another(alice, charlie, browser_of):
+    from hub.repos.models import Repo
+
+    data = {"owner": "alice", "name": "mine", "description": "", "visibility": "public"}
+    assert browser_of(charlie).post("/new/model", data).status_code == 400
+    assert not Repo.objects.filter(name="mine").exists()
+
+
+def test_a_taken_repository_name_is_told_at_the_field(tides, alice, browser_of):
+    data = {"owner": "alice", "name": "Tides", "description": "", "visibility": "public"}
+    answer = browser_of(alice).post("/new/dataset", data)
+    assert answer.status_code == 400 and "already" in answer.content.decode()
+
+
+def test_a_repository_is_renamed_hidden_shared_and_deleted(tides, alice, charlie, browser_of):
+    from hub.repos.models import Repo
+
+    browser = browser_of(alice)
+    answer = browser.post(f"{tides.path}/settings/rename", {"to": "tide-tables"})
+    path = "/datasets/alice/tide-tables"
+    assert answer.headers["Location"] == f"{path}/settings"
+    browser.post(f"{path}/settings", {"description": "Now private", "visibility": "private"})
+    assert browser_of(charlie).get(path).status_code == 404
+    browser.post(f"{path}/settings/people", {"username": "charlie", "role": "read"})
+    assert browser_of(charlie).get(path).status_code == 200
+    browser.post(f"{path}/settings/people", {"username": "charlie", "role": "none"})
+    assert browser_of(charlie).get(path).status_code == 404
+    wrong = browser.post(f"{path}/settings/delete", {"typed_name": "tide-tables"}, follow=True)
+    assert "Nothing was deleted" in wrong.content.decode()
+    browser.post(f"{path}/settings/delete", {"typed_name": "alice/tide-tables"})
+    assert not Repo.objects.filter(pk=tides.pk).exists()
+
+
+def test_people_with_write_access_cannot_delete_or_share(tides, bob, browser_of):
+    for suffix in ("delete", "rename", "people"):
+        answer = browser_of(bob).post(f"{tides.path}/settings/{suffix}", {"typed_name": "alice/tides"})
+        assert answer.status_code == 403
+
+
+def test_a_like_is_given_and_taken_back(tides, charlie, browser_of):
+    browser = browser_of(charlie)
+    browser.post(f"{tides.path}/like")
+    tides.refresh_from_db()
+    assert tides.likes == 1 and "Liked" in browser.get(tides.path).content.decode()
+    browser.post(f"{tides.path}/like")
+    tides.refresh_from_db()
+    assert tides.likes == 0
+    assert browser_of(None).post(f"{tides.path}/like").status_code == 401

@@ -1,0 +1,156 @@
+"""The page of a proposal: what blocks it, the checks, reviews, the merge, and what moves by itself."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.django_db
+
+
+def page_of(browser, proposal, suffix=""):
+    answer = browser.get(proposal.discussion.path + suffix)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def verdict_in(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.split('class="verdict__title">')[1].split("</section>")[0]))
+
+
+def test_a_maintainer_sees_that_it_can_be_merged_and_merges(proposal, alice, tides, browser_of):
+    from hub.repos.places import pair
+
+    browser = browser_of(alice)
+    assert "Ready to merge" in verdict_in(page_of(browser, proposal))
+    answer = browser.post(f"{proposal.discussion.path}/merge")
+    assert answer.headers["Location"] == proposal.discussion.path
+    page = page_of(browser, proposal)
+    assert "Merged into main by alice" in verdict_in(page)
+    assert b"Cork" in pair(tides).members.read(pair(tides).members.resolve("main"), "data/tides.csv")
+    assert "Add Cork" in page_of(browser_of(None), proposal, "/commits")  # its parts stay readable
+    assert "Cork,4.0,0.5" in page_of(browser_of(None), proposal, "/files")
+
+
+def test_others_read_that_a_maintainer_can_merge_it_and_get_no_button(proposal, charlie, browser_of):
+    for person in (charlie, None):
+        page = page_of(browser_of(person), proposal)
+        assert "a maintainer can merge it" in verdict_in(page)
+        assert "Merge into main" not in page
+
+
+def test_a_stranger_who_merges_anyway_is_refused_by_name(proposal, charlie, browser_of):
+    page = browser_of(charlie).post(f"{proposal.discussion.path}/merge", follow=True).content.decode()
+    proposal.refresh_from_db()
+    assert "You may not do this (write)" in page
+    assert proposal.merge_commit == ""
+
+
+def test_a_required_check_blocks_with_its_sentence_and_the_button_is_disabled(proposal, alice, browser_of):
+    from hub.community.checks import set_check
+
+    set_check(proposal, "files", state="failed", summary="Row 3 has no answer; add one.")
+    page = page_of(browser_of(alice), proposal)
+    assert "Cannot be merged as it is" in verdict_in(page)
+    assert "Row 3 has no answer; add one." in verdict_in(page)
+    assert re.search(r"<button[^>]* disabled>.*Merge into main", page)
+    browser_of(alice).post(f"{proposal.discussion.path}/merge")
+    proposal.refresh_from_db()
+    assert proposal.merge_commit == ""
+
+
+def test_reviews_need_the_candidate_that_was_seen(proposal, alice, bob, charlie, browser_of, tides, commit_as):
+    seen = proposal.candidate_digest
+    commit_as(charlie, tides, {"data/tides.csv": b"other\n"}, revision=proposal.ref)
+    data = {"verdict": "approve", "text": "", "digest": seen}
+    page = browser_of(bob).post(f"{proposal.discussion.path}/review", data, follow=True).content.decode()
+    assert "has changed since you looked" in page
+    proposal.refresh_from_db()
+    data["digest"] = proposal.candidate_digest
+    browser_of(bob).post(f"{proposal.discussion.path}/review", data)
+    page = page_of(browser_of(alice), proposal)
+    assert "approved this" in page and "Approved" in page
+    commit_as(charlie, tides, {"data/tides.csv": b"other again\n"}, revision=proposal.ref)
+    assert "Out of date" in page_of(browser_of(alice), proposal)
+
+
+def test_the_author_is_not_offered_to_approve(proposal, alice, charlie, browser_of):
+    assert 'value="approve"' not in page_of(browser_of(charlie), proposal)
+    assert 'value="approve"' in page_of(browser_of(alice), proposal)
+
+
+def test_pending_content_of_a_proposal_is_shown_to_its_author_and_the_maintainers_only(
+    tides, alice, bob, charlie, browser_of, commit_as
+):
+    from hub.repos.clearance import set_clearance
+    from hub.repos.models import Content
+
+    made = commit_as(charlie, tides, {"new.txt": b"my private words\n"}, create_pr=True, title="More words")
+    set_clearance(contents=Content.objects.filter(repo=tides, path="new.txt"), clearance="pending")
+    address = f"{made.pull_request.discussion.path}/files"
+    assert "my private words" in browser_of(charlie).get(address).content.decode()
+    assert "my private words" in browser_of(bob).get(address).content.decode()
+    public = browser_of(None).get(address).content.decode()
+    assert "my private words" not in public and "not cleared for the public yet" in public
+    assert "new.txt waits for screening" in verdict_in(page_of(browser_of(alice), made.pull_request))
+
+
+def test_a_conflict_names_the_files(tides, alice, charlie, proposal, browser_of, commit_as):
+    commit_as(alice, tides, {"data/tides.csv": b"something else entirely\n"})
+    page = page_of(browser_of(alice), proposal)
+    assert "It conflicts with main in data/tides.csv" in verdict_in(page)
+
+
+# --- what moves by itself
+
+
+def fragment_address(page):
+    found = re.search(r'hx-get="([^"]+)"', page.split('id="pull-request-state"')[1].split(">")[0])
+    return found and found.group(1).replace("&amp;", "&")
+
+
+def test_while_a_check_runs_the_page_asks_again_and_hears_only_of_changes(proposal, alice, browser_of):
+    from hub.community.checks import set_check
+
+    set_check(proposal, "train", state="running", summary="Step 1 of 4.")
+    browser = browser_of(alice)
+    page = page_of(browser, proposal)
+    address = fragment_address(page)
+    assert "every 2s" in page
+    assert browser.get(address).status_code == 204  # nothing changed: nothing moves
+    set_check(proposal, "train", state="running", summary="Step 2 of 4.")
+    changed = browser.get(address)
+    assert changed.status_code == 200 and "Step 2 of 4." in changed.content.decode()
+    set_check(proposal, "train", state="passed", summary="Done.")
+    last = browser.get(fragment_address(changed.content.decode())).content.decode()
+    assert fragment_address(last) is None  # nothing runs any more: it asks no further
+    assert 'hx-swap-oob="beforeend:#timeline"' in last and "Check <strong>train</strong>" in last
+
+
+def test_a_proposal_that_is_merged_asks_no_more(proposal, alice, browser_of):
+    from hub.community.checks import set_check
+
+    set_check(proposal, "train", state="running", summary="", is_required=False)
+    browser = browser_of(alice)
+    assert fragment_address(page_of(browser, proposal)) is not None
+    browser.post(f"{proposal.discussion.path}/merge")
+    assert fragment_address(page_of(browser, proposal)) is None
+
+
+def test_programs_read_the_same_as_json(proposal, alice, browser_of):
+    from hub.community.checks import set_check
+
+    set_check(proposal, "files", state="failed", summary="Row 3 has no answer.")
+    found = browser_of(alice).get(f"/live/pulls/{proposal.pk}?after=0").json()
+    assert found["status"] == "open" and found["is_moving"] is False
+    assert found["checks"][0]["summary"] == "Row 3 has no answer."
+    assert [event["kind"] for event in found["events"]] == ["commit", "check"]
+    later = browser_of(alice).get(f"/live/pulls/{proposal.pk}?after={found['after']}").json()
+    assert later["events"] == []
+
+
+def test_the_live_state_of_a_private_proposal_is_missing_for_strangers(secret, alice, charlie, browser_of, commit_as):
+    made = commit_as(alice, secret, {"a.txt": b"a\n"}, create_pr=True, title="Hidden work")
+    for suffix in ("", "/state"):
+        assert browser_of(charlie).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 404
+        assert browser_of(None).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 404
+        assert browser_of(alice).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 200

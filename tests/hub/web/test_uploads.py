@@ -1,0 +1,133 @@
+"""Uploading in the browser: in pieces that resume, or as an ordinary form."""
+
+import hashlib
+import json
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from hub.web import uploads
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(uploads, "PART_BYTES", 1000)
+
+
+def send(browser, repo, what, **data):
+    answer = browser.post(f"{repo.path}/upload/{what}", json.dumps(data), content_type="application/json")
+    return answer.status_code, (json.loads(answer.content) if answer.status_code == 200 else answer.content.decode())
+
+
+def put(browser, repo, number, piece, *, path, size, modified="7"):
+    address = f"{repo.path}/upload/parts/{number}?path={path}&size={size}&modified={modified}"
+    return browser.put(address, piece, content_type="application/octet-stream")
+
+
+def test_an_upload_in_pieces_goes_on_where_it_stopped_and_becomes_one_commit(
+    tides, alice, browser_of, small_parts, commit_as
+):
+    from hub.repos.places import pair
+
+    data = bytes(range(256)) * 10  # binary, 2560 bytes: three pieces
+    about = {"path": "data/sound.bin", "size": len(data), "modified": "7"}
+    browser = browser_of(alice)
+    assert send(browser, tides, "start", **about) == (200, {"part_bytes": 1000, "part_count": 3, "have": []})
+    for number in (1, 3):
+        piece = data[(number - 1) * 1000 : number * 1000]
+        assert put(browser, tides, number, piece, path=about["path"], size=len(data)).status_code == 200
+    status, sentence = send(browser, tides, "finish", **about)
+    assert status == 400 and "1,560 of 2,560 bytes" in sentence
+
+    again = browser_of(alice)  # another visit: nothing is remembered in the browser
+    assert send(again, tides, "start", **about)[1]["have"] == [1, 3]
+    put(again, tides, 2, data[1000:2000], path=about["path"], size=len(data))
+    status, whole = send(again, tides, "finish", **about)
+    assert whole["sha256"] == hashlib.sha256(data).hexdigest()
+    text = {"path": "notes.txt", "size": 6, "modified": "8"}
+    send(again, tides, "start", **text)
+    put(again, tides, 1, b"hello\n", path="notes.txt", size=6, modified="8")
+    assert send(again, tides, "finish", **text) == (200, {"path": "notes.txt", "sha256": None})
+
+    before = tides.revisions.count()
+    files = [{**about, "sha256": whole["sha256"]}, text]
+    status, made = send(
+        again, tides, "commit", branch="main", title="Two files", description="", goes_to="branch", files=files
+    )
+    assert (status, made) == (200, {"address": "/datasets/alice/tides/tree/main"})
+    assert tides.revisions.count() == before + 1
+    git = pair(tides).members
+    head = git.resolve("main")
+    assert git.read(head, "notes.txt") == b"hello\n"
+    assert git.entry(head, "data/sound.bin").lfs.sha256 == whole["sha256"]
+    assert send(again, tides, "start", **about)[1]["have"] == []  # the pieces are gone, the file is kept
+
+
+def test_a_piece_that_was_cut_does_not_count(tides, alice, browser_of, small_parts):
+    browser = browser_of(alice)
+    cut = put(browser, tides, 1, b"x" * 400, path="a.bin", size=2000)
+    assert cut.status_code == 400 and "part 1 must have 1,000 bytes" in cut.content.decode()
+    too_long = put(browser, tides, 1, b"x" * 1400, path="a.bin", size=2000)
+    assert too_long.status_code == 400
+    assert send(browser, tides, "start", path="a.bin", size=2000, modified="7")[1]["have"] == []
+
+
+def test_somebody_else_cannot_see_or_finish_my_pieces(tides, alice, charlie, browser_of, small_parts):
+    put(browser_of(alice), tides, 1, b"x" * 1000, path="a.bin", size=1000)
+    assert send(browser_of(charlie), tides, "start", path="a.bin", size=1000, modified="7")[1]["have"] == []
+
+
+def test_a_digest_that_somebody_only_knows_cannot_be_committed(tides, alice, charlie, browser_of, small_parts, secret):
+    browser = browser_of(alice)
+    put(browser, secret, 1, b"\0secret" * 10, path="a.bin", size=70)
+    digest = send(browser, secret, "finish", path="a.bin", size=70, modified="7")[1]["sha256"]
+    files = [{"path": "a.bin", "size": 70, "modified": "7", "sha256": digest}]
+    status, sentence = send(
+        browser_of(charlie), tides, "commit", branch="main", title="Mine now", goes_to="proposal", files=files
+    )
+    assert status == 400 and "was not uploaded" in sentence
+
+
+def test_a_stranger_uploads_as_a_proposal_only(tides, charlie, browser_of):
+    browser = browser_of(charlie)
+    page = browser.get(f"{tides.path}/upload").content.decode()
+    assert "Open it as a proposal" in page and "Commit to main" not in page
+    file = SimpleUploadedFile("cork.csv", b"Cork,4.0,0.5\n")
+    forced = browser.post(f"{tides.path}/upload", {"files": file, "goes_to": "branch", "title": "", "description": ""})
+    assert forced.status_code == 400
+    file = SimpleUploadedFile("cork.csv", b"Cork,4.0,0.5\n")
+    answer = browser.post(f"{tides.path}/upload", {"files": file, "goes_to": "proposal", "title": "", "description": ""})
+    assert answer.status_code == 302
+    proposal = tides.discussions.get(is_pull_request=True)
+    assert answer.headers["Location"] == proposal.path
+    assert (proposal.title, proposal.author) == ("Upload cork.csv", charlie.user)
+
+
+def test_without_javascript_several_files_are_one_commit(tides, bob, browser_of):
+    from hub.repos.places import pair
+
+    files = [SimpleUploadedFile("a.txt", b"a\n"), SimpleUploadedFile("b.bin", b"\0\1\2")]
+    answer = browser_of(bob).post(
+        f"{tides.path}/upload", {"files": files, "folder": "more", "goes_to": "branch", "title": "", "description": "why"}
+    )
+    assert answer.headers["Location"] == f"{tides.path}/tree/main"
+    git = pair(tides).members
+    head = git.resolve("main")
+    assert git.read(head, "more/a.txt") == b"a\n"
+    assert git.entry(head, "more/b.bin").lfs.size == 3
+    assert git.commit_info(head).title == "Upload 2 files"
+    assert "why" in git.commit_info(head).message
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", ".git/config", "a//b", "", "a\\b"])
+def test_a_path_that_leads_elsewhere_is_refused(tides, alice, browser_of, path):
+    status, sentence = send(browser_of(alice), tides, "start", path=path, size=1, modified="1")
+    assert status == 400
+
+
+def test_a_file_beyond_the_limit_is_refused_before_anything_is_sent(tides, alice, browser_of, settings):
+    settings.MAX_FILE_BYTES = 1000
+    status, sentence = send(browser_of(alice), tides, "start", path="a.bin", size=1001, modified="1")
+    assert status == 413 and "at most 1,000" in sentence

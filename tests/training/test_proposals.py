@@ -1,0 +1,205 @@
+"""What happens to a proposal before anything is trained: refusals in words, who may spend, newer pushes."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.common import jobs
+from hub.common.errors import Forbidden
+from hub.common.models import Job
+from hub.community.contributions import commit
+from hub.community.models import PullRequest
+from hub.community.pull_requests import unmet_requirements
+from hub.storage.git import AddFile, DeleteFile
+from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
+from training import runs
+from training.models import Run
+from training.recipes import RecipeRefused, propose
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def propose_by_commit(line: Line, by: Any, text: bytes | str) -> PullRequest:
+    """As the stock client does it: a commit that opens a pull request."""
+    operations = [AddFile("recipe.yaml", text if isinstance(text, bytes) else text.encode())]
+    made = commit(
+        repo=line.target, by=by, revision=None, operations=operations, title="A recipe", create_pr=True, door="http"
+    )
+    assert made.pull_request is not None
+    return made.pull_request
+
+
+def prepare_problem(pull_request: PullRequest) -> str:
+    run_waiting_jobs()
+    assert checks_of(pull_request)["prepare"] == "failed"
+    assert not Run.objects.filter(pull_request=pull_request, is_superseded=False).exists()
+    return summary_of(pull_request, "prepare")
+
+
+def test_a_recipe_with_a_typo_fails_prepare_with_line_and_column(line: Line) -> None:
+    pull_request = propose_by_commit(line, line.alice, line.recipe().replace("contributions:", "contribution:"))
+    assert "recipe.yaml:3:1: unknown key 'contribution'" in prepare_problem(pull_request)
+    assert checks_of(pull_request)["train"] == "waiting"
+    assert any("prepare" in reason for reason in unmet_requirements(pull_request, line.alice))
+
+
+def test_mending_the_recipe_starts_a_run(line: Line) -> None:
+    pull_request = propose_by_commit(line, line.alice, "version: 1\n")
+    prepare_problem(pull_request)
+    operations = [AddFile("recipe.yaml", line.recipe().encode())]
+    commit(
+        repo=line.target, by=line.alice, revision=pull_request.ref, operations=operations, title="Mend it", door="http"
+    )
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    assert checks_of(pull_request)["prepare"] == "running"
+    assert Run.objects.get().state == Run.State.PREPARING
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("alice/tide-tables@main", "alice/no-such-data@main", "names the dataset alice/no-such-data@main, which does not"),
+        ("alice/tide-tables@main", "alice/tide-tables@v9", "There is no revision 'v9' in alice/tide-tables"),
+        ("alice/tiny@main", "alice/tides@main", "names the model alice/tides@main, which holds no config.json"),
+    ],
+)
+def test_what_a_recipe_names_must_be_there(line: Line, old: str, new: str, sentence: str) -> None:
+    text = line.recipe().replace(old, new)
+    with pytest.raises(RecipeRefused, match="recipe.yaml names") as refused:
+        propose(repo=line.target, by=line.alice, recipe_text=text, title="Learn", door="tests")
+    assert sentence in str(refused.value)
+    assert not PullRequest.objects.exists()  # nothing is stored by the doors that can refuse
+    assert prepare_problem(propose_by_commit(line, line.alice, text)) == str(refused.value)
+
+
+def test_a_private_dataset_looks_missing_to_a_stranger(line: Line, charlie: Any) -> None:
+    line.data.is_private = True
+    line.data.save()
+    with pytest.raises(RecipeRefused, match="does not exist here or which you may not read"):
+        line.propose(charlie.user)
+    assert line.propose(line.alice) is not None
+
+
+def test_a_recipe_that_is_no_text_is_refused_in_words(line: Line) -> None:
+    pull_request = propose_by_commit(line, line.alice, "version: 1\n# côté\n".encode("latin-1"))
+    assert "recipe.yaml" in prepare_problem(pull_request) and "UTF-8" in summary_of(pull_request, "prepare")
+
+
+def test_a_dataset_without_usable_rows_fails_prepare_with_the_reason(line: Line) -> None:
+    make_repo("dataset", "silence", line.alice, {"train.jsonl": as_jsonl([{"question": "What?", "answer": " "}] * 3)})
+    pull_request = line.propose(data="alice/silence@main")
+    run_waiting_jobs()
+    assert checks_of(pull_request)["prepare"] == "failed"
+    sentence = summary_of(pull_request, "prepare")
+    assert "alice/silence has no usable rows: all 3 were left out" in sentence and "empty_answer" in sentence
+    run = Run.objects.get()
+    assert (run.state, run.reason) == (Run.State.FAILED, sentence)
+    assert Job.objects.get(kind="training.prepare").attempt == 1  # bad input is not tried again
+
+
+def test_a_strangers_proposal_waits_for_a_maintainer(line: Line, charlie: Any) -> None:
+    pull_request = line.propose(charlie.user)
+    run_waiting_jobs()
+    assert (checks_of(pull_request)["prepare"], checks_of(pull_request)["train"]) == ("passed", "waiting")
+    assert "24 rows" in summary_of(pull_request, "prepare")
+    run = Run.objects.get()
+    assert run.state == Run.State.HELD and not Job.objects.filter(kind="training.train").exists()
+    with pytest.raises(Forbidden):
+        runs.start_run(run=run, by=charlie.user)
+    runs.start_run(run=run, by=line.bob)
+    run.refresh_from_db()
+    assert (run.state, run.approved_by) == (Run.State.TRAINING, line.bob)
+    job = Job.objects.get(kind="training.train")
+    assert (job.state, job.charged_to) == ("waiting", line.bob)
+
+    # A new push is another candidate: the maintainer's "run" was not given for it.
+    again = line.recipe().replace("steps: 4", "steps: 5")
+    operations = [AddFile("recipe.yaml", again.encode())]
+    commit(
+        repo=line.target, by=charlie.user, revision=pull_request.ref, operations=operations, title="More", door="http"
+    )
+    run_waiting_jobs(kinds=("training.rebuild",))
+    run.refresh_from_db()
+    job.refresh_from_db()
+    assert run.is_superseded and run.state == Run.State.CANCELLED and job.state == "cancelled"
+    newest = Run.objects.latest("pk")
+    assert newest.approved_by is None and newest.state == Run.State.PREPARING
+    assert checks_of(pull_request)["train"] == "waiting"
+
+
+def test_a_stranger_within_the_free_budget_needs_nobody(line: Line, charlie: Any, settings: Any) -> None:
+    settings.FREE_TRAIN_BUDGET_S = 60
+    line.propose(charlie.user)
+    run_waiting_jobs(kinds=("training.rebuild",))
+    assert Run.objects.get().approved_by == charlie.user
+
+
+def test_closing_a_proposal_stops_its_run(line: Line) -> None:
+    from hub.community.discussions import set_status
+
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    set_status(discussion=pull_request.discussion, by=line.alice, status="closed")
+    run = Run.objects.get()
+    assert run.is_superseded and run.state == Run.State.CANCELLED
+    assert run_waiting_jobs(kinds=("training",)) == []
+
+
+def test_a_push_that_takes_the_recipe_back_leaves_nothing_to_train(line: Line) -> None:
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    operations = [DeleteFile("recipe.yaml"), AddFile("notes.md", b"later\n")]
+    commit(
+        repo=line.target, by=line.alice, revision=pull_request.ref, operations=operations, title="Not now", door="http"
+    )
+    pull_request.refresh_from_db()
+    assert not pull_request.is_trained and "prepare" not in checks_of(pull_request)
+    assert Run.objects.get().is_superseded
+
+
+def test_a_moved_target_keeps_the_run_that_is_at_work(line: Line) -> None:
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    before = PullRequest.objects.get(pk=pull_request.pk)
+    push(line.target, line.alice, {"notes.md": b"The harbour is closed on Sundays.\n"})
+    run_waiting_jobs(kinds=("training.rebuild",))
+    after = PullRequest.objects.get(pk=pull_request.pk)
+    assert after.candidate != before.candidate and after.candidate_target != before.candidate_target
+    assert Run.objects.get().input_commit == after.candidate
+    assert Job.objects.filter(kind="training.prepare").count() == 1
+
+
+def test_a_conflict_is_named(line: Line) -> None:
+    pull_request = line.propose()
+    push(line.target, line.alice, {"recipe.yaml": line.recipe(suite=False).encode()})
+    run_waiting_jobs(kinds=("training.rebuild",))
+    assert summary_of(pull_request, "prepare") == "It conflicts with the target; update the pull request."
+    pull_request.refresh_from_db()
+    assert pull_request.conflict_paths == ["recipe.yaml"]
+
+
+def test_only_model_repositories_take_recipes(line: Line) -> None:
+    from hub.common.errors import InvalidInput
+
+    with pytest.raises(InvalidInput, match="a recipe belongs into a model repository"):
+        propose(repo=line.data, by=line.alice, recipe_text=line.recipe(), title="Learn", door="tests")
+
+
+def test_every_job_that_is_queued_has_a_body() -> None:
+    """Celery takes a task's name for granted: a typo would wait in the queue for ever."""
+    queued: dict[str, str] = {}
+    for room in ("hub", "training", "moderation"):
+        for path in (CHECKOUT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and name_of(node.func) == "enqueue" and node.args:
+                    kind = node.args[0]
+                    assert isinstance(kind, ast.Constant), f"{path}:{node.lineno} queues a name that is computed"
+                    queued[kind.value] = f"{path}:{node.lineno}"
+    assert {"training.rebuild", "training.prepare", "training.train", "training.evaluate"} <= queued.keys()
+    assert {kind: place for kind, place in queued.items() if kind not in jobs.bodies} == {}
+
+
+def name_of(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
