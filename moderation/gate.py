@@ -188,9 +188,7 @@ def check_data(repo: Repo, commit: str) -> Requirement:
         if not has_licence and not is_suite(pin, suites):
             unlicensed.append(pin.id)
     if bad:
-        return Requirement(
-            "data", FAILED, "; ".join(bad[:SHOWN]) + "; leave it out of the recipe and train again."
-        )
+        return Requirement("data", FAILED, "; ".join(bad[:SHOWN]) + "; leave it out of the recipe and train again.")
     if unlicensed:
         sentence = f"Cleared, but {', '.join(unlicensed[:SHOWN])} names no licence in its card."
         return Requirement("data", WARNING, sentence)

@@ -107,7 +107,9 @@ def file_authors(repo: Repo, commit: str) -> set[str]:
     names: set[str] = set()
     for start in range(0, len(history), SQL_BATCH):
         brought = RevisionContent.objects.filter(
-            revision__repo=repo, revision__commit__in=history[start : start + SQL_BATCH], revision__author__is_system=False
+            revision__repo=repo,
+            revision__commit__in=history[start : start + SQL_BATCH],
+            revision__author__is_system=False,
         )
         names |= set(brought.values_list("revision__author__username", flat=True).distinct())
     return names

@@ -34,7 +34,9 @@ def judge(sample: Sampling, run: Run) -> Screening:
     Idempotent: the job that brings the answers may run twice."""
     pull_request = run.pull_request
     assert pull_request is not None
-    known = Screening.objects.filter(subject=Screening.Subject.OUTPUT, repo=run.repo, report__sampling=sample.pk).first()
+    known = Screening.objects.filter(
+        subject=Screening.Subject.OUTPUT, repo=run.repo, report__sampling=sample.pk
+    ).first()
     if known is not None:
         return known
     parent = [{**row, "text": row["parent_text"]} for row in sample.answers if row.get("parent_text") is not None]

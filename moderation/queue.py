@@ -15,7 +15,7 @@ from hub.community.checks import set_check
 from hub.community.listeners import notify
 from hub.community.models import Check
 from hub.repos.clearance import Decision, decide, note_publication
-from hub.repos.models import Content, Repo
+from hub.repos.models import Content
 from hub.repos.publication import publish
 from moderation import audit
 from moderation.models import Case, Screening
@@ -131,7 +131,9 @@ def may_see(case: Case, user: Any) -> bool:
 def cases_for(user: Any) -> QuerySet[Case]:
     """For moderators: all of them, the severest and oldest first."""
     require(user, "moderate")
-    rows = Case.objects.select_related("repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by")
+    rows = Case.objects.select_related(
+        "repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by"
+    )
     return rows.order_by("-severity", "opened_at", "pk")
 
 

@@ -42,7 +42,9 @@ def open_content(content: Content) -> BinaryIO:
 
 def is_made_here(revision: Revision, content: Content) -> bool:
     """Weights that a run of this hub made: they wait for the release gate, not for a screen of data."""
-    return content.is_large and revision.ref.startswith("refs/convert/") and content.digest in made_digests(revision.repo)
+    return (
+        content.is_large and revision.ref.startswith("refs/convert/") and content.digest in made_digests(revision.repo)
+    )
 
 
 def made_digests(repo: Repo) -> set[str]:
@@ -170,9 +172,7 @@ def decided_by_person(content: Content) -> bool:
 def is_for_screens(revision: Revision, content: Content) -> bool:
     """Not for them: what the release gate or a moderator decides about."""
     return not (
-        content.reason in (AWAITS_RELEASE, QUARANTINED)
-        or is_made_here(revision, content)
-        or decided_by_person(content)
+        content.reason in (AWAITS_RELEASE, QUARANTINED) or is_made_here(revision, content) or decided_by_person(content)
     )
 
 

@@ -80,6 +80,10 @@ def weights_of(repo: Repo, commit: str) -> set[tuple[str, str]]:
     return {(entry.path, digest_of(entry)) for entry in entries if entry.path.endswith(".safetensors")}
 
 
+def weights_bytes(repo: Repo, commit: str) -> int:
+    return sum(entry.size for entry in pair(repo).members.tree(commit) if entry.path.endswith(".safetensors"))
+
+
 def uncleared_files(repo: Repo, commit: str) -> list[Content]:
     """Files of a revision that moderation has not cleared: nothing is trained on them."""
     entries = [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]

@@ -1,6 +1,6 @@
 """Starts the engine with as little power as the system lets us give it, then becomes it.
 
-`python -m training.sandbox --own OUT -- ARGUMENTS`: no network where namespaces are allowed, another user where we are
+`python -m training.sandbox --own OUT [--program NAME] -- ARGUMENTS`: no network where namespaces are allowed, another user where we are
 root and that user can read the interpreter, limits on files and core dumps, and death when the worker dies. What could
 be had is printed as the first event, so that the record of a run says how it was confined."""
 
@@ -19,6 +19,7 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 NOBODY = 65534
 MAX_FILE_BYTES = 200 * 1024**3
 MAX_OPEN_FILES = 4096
+PROGRAMS = ("training.engine", "training.preview_program")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -84,7 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--own", required=True, help="the folder that the engine writes")
     parser.add_argument("--reads", action="append", default=[], help="a folder that the engine reads")
-    parser.add_argument("arguments", nargs="+")
+    parser.add_argument("--program", choices=PROGRAMS, default=PROGRAMS[0])
+    parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
     parent = os.getppid()
     limit()
@@ -97,8 +99,8 @@ def main() -> None:
         sys.exit(137)
     event = {"event": "sandbox", "network": not no_network, "own_user": own_user}
     print(json.dumps(event), flush=True)
-    sys.argv = ["training.engine", *options.arguments]
-    runpy.run_module("training.engine", run_name="__main__", alter_sys=True)
+    sys.argv = [options.program, *options.arguments]
+    runpy.run_module(options.program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

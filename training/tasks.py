@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.community.models import Check, PullRequest
-from training import evaluations, runs, sampling
+from training import conversations, evaluations, runs, sampling
 from training.candidates import add_outputs, read_inputs_lock, rebuild
 from training.events import candidate_trained
 from training.inputs import write_inputs
@@ -139,6 +139,11 @@ def evaluate(lease: Lease) -> None:
 @job_body("training.sample", queue="cpu", on_end=sampling.job_ended)
 def sample(lease: Lease) -> None:
     sampling.carry_out(lease)
+
+
+@job_body("training.chat", queue="quick", max_attempts=2)
+def chat(lease: Lease) -> None:
+    conversations.carry_out(lease)
 
 
 @job_body("training.trim_cache", queue="default")

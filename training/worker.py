@@ -35,7 +35,12 @@ STAGES = {
     ("generate", "started", None): "Answering the prompts",
 }
 
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ENGINE_CHECKPOINT_S")  # nothing else of our environment
+PASSED_ON = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "ENGINE_CHECKPOINT_S",
+)  # nothing else of our environment
 
 Event = dict[str, Any]
 

@@ -1,5 +1,7 @@
 """Branches and tags, and which names are not for people: one rule for the API, the pages and git pushes."""
 
+import re
+
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.common.errors import Conflict, Forbidden, InvalidInput, RevisionNotFound
@@ -10,12 +12,15 @@ from hub.storage.errors import InvalidOperation
 from hub.storage.git.operations import check_ref
 
 SERVER_NAMES = frozenset({"stable", "candidate", "head"})  # revisions that the hub itself answers
+VERSION_NAME = re.compile(r"v\d+\.\d+\.\d+.*")  # a branch of that name would be found before the tag of a release
 
 
 def check_branch_name(repo: Repo, name: str) -> str:
     """The full ref of a branch that people may make. Raises InvalidInput, Forbidden."""
     if name.lower() in SERVER_NAMES or name.startswith("refs/"):
         raise Forbidden(f"{name!r} is a name that the hub itself answers; choose another for the branch.")
+    if VERSION_NAME.fullmatch(name) and (repo.has_release_policy or repo.public_releases.filter(tag=name).exists()):
+        raise Forbidden(f"{name!r} is the name of a release in {repo.full_name}; choose another for the branch.")
     return check_form(f"refs/heads/{name}", "branch", name)
 
 

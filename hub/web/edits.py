@@ -87,8 +87,8 @@ def show_editor(
                 f"{place.revision} has changed since you opened this page. Your text is still below: open the file in "
                 "another tab, take over what is new, and save again.",
             )
-            form.data = form.data.copy()  # type: ignore[attr-defined]
-            form.data["parent"] = place.commit  # the next save states the head that was just pointed to
+            # The next save states the head that was just pointed to.
+            form.data = {**request.POST.dict(), "parent": place.commit}
         except HubError as problem:
             form.add_error(None, problem.message)
     return render_repo_page(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseForbidden
 from django.middleware.csrf import CsrfViewMiddleware
 
 # Doors of programs. They prove who they are in each request; where they also take a session (hub.api.auth) they check
@@ -17,7 +17,7 @@ class CsrfForPagesMiddleware(CsrfViewMiddleware):
 
     def process_view(
         self, request: HttpRequest, callback: Callable[..., Any], callback_args: Any, callback_kwargs: Any
-    ) -> HttpResponse | None:
+    ) -> HttpResponseForbidden | None:
         if PROGRAM_DOORS.match(request.path_info):
             return None
         return super().process_view(request, callback, callback_args, callback_kwargs)

@@ -12,6 +12,8 @@ A panel is a function (request, context) -> HTML string; "" shows nothing. What 
     check_actions           ... and {"check"}                         once per check: re-run, run, cancel
     pull_request_evidence   {"repo", "discussion", "pull_request"}    under the checks: curves, comparisons, samples
     pull_request_side       {"repo", "discussion", "pull_request"}    right column
+    answer_actions          {"repo", "job", "release", "commit", "prompt", "messages", "answer", "settings"}
+                                                                      under an answer of the playground
 
 `pull_request_*` and `check_actions` are part of the fragment that is polled while something runs: they must be cheap,
 and give the same HTML while nothing has changed."""
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 
 SLOTS = frozenset(
     "home repo_header repo_side repo_tabs file_side pull_request_top pull_request_checks check_actions "
-    "pull_request_evidence pull_request_side".split()
+    "pull_request_evidence pull_request_side answer_actions".split()
 )
 
 Render = Callable[[HttpRequest, dict[str, Any]], str]

@@ -11,7 +11,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 WIDTH, HEIGHT = 640, 240  # user units; the picture scales with its container
-LEFT, RIGHT, TOP, BOTTOM = 52, 84, 12, 34  # room for the tick labels and for the names at the line ends
+LEFT, RIGHT, TOP, BOTTOM = 52, 84, 26, 28  # room for the tick labels and for the names at the line ends
 MAX_POINTS = 800  # more than there are pixels adds nothing
 LABEL_GAP = 14  # least distance between two names
 
@@ -128,8 +128,8 @@ def draw_grid(x_ticks: list[float], y_ticks: list[float], place_x: Any, place_y:
         parts.append(
             f'<text x="{place_x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{write_number(tick)}</text>'
         )
-    parts.append(f'<text x="{WIDTH - RIGHT + 12}" y="{HEIGHT - BOTTOM + 18}">{escape(x_label)}</text>')
-    parts.append(f'<text x="{WIDTH - 2}" y="{TOP + 2}" text-anchor="end">{escape(y_label)}</text>')
+    parts.append(f'<text x="{WIDTH - 2}" y="{HEIGHT - BOTTOM + 18}" text-anchor="end">{escape(x_label)}</text>')
+    parts.append(f'<text x="{LEFT - 44}" y="{TOP - 14}">{escape(y_label)}</text>')
     return "".join(parts)
 
 

@@ -16,6 +16,7 @@ from django.db.models import Count, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
+from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.common.errors import Forbidden, NotSignedIn
 from hub.community.contributions import reader_for
@@ -65,16 +66,19 @@ def site_address(request: HttpRequest) -> str:
     return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
 
 
-def require_sign_in(request: HttpRequest) -> None:
-    if not request.user.is_authenticated:
+def require_sign_in(request: HttpRequest) -> User:
+    """Who asks, or NotSignedIn."""
+    if not isinstance(request.user, User):
         raise NotSignedIn("Sign in to do this.")
+    return request.user
 
 
-def require_browser(request: HttpRequest) -> None:
+def require_browser(request: HttpRequest) -> User:
     """Signed in with a session. A token must not make tokens, change passwords or approve other programs."""
-    require_sign_in(request)
-    if getattr(request.user, "token", None) is not None:
+    user = require_sign_in(request)
+    if getattr(user, "token", None) is not None:
         raise Forbidden("This page is for a person in a browser; an access token does not open it.")
+    return user
 
 
 def render_repo_page(

@@ -23,8 +23,7 @@ from hub.web.repo_pages import require_browser
 
 
 def edit_profile(request: HttpRequest) -> HttpResponse:
-    require_browser(request)
-    user = request.user
+    user = require_browser(request)
     form = ProfileForm(request.POST or None, initial={"fullname": user.fullname, "email": user.email, "bio": user.bio})
     if request.method == "POST" and form.is_valid():
         for name, value in form.cleaned_data.items():

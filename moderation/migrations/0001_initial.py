@@ -7,125 +7,275 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('hub', '0001_initial'),
+        ("hub", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('number', models.PositiveBigIntegerField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('actor', models.CharField(blank=True, max_length=96)),
-                ('action', models.CharField(max_length=60)),
-                ('subject', models.CharField(max_length=300)),
-                ('data', models.JSONField(default=dict)),
-                ('is_public', models.BooleanField(default=False)),
-                ('previous', models.CharField(max_length=64)),
-                ('hash', models.CharField(max_length=64, unique=True)),
+                ("number", models.PositiveBigIntegerField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("actor", models.CharField(blank=True, max_length=96)),
+                ("action", models.CharField(max_length=60)),
+                ("subject", models.CharField(max_length=300)),
+                ("data", models.JSONField(default=dict)),
+                ("is_public", models.BooleanField(default=False)),
+                ("previous", models.CharField(max_length=64)),
+                ("hash", models.CharField(max_length=64, unique=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Release',
+            name="Release",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.CharField(max_length=40)),
-                ('commit', models.CharField(max_length=40)),
-                ('digest', models.CharField(max_length=80)),
-                ('manifest', models.JSONField(default=dict)),
-                ('signature', models.JSONField(default=dict)),
-                ('gate', models.JSONField(default=list)),
-                ('notes', models.TextField(blank=True)),
-                ('state', models.CharField(choices=[('proposed', 'Waiting for approvals'), ('published', 'Published'), ('yanked', 'Yanked'), ('quarantined', 'Quarantined'), ('refused', 'Refused')], default='proposed', max_length=12)),
-                ('state_reason', models.TextField(blank=True)),
-                ('is_reviewed', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('published_at', models.DateTimeField(null=True)),
-                ('proposed_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("version", models.CharField(max_length=40)),
+                ("commit", models.CharField(max_length=40)),
+                ("digest", models.CharField(max_length=80)),
+                ("manifest", models.JSONField(default=dict)),
+                ("signature", models.JSONField(default=dict)),
+                ("gate", models.JSONField(default=list)),
+                ("notes", models.TextField(blank=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("proposed", "Waiting for approvals"),
+                            ("published", "Published"),
+                            ("yanked", "Yanked"),
+                            ("quarantined", "Quarantined"),
+                            ("refused", "Refused"),
+                        ],
+                        default="proposed",
+                        max_length=12,
+                    ),
+                ),
+                ("state_reason", models.TextField(blank=True)),
+                ("is_reviewed", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("published_at", models.DateTimeField(null=True)),
+                (
+                    "proposed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="releases", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ReleaseApproval',
+            name="ReleaseApproval",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=80)),
-                ('text', models.TextField(blank=True)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('release', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='approvals', to='moderation.release')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=80)),
+                ("text", models.TextField(blank=True)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "release",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="approvals", to="moderation.release"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Screening',
+            name="Screening",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('subject', models.CharField(choices=[('data', 'Data'), ('output', 'Model outputs')], max_length=8)),
-                ('commit', models.CharField(blank=True, max_length=40)),
-                ('digest', models.CharField(blank=True, max_length=80)),
-                ('is_quick', models.BooleanField(default=False)),
-                ('state', models.CharField(choices=[('running', 'Running'), ('passed', 'Passed'), ('held', 'Waiting for a moderator'), ('blocked', 'Blocked'), ('failed', 'Could not be screened')], default='running', max_length=8)),
-                ('summary', models.TextField(blank=True)),
-                ('report', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
-                ('pull_request', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='screenings', to='hub.pullrequest')),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='screenings', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("subject", models.CharField(choices=[("data", "Data"), ("output", "Model outputs")], max_length=8)),
+                ("commit", models.CharField(blank=True, max_length=40)),
+                ("digest", models.CharField(blank=True, max_length=80)),
+                ("is_quick", models.BooleanField(default=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("passed", "Passed"),
+                            ("held", "Waiting for a moderator"),
+                            ("blocked", "Blocked"),
+                            ("failed", "Could not be screened"),
+                        ],
+                        default="running",
+                        max_length=8,
+                    ),
+                ),
+                ("summary", models.TextField(blank=True)),
+                ("report", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="screenings",
+                        to="hub.pullrequest",
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="screenings", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Finding',
+            name="Finding",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('screen', models.CharField(max_length=20)),
-                ('rule', models.CharField(max_length=60)),
-                ('severity', models.CharField(choices=[('info', 'Note'), ('hold', 'Needs a person'), ('block', 'Not allowed')], max_length=5)),
-                ('where', models.CharField(blank=True, max_length=300)),
-                ('excerpt', models.CharField(blank=True, max_length=200)),
-                ('message', models.TextField()),
-                ('overruled_reason', models.TextField(blank=True)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('content', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='findings', to='hub.content')),
-                ('overruled_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('screening', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='findings', to='moderation.screening')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("screen", models.CharField(max_length=20)),
+                ("rule", models.CharField(max_length=60)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("info", "Note"), ("hold", "Needs a person"), ("block", "Not allowed")], max_length=5
+                    ),
+                ),
+                ("where", models.CharField(blank=True, max_length=300)),
+                ("excerpt", models.CharField(blank=True, max_length=200)),
+                ("message", models.TextField()),
+                ("overruled_reason", models.TextField(blank=True)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "content",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="findings",
+                        to="hub.content",
+                    ),
+                ),
+                (
+                    "overruled_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "screening",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="findings", to="moderation.screening"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Case',
+            name="Case",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('content', 'Held content'), ('output', 'Flagged outputs'), ('report', 'Report')], max_length=8)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('allowed', 'Allowed'), ('refused', 'Refused'), ('resolved', 'Resolved')], default='open', max_length=8)),
-                ('severity', models.PositiveSmallIntegerField(default=1)),
-                ('title', models.CharField(max_length=300)),
-                ('subject', models.JSONField(default=dict)),
-                ('opened_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('decided_at', models.DateTimeField(null=True)),
-                ('decision_reason', models.TextField(blank=True)),
-                ('content', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='cases', to='hub.content')),
-                ('decided_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('discussion', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='cases', to='hub.discussion')),
-                ('opened_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cases', to='hub.repo')),
-                ('screening', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='cases', to='moderation.screening')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("content", "Held content"), ("output", "Flagged outputs"), ("report", "Report")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("allowed", "Allowed"),
+                            ("refused", "Refused"),
+                            ("resolved", "Resolved"),
+                        ],
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                ("severity", models.PositiveSmallIntegerField(default=1)),
+                ("title", models.CharField(max_length=300)),
+                ("subject", models.JSONField(default=dict)),
+                ("opened_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("decided_at", models.DateTimeField(null=True)),
+                ("decision_reason", models.TextField(blank=True)),
+                (
+                    "content",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="cases", to="hub.content"
+                    ),
+                ),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "discussion",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="cases",
+                        to="hub.discussion",
+                    ),
+                ),
+                (
+                    "opened_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="cases", to="hub.repo"),
+                ),
+                (
+                    "screening",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="cases",
+                        to="moderation.screening",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='release',
-            constraint=models.UniqueConstraint(fields=('repo', 'version'), name='release_version_once'),
+            model_name="release",
+            constraint=models.UniqueConstraint(fields=("repo", "version"), name="release_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='releaseapproval',
-            constraint=models.UniqueConstraint(fields=('release', 'by'), name='release_approval_once'),
+            model_name="releaseapproval",
+            constraint=models.UniqueConstraint(fields=("release", "by"), name="release_approval_once"),
         ),
         migrations.AddIndex(
-            model_name='case',
-            index=models.Index(fields=['state', '-severity', 'opened_at'], name='case_queue'),
+            model_name="case",
+            index=models.Index(fields=["state", "-severity", "opened_at"], name="case_queue"),
         ),
     ]

@@ -4,12 +4,12 @@
 //   <figure class="plot" data-plot data-live-url="/runs/12/metrics"> ... <script type="application/json">
 //     {"series": [{"name": "loss", "points": [[1, 4.2], [2, 4.0]]}], "x_label": "step", "y_label": "loss"}
 //
-// `data-live-url` is asked every 2 s with ?after=<greatest x>; it answers {"series": [{"name", "points"}], "ended": bool}
+// `data-live-url` is asked every 2 s with ?after=<last x of the first series>; it answers {"series": [{"name", "points"}], "ended": bool}
 // with the points that are new. Scripts append by themselves with
 //   figure.dispatchEvent(new CustomEvent("plot:append", { detail: { name: "loss", points: [[3, 3.9]] } }))
 
 const HEIGHT = 240;
-const [LEFT, RIGHT, TOP, BOTTOM] = [52, 84, 12, 34];
+const [LEFT, RIGHT, TOP, BOTTOM] = [52, 84, 26, 28];
 const LABEL_GAP = 14;
 const MAX_POINTS = 800;
 const LIVE_MS = 2000;
@@ -77,9 +77,9 @@ class Plot {
   async follow() {
     while (this.figure.isConnected) {
       if (!document.hidden) {
-        const greatest = Math.max(-1, ...this.data.series.flatMap((line) => line.points.slice(-1).map(([x]) => x)));
+        const last = this.data.series[0]?.points.at(-1)?.[0] ?? -1; // the first series is the one that grows
         const address = new URL(this.figure.dataset.liveUrl, location.href);
-        address.searchParams.set("after", greatest);
+        address.searchParams.set("after", last);
         try {
           const answer = await (await fetch(address, { headers: { Accept: "application/json" } })).json();
           if (answer.series?.some((line) => line.points.length)) this.append(answer.series);
@@ -112,8 +112,8 @@ class Plot {
       svg.append(element("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, writeNumber(tick)));
     }
     for (const tick of xTicks) svg.append(element("text", { x: this.placeX(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, writeNumber(tick)));
-    svg.append(element("text", { x: width - right + 12, y: HEIGHT - BOTTOM + 18 }, this.data.x_label ?? ""));
-    svg.append(element("text", { x: width - 2, y: TOP + 2, "text-anchor": "end" }, this.data.y_label ?? ""));
+    svg.append(element("text", { x: width - 2, y: HEIGHT - BOTTOM + 18, "text-anchor": "end" }, this.data.x_label ?? ""));
+    svg.append(element("text", { x: LEFT - 44, y: TOP - 14 }, this.data.y_label ?? ""));
     const ends = [];
     lines.forEach((line, index) => {
       if (!line.points.length) return;

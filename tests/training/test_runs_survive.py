@@ -74,9 +74,9 @@ def meanwhile(act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def start_long_run(line: Line) -> tuple[Any, Run, Job]:
+def start_long_run(line: Line, steps: int = 60) -> tuple[Any, Run, Job]:
     """A prepared run whose training waits for a worker."""
-    pull_request = line.propose(train=MANY_STEPS, suite=False)
+    pull_request = line.propose(train=MANY_STEPS.replace("steps: 60", f"steps: {steps}"), suite=False)
     run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
     run = Run.objects.get()
     assert run.state == Run.State.TRAINING
@@ -167,8 +167,11 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
-def test_cancelling_keeps_the_checkpoint_and_running_again_goes_on(line: Line, charlie: Any) -> None:
-    pull_request, run, job = start_long_run(line)
+def test_cancelling_keeps_the_checkpoint_and_running_again_goes_on(
+    line: Line, charlie: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0.1)  # the beat learns of the cancellation
+    pull_request, run, job = start_long_run(line, steps=400)
 
     def cancel() -> None:
         wait_for(lambda: has_checkpoint(run), "a checkpoint")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,11 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
 
 def finish_plan(plan: Plan, *, rows: int, pinned: Mapping[str, Any]) -> Plan:
     """The plan with steps and warm-up, now that the corpus is packed into `rows` rows."""
-    values = asdict(plan)
     steps = plan.steps or max(1, math.ceil(plan.epochs * rows / plan.rows_per_step - 1e-9))
     warmup = plan.warmup_steps
     if warmup < 0:
         warmup = int(pinned.get("train.warmup_steps", min(100, max(1, round(0.06 * steps)))))
-    return Plan(**{**values, "steps": steps, "warmup_steps": min(warmup, steps)})
+    return replace(plan, steps=steps, warmup_steps=min(warmup, steps))
 
 
 def fit_learning_rate(method: str, optimizer: str, parameters: int) -> float:
@@ -186,6 +185,17 @@ def list_resolved(plan: Plan, recipe: Recipe) -> dict[str, Any]:
     for name in ("rows_per_step", "rows_per_pass", "weight_decay", "clip_norm", "threads", "precision"):
         resolved[f"engine.{name}"] = getattr(plan, name)
     return resolved
+
+
+def resolve_recipe(recipe: Recipe, resolved: Mapping[str, Any]) -> Recipe:
+    """The recipe with its autos written out."""
+    assert recipe.train is not None
+    numbers = {key.removeprefix("train."): v for key, v in resolved.items() if key.startswith("train.")}
+    train = replace(recipe.train, **numbers)
+    if recipe.architecture is None:
+        return replace(recipe, train=train)
+    shape = {key.removeprefix("architecture."): v for key, v in resolved.items() if key.startswith("architecture.")}
+    return replace(recipe, train=train, architecture=replace(recipe.architecture, **shape))
 
 
 def save_plan(plan: Plan, path: Path, *, recipe_digest: str, corpus_digest: str) -> None:

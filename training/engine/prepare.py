@@ -11,8 +11,8 @@ from training.engine.digests import digest_json
 from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.hf_format import replace_folder
-from training.engine.inputs import InputRepo
-from training.engine.recipe import TrainTokenizer
+from training.engine.inputs import InputRepo, Inputs
+from training.engine.recipe import Recipe, TrainTokenizer
 from training.engine.tokenizer import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 def prepare_corpus(job: Job) -> tuple[Corpus, Any]:
     """The corpus under OUT/corpus and its tokenizer; what was built before from the same inputs is read again."""
     emit("stage", stage="prepare", state="started")
-    suites = find_suites(job)
-    key = digest_json(describe_inputs(job, suites))
+    key = digest_json(describe_inputs(job))
     corpus = find_built(job.out / "corpus", key)
-    pipeline = None if corpus else make_pipeline(job, suites)
+    pipeline = None if corpus else make_pipeline(job)
     tokenizer = open_tokenizer(job, pipeline)
     if corpus is None:
         assert pipeline is not None
@@ -45,20 +44,19 @@ def prepare_corpus(job: Job) -> tuple[Corpus, Any]:
     return corpus, tokenizer
 
 
-def find_suites(job: Job) -> list[InputRepo]:
-    """The evaluation suites among the inputs: rows that hold their questions are left out."""
-    if not job.recipe.prepare.decontaminate:
-        return []
+def find_suites(recipe: Recipe, inputs: Inputs) -> list[InputRepo]:
+    """The evaluation suites among the inputs. One that is missing is said: rows cannot be compared with it."""
     found = []
-    for entry in job.recipe.evaluate:
+    for entry in recipe.evaluate:
         try:
-            found.append(job.inputs.find("dataset", entry.suite))
+            found.append(inputs.find("dataset", entry.suite))
         except EngineError as error:
-            emit("warning", code="not_decontaminated", message=f"{entry.suite.repo} is not compared with: {error}")
+            if recipe.prepare.decontaminate:
+                emit("warning", code="not_decontaminated", message=f"Rows are not compared with a suite: {error}")
     return found
 
 
-def describe_inputs(job: Job, suites: list[InputRepo]) -> dict[str, Any]:
+def describe_inputs(job: Job) -> dict[str, Any]:
     """Everything the corpus depends on; another digest of it means another corpus."""
     recipe = job.recipe
     credits = {
@@ -70,9 +68,9 @@ def describe_inputs(job: Job, suites: list[InputRepo]) -> dict[str, Any]:
         "prepare": repr(recipe.prepare),
         "tokenizer": repr(recipe.tokenizer),
         "files": {r.name: job.files[r.name] for r in job.repos if r is not job.base},
+        "suites": [s.name for s in job.suites],
         "tokenizer_files": {p: d for p, d in job.files[job.base.name].items() if "token" in p} if job.base else {},
         "template": (job.files[job.base.name] if job.base else {}).get("chat_template.jinja"),
-        "suites": {s.name: s.hash_files() for s in suites},
         "credits": credits,
     }
 
@@ -87,14 +85,15 @@ def find_built(folder: Path, key: str) -> Corpus | None:
     return corpus if corpus.manifest["inputs_digest"] == key else None
 
 
-def make_pipeline(job: Job, suites: list[InputRepo]) -> Pipeline:
+def make_pipeline(job: Job) -> Pipeline:
     prepare = job.recipe.prepare
     sources = [
         Source(job.inputs.find("dataset", c.repo), c.split, c.format, c.weight, c.pull_request)
         for c in job.recipe.contributions
         if c.kind == "data"
     ]
-    return Pipeline(sources, Settings(prepare.clean, prepare.deduplicate, prepare.personal_data), suites)
+    settings = Settings(prepare.clean, prepare.deduplicate, prepare.personal_data)
+    return Pipeline(sources, settings, job.suites if prepare.decontaminate else [])
 
 
 def open_tokenizer(job: Job, pipeline: Pipeline | None) -> Any:
@@ -106,7 +105,7 @@ def open_tokenizer(job: Job, pipeline: Pipeline | None) -> Any:
         return load_tokenizer(folder, name="the trained tokenizer")
     wanted = job.recipe.tokenizer
     assert isinstance(wanted, TrainTokenizer), "parse_recipe refuses an architecture without one"
-    pipeline = pipeline or make_pipeline(job, find_suites(job))
+    pipeline = pipeline or make_pipeline(job)
     emit("progress", stage="prepare", message="training the tokenizer")
     texts = (kept.document.words for kept in pipeline.read(Tally()) if not kept.held_out)
     tokenizer = train_tokenizer(texts, vocabulary=wanted.vocabulary)

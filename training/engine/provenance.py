@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.engine.config import resolve_recipe
 from training.engine.devices import describe_device, list_versions
 from training.engine.digests import digest_file, list_files
 from training.engine.errors import EngineError
@@ -29,10 +30,11 @@ def check_pins(lock: Lock | None, repos: list[InputRepo], files: Mapping[str, Ma
     """EngineError when an input is not what the lock says."""
     for repo in repos if lock else []:
         assert lock is not None
-        pinned = next((r for r in lock.repositories if (r.type, r.id) == (repo.type, repo.id)), None)
+        same = (r for r in lock.repositories if (r.type, r.id) == (repo.type, repo.id))
+        pinned = next((r for r in same if repo.commit in (None, r.commit)), None)
         for path, pin in (pinned.files if pinned else {}).items():
             found = files[repo.name].get(path, {"sha256": "missing"})
-            if found["sha256"] != pin.sha256 and not path.startswith("."):
+            if found["sha256"] != pin.sha256 and "/." not in f"/{path}":
                 raise EngineError(
                     f"{repo.id}/{path} is not the file that recipe.lock pins; fetch the inputs again",
                     code="pin_differs",
@@ -46,7 +48,7 @@ def write_run_lock(job: Job, resolved: dict[str, Any], seeds: dict[str, int], co
     # The suites too: rows that hold their questions were left out, so the corpus depends on them.
     suites = {repo.name: repo for repo in find_suites(job) if repo.name not in job.files}
     lock = Lock(
-        recipe=format_recipe(job.recipe),
+        recipe=format_recipe(resolve_recipe(job.recipe, resolved)),
         repositories=(
             *(_pin(repo, job.files[repo.name]) for repo in job.repos),
             *(_pin(repo, repo.hash_files()) for repo in suites.values()),

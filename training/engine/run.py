@@ -29,7 +29,7 @@ from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
-from training.engine.prepare import prepare_corpus
+from training.engine.prepare import find_suites, prepare_corpus
 from training.engine.provenance import check_pins, read_pinned, write_run_lock
 from training.engine.recipe import Recipe, format_recipe, parse_recipe
 from training.engine.samples import choose_prompts, make_held_out_batches
@@ -48,7 +48,8 @@ class Job:
     out: Path
     device: torch.device
     base: InputRepo | None
-    repos: list[InputRepo]
+    suites: list[InputRepo]  # evaluation suites among the inputs
+    repos: list[InputRepo]  # all of them, once each
     files: dict[str, dict[str, Any]]  # repo name -> path -> {"sha256", "size"}
     pinned: Mapping[str, Any]
 
@@ -110,14 +111,15 @@ def open_job(args: argparse.Namespace) -> Job:
     if base:
         hf_format.check_model_folder(base.folder, base.name)
     data = [inputs.find("dataset", c.repo) for c in recipe.contributions if c.kind == "data"]
-    repos = list({r.name: r for r in [*([base] if base else []), *data]}.values())
+    suites = find_suites(recipe, inputs)
+    repos = list({(r.type, r.name): r for r in [*([base] if base else []), *data, *suites]}.values())
     files = {repo.name: repo.hash_files() for repo in repos}
     lock = read_pinned(args.inputs / "recipe.lock")
     check_pins(lock, repos, files)
     args.out.mkdir(parents=True, exist_ok=True)
     device = devices.choose_device(args.device)
     pinned = lock.resolved if lock else {}
-    return Job(recipe, inputs, args.out, device, base, repos, files, pinned)
+    return Job(recipe, inputs, args.out, device, base, suites, repos, files, pinned)
 
 
 def read_recipe_text(path: Path) -> str:

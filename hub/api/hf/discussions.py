@@ -167,8 +167,8 @@ def change_status(request: HttpRequest, repo: Repo, *, number: int) -> HttpRespo
 def merge_pull_request(request: HttpRequest, repo: Repo, *, number: int) -> HttpResponse:
     comment = text_of(read_json(request), "comment", default="")
     pull_request = pulls.find_pull_request(repo, number, request.user)
-    revision = pulls.merge(pull_request=pull_request, by=request.user, text=comment)
-    return answer({"success": True, "mergeCommitId": revision.commit})
+    pulls.merge(pull_request=pull_request, by=request.user, text=comment)
+    return answer({"success": True, "mergeCommitId": pull_request.merge_commit})
 
 
 @signed_in

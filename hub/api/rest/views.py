@@ -158,8 +158,8 @@ class MergeView(PullRequestEndpoint):
         pull_request = self.find(request, **where)
         form = shapes.MergeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        revision = merge(pull_request=pull_request, by=person, text=form.validated_data["comment"])
-        return Response({"commit": revision.commit, "status": Discussion.Status.MERGED.value})
+        merge(pull_request=pull_request, by=person, text=form.validated_data["comment"])
+        return Response({"commit": pull_request.merge_commit, "status": Discussion.Status.MERGED.value})
 
 
 class LiveView(PullRequestEndpoint):

@@ -1,5 +1,6 @@
 """How numbers, times, states and code look on every page: `{% load hub_format %}`."""
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -129,13 +130,18 @@ def line_plot(
     """A figure with a server-drawn plot that plot.js takes over; `live_url` is polled for new points until it says ended."""
     drawn = render_line_plot(series, title=title, x_label=x_label, y_label=y_label, **ranges)
     data = write_plot_data(series, title=title, x_label=x_label, y_label=y_label, **ranges)
-    live = format_html(' data-live-url="{}"', live_url) if live_url else ""
+    # A picture that follows its run by itself stays in place when the fragment around it is exchanged (hx-preserve).
+    live = format_html(' id="{}" data-live-url="{}" hx-preserve="true"', plot_id(live_url), live_url) if live_url else ""
     head = format_html('<span class="plot__title">{}</span><span class="plot__note">{}</span>', title, note)
     return format_html(
         '<figure class="plot" data-plot{}><figcaption>{}</figcaption><div class="plot__picture">{}</div>'
         '<script type="application/json">{}</script></figure>',
         live, head, drawn, mark_safe(data),
     )  # fmt: skip
+
+
+def plot_id(live_url: str) -> str:
+    return "plot-" + hashlib.sha256(live_url.encode()).hexdigest()[:12]
 
 
 @register.filter

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, refusal
+from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, refusal, write_rows
 from training.engine.config import Facts, Plan, auto_epochs, finish_plan, list_resolved, make_plan
 from training.engine.lock import read_lock
 from training.engine.optimizers import rate_at
@@ -79,6 +79,26 @@ def test_a_lock_among_the_inputs_gives_the_same_run_again(tmp_path):
     write_lock(changed, bench.inputs / "recipe.lock")
     bench.run("third")
     assert max(m["learning_rate"] for m in bench.read_metrics("third")) == pytest.approx(2e-3)
+
+
+def test_the_lock_alone_tells_the_whole_run(tmp_path):
+    """Its recipe has every number written out, and its repositories include the suites the rows were compared with."""
+    bench = make_bench(tmp_path)
+    write_rows(bench.inputs / "datasets" / "commons" / "suite" / "a.jsonl", [{"question": "Is it?", "answer": 0}])
+    bench.write_recipe(
+        train="method: lora, learning_rate: auto, epochs: auto, rank: auto, seed: auto",
+        extra="evaluate: [{suite: commons/suite@main}]",
+    )
+    assert bench.run("first")[0] == 0
+    lock = read_lock(tmp_path / "first" / "recipe.lock")
+    assert "auto" not in lock.recipe.replace("precision: auto", "")
+    assert {r.id for r in lock.repositories} == {"alice/tiny", "bob/tides", "commons/suite"}
+    (tmp_path / "recipe.yaml").write_text(lock.recipe)
+    assert bench.run("second")[0] == 0
+    for name in ("model_digest", "corpus_digest"):
+        assert bench.read_result("first")[name] == bench.read_result("second")[name]
+    outputs = lock.outputs
+    assert set(outputs) == set(bench.read_result("first")["files"])
 
 
 def test_an_input_that_is_not_what_the_lock_pins_is_refused(tmp_path):

@@ -138,3 +138,17 @@ def test_a_half_written_checkpoint_is_never_seen(tmp_path):
     Path(folder / ".step-9.123" / "optimizer.safetensors").unlink()
     code, events = bench.run()
     assert code == 0 and [e["step"] for e in events if e.get("state") == "resumed"] == [2]
+
+
+def test_when_the_reader_of_events_is_gone_the_run_ends_and_a_new_start_finishes_it(tmp_path):
+    """A worker that dies leaves its child with a broken pipe: no traceback, nothing lost."""
+    bench = make_bench(tmp_path, make_chat_rows(80))
+    bench.write_recipe(train=TRAIN)
+    process = bench.start()
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1 and "Traceback" not in errors
+    assert bench.run()[0] == 0

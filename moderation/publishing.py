@@ -1,0 +1,211 @@
+"""The gate itself: publishes what is approved, signs and tags it, and from then on changes nothing but its state."""
+
+from django.db import transaction
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.accounts.people import count_active_people
+from hub.accounts.permissions import can, require
+from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput
+from hub.community.listeners import notify
+from hub.repos.clearance import Decision, decide, note_publication
+from hub.repos.commits import move_ref
+from hub.repos.models import Content, Repo, RepoRelease
+from hub.repos.places import pair
+from hub.repos.publication import publish as publish_repo
+from hub.repos.publication import wanted_refs
+from moderation import audit, gate, manifests, signing
+from moderation.gate import contents_by_digest, files_of
+from moderation.models import Release, ReleaseApproval
+from moderation.people import maintainers_of, people_named
+from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
+from moderation.stakes import why_has_stake
+
+State = Release.State
+MAX_REASON_CHARACTERS = 5_000
+GIVEN_OUT = (State.PUBLISHED, State.YANKED)
+
+
+def path_of(release: Release) -> str:
+    return f"{release.repo.path}/releases/{release.tag}"
+
+
+def check_releasable(repo: Repo) -> None:
+    if repo.type != Repo.Type.MODEL:
+        raise InvalidInput(f"{repo.full_name} is a {repo.type}; releases are made of models.")
+    if repo.is_private:
+        raise InvalidInput(f"{repo.full_name} is private; make it public before you release it.")
+    if repo.is_disabled:
+        raise Forbidden(f"{repo.full_name} is switched off by moderation; nothing of it is released.")
+
+
+def valid_approvals(release: Release) -> list[ReleaseApproval]:
+    """Approvals of exactly this manifest by people who are still here and have no stake in it."""
+    rows = release.approvals.filter(digest=release.digest, by__is_active=True).select_related("by").order_by("pk")
+    return [row for row in rows if not why_has_stake(release, row.by)]
+
+
+def publish(release: Release) -> None:
+    """Look again, sign, and write it down; then tag it, clear its weights and show it. Happens once, whoever calls.
+
+    Reviewed with two approvals; without them only on a hub where nobody else could approve, and marked so.
+    Raises Conflict when a requirement fails by now, Forbidden when approvals are missing."""
+    repo = Repo.objects.get(pk=release.repo_id)
+    check_releasable(repo)
+    failed = [item.sentence for item in gate.inspect(repo, release.commit) if item.state == gate.FAILED]
+    if failed:
+        raise Conflict("Something changed since it was proposed. " + " ".join(failed), reasons=failed)
+    with transaction.atomic():
+        row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
+        if row.state != State.PROPOSED:
+            return
+        if manifests.digest(row.manifest) != row.digest:
+            raise Conflict("The manifest is not the one that was proposed; take the release back and propose it again.")
+        approvals = valid_approvals(row)
+        is_reviewed = len(approvals) >= NEEDED_APPROVALS
+        if not is_reviewed and count_active_people() != 1:
+            raise Forbidden(f"A release needs {NEEDED_APPROVALS} approvals by people without a stake in it.")
+        sign_release(row, approvals if is_reviewed else [], is_reviewed=is_reviewed)
+    finish_publishing(row)
+    tell_of_publication(row)
+
+
+def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed: bool) -> None:
+    """The one place where a release becomes public; runs inside the transaction that holds its row."""
+    now = timezone.now()
+    row.manifest = {
+        **row.manifest,
+        "approved_digest": row.digest,
+        "approvals": [{"by": item.by.username, "at": item.at.isoformat(), "digest": item.digest} for item in approvals],
+        "reviewed": is_reviewed,
+        "published_at": now.isoformat(),
+    }
+    row.signature = signing.sign(manifests.canonical(row.manifest))
+    row.state, row.state_reason, row.is_reviewed, row.published_at = State.PUBLISHED, "", is_reviewed, now
+    row.save()
+    RepoRelease.objects.create(repo=row.repo, tag=row.tag, commit=row.commit, is_reviewed=is_reviewed, published_at=now)
+    audit.record("release.published", f"{row.repo}@{row.tag}", is_public=True, digest=row.digest, reviewed=is_reviewed)
+
+
+def finish_publishing(release: Release) -> None:
+    """Tag, clear and show what is published already. Safe to repeat."""
+    repo = Repo.objects.get(pk=release.repo_id)
+    ref = f"refs/tags/{release.tag}"
+    if pair(repo).members.read_ref(ref) is None:
+        move_ref(repo=repo, ref=ref, new=release.commit, expected=None, by=None, door="hub")
+    waiting = weights_of(release, AWAITS_RELEASE)
+    decide(repo, [Decision(content, Content.Clearance.CLEARED) for content in waiting], publish_now=False)
+    publish_repo(repo)
+
+
+def weights_of(release: Release, reason: str | None = None) -> list[Content]:
+    """Large files of the release; with `reason` those that wait for exactly this."""
+    digests = [f"sha256:{pin['sha256']}" for pin in release.manifest["files"].values()]
+    rows = contents_by_digest(release.repo, digests).values()
+    return [row for row in rows if reason is None or row.reason == reason]
+
+
+def tell_of_publication(release: Release) -> None:
+    names = [row["name"] for row in release.manifest.get("contributors", [])]
+    people = {user.pk: user for user in [*people_named(names), *maintainers_of(release.repo)]}
+    text = f"{release.repo} {release.tag} is published; you are among the people who made it."
+    notify(list(people.values()), text, path_of(release))
+
+
+@transaction.atomic
+def set_state(*, release: Release, by: User, state: str, reason: str) -> Release:
+    """Yank (a maintainer or moderator), quarantine or lift (a moderator): with a reason, in public, never deleted."""
+    require(by, "read", release.repo)
+    row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
+    if State.QUARANTINED in (state, row.state):
+        require(by, "moderate")
+    elif not can(by, "moderate"):
+        require(by, "admin", row.repo)
+    if state not in (State.PUBLISHED, State.YANKED, State.QUARANTINED):
+        raise InvalidInput(f"A release can be published, yanked or quarantined, not {state!r}.")
+    if not reason.strip():
+        raise InvalidInput("Give the reason in a sentence; everybody who uses the release reads it.")
+    if row.state in (State.PROPOSED, State.REFUSED):
+        raise Conflict("This release was never published.")
+    if row.state == state:
+        raise Conflict(f"This release is {row.get_state_display().lower()} already.")
+    row.state, row.state_reason = state, reason.strip()[:MAX_REASON_CHARACTERS]
+    row.save(update_fields=["state", "state_reason"])
+    RepoRelease.objects.filter(repo=row.repo, tag=row.tag).update(state=state, reason=row.state_reason)
+    audit.record(f"release.{state}", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=row.state_reason)
+    show_state(row)
+    tell_of_state(row, by)
+    return row
+
+
+def show_state(release: Release) -> None:
+    """Close or open the weights in this transaction; the public half follows after it."""
+    repo = release.repo
+    is_hidden = release.state == State.QUARANTINED
+    if is_hidden:
+        closing = [Decision(row, Content.Clearance.PENDING, QUARANTINED) for row in weights_of_alone(release)]
+        decide(repo, closing, publish_now=False)
+    else:
+        opening = [Decision(row, Content.Clearance.CLEARED) for row in weights_of(release, QUARANTINED)]
+        decide(repo, opening, publish_now=False)
+    note = note_publication(repo)
+
+    def show() -> None:
+        publish_repo(repo, is_withdrawal=is_hidden)
+        note.delete()
+
+    transaction.on_commit(show)
+
+
+def weights_of_alone(release: Release) -> list[Content]:
+    """Cleared large files of the release that nothing else shows: no other release, no public branch."""
+    repo = release.repo
+    shown: set[str] = set()
+    for other in Release.objects.filter(repo=repo, state__in=GIVEN_OUT).exclude(pk=release.pk):
+        shown |= {f"sha256:{pin['sha256']}" for pin in other.manifest["files"].values()}
+    for commit in set(wanted_refs(repo, pair(repo).members, is_withdrawal=True).values()):
+        shown |= {f"sha256:{entry.lfs.sha256}" for entry in files_of(repo, commit) if entry.lfs is not None}
+    return [
+        row for row in weights_of(release) if row.clearance == Content.Clearance.CLEARED and row.digest not in shown
+    ]
+
+
+def tell_of_state(release: Release, by: User) -> None:
+    names = [row["name"] for row in release.manifest.get("contributors", [])]
+    people = {user.pk: user for user in [*people_named(names), *maintainers_of(release.repo)]}
+    text = f"{release.repo} {release.tag} is {release.get_state_display().lower()} now: {release.state_reason}"
+    notify(list(people.values()), text, path_of(release), actor=by)
+
+
+def finish_interrupted() -> int:
+    """What a crash left half done: approved and not published, published without tag or weights, quarantined and
+    still given out. Returns how many releases were brought in line."""
+    return sum(finish_one(release) for release in Release.objects.exclude(state=State.REFUSED).select_related("repo"))
+
+
+def finish_one(release: Release) -> bool:
+    repo = release.repo
+    if release.state == State.PROPOSED:
+        return publish_approved(release)
+    if release.state == State.QUARANTINED:
+        if pair(repo).public.read_ref(f"refs/tags/{release.tag}") is None:
+            return False
+        publish_repo(repo, is_withdrawal=True)
+        return True
+    has_tag = pair(repo).members.read_ref(f"refs/tags/{release.tag}") is not None
+    if has_tag and not weights_of(release, AWAITS_RELEASE):
+        return False
+    finish_publishing(release)
+    return True
+
+
+def publish_approved(release: Release) -> bool:
+    """Both approvals are there, and the process died before it published, or the gate refused at that time."""
+    if len(valid_approvals(release)) < NEEDED_APPROVALS:
+        return False
+    try:
+        publish(release)
+    except HubError as problem:
+        Release.objects.filter(pk=release.pk, state=State.PROPOSED).update(state_reason=problem.message)
+        return False
+    return True

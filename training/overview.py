@@ -1,0 +1,309 @@
+"""What pages and programs are told about a run: stations, queue, remaining time, loss curve, answers. Reads only."""
+
+import statistics
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from hub.accounts.permissions import can
+from hub.common.models import Job, JobEvent
+from hub.community.models import Check
+from hub.repos.models import Repo
+from training.engine.errors import EngineError
+from training.engine.lock import Lock, parse_lock
+from training.evaluations import run_evaluations
+from training.models import Run, Sampling
+from training.runs import jobs_of
+
+MAX_CURVE_EVENTS = 6000
+MAX_LOG_LINES = 200
+MAX_SAMPLES = 12
+STATIONS = (
+    ("prepare", "training.prepare", "Prepare data"),
+    ("train", "training.train", "Train"),
+    ("evaluate", "training.evaluate", "Evaluate"),
+    ("screen", "training.sample", "Screen answers"),
+)
+LOG_KINDS = ("state", "stage", "progress", "warning", "error", "log", "sandbox")
+
+
+@dataclass(frozen=True)
+class Station:
+    """One step of the line: its check, the job behind it, and how long that took last time."""
+
+    name: str
+    title: str
+    state: str  # of the check, or of the job where there is no check
+    summary: str
+    job: Job | None
+    last_time_s: float | None
+
+    @property
+    def is_living(self) -> bool:
+        return self.job is not None and not self.job.has_ended
+
+    @property
+    def started_at(self) -> datetime | None:
+        return self.job.started_at if self.job else None
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return self.job.finished_at if self.job else None
+
+
+@dataclass(frozen=True)
+class Now:
+    """What happens at this moment."""
+
+    job: Job
+    sentence: str
+    done: int | None = None
+    total: int | None = None
+    eta_s: float | None = None
+    ahead: int = 0  # jobs that come before it in its queue
+    next: str = ""  # the station after this one
+
+
+@dataclass
+class Curve:
+    loss: list[tuple[float, float]] = field(default_factory=list)  # (step, loss)
+    held_out: list[tuple[float, float]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)  # the newest metrics
+
+    @property
+    def series(self) -> list[dict[str, Any]]:
+        rows = [{"name": "loss", "points": self.loss}, {"name": "kept aside", "points": self.held_out}]
+        return [row for row in rows if row["points"]]
+
+
+def visible_runs(user: Any) -> QuerySet[Run]:
+    """Runs of repositories that this person may read, newest first."""
+    rows = Run.objects.filter(repo__in=Repo.objects.visible_to(user).order_by().values("pk"))
+    return rows.select_related(
+        "repo__owner_user", "repo__owner_organization", "pull_request__discussion", "proposed_by", "approved_by"
+    ).order_by("-pk")
+
+
+def list_stations(run: Run) -> list[Station]:
+    checks = {check.name: check for check in run.pull_request.checks.all()} if run.pull_request else {}
+    jobs = {job.kind: job for job in jobs_of(run)}  # the newest of each kind wins
+    past = last_times(run.repo)
+    stations = []
+    for name, kind, title in STATIONS:
+        check, job = checks.get(name), jobs.get(kind)
+        is_mine = check is not None and not run.is_superseded and check.evidence.get("run", run.pk) == run.pk
+        state = check.state if check and is_mine else job.state if job else Check.State.WAITING
+        summary = check.summary if check and is_mine else job.reason if job else ""
+        stations.append(Station(name, title, state, summary, job, past.get(kind)))
+    return stations
+
+
+def last_times(repo: Repo) -> dict[str, float]:
+    """kind -> seconds that the last succeeded job of the kind took in this repository."""
+    subjects = [f"run:{pk}" for pk in Run.objects.filter(repo=repo).order_by("-pk").values_list("pk", flat=True)[:20]]
+    rows = Job.objects.filter(subject__in=subjects, state=Job.State.SUCCEEDED).order_by("finished_at")
+    return {
+        row.kind: (row.finished_at - row.started_at).total_seconds()
+        for row in rows
+        if row.started_at and row.finished_at
+    }
+
+
+def describe_now(stations: list[Station]) -> Now | None:
+    """The job that is at work or comes next; None when nothing will move by itself."""
+    living = [station for station in stations if station.is_living]
+    if not living:
+        return None
+    working = [station for station in living if station.job and station.job.state == Job.State.RUNNING]
+    station = (working or living)[0]
+    job = station.job
+    assert job is not None
+    later = stations[stations.index(station) + 1 :]
+    following = next((other.title.lower() for other in later if other.state == Check.State.WAITING), "")
+    if job.state == Job.State.WAITING:
+        ahead = count_ahead(job)
+        sentence = job.reason or ("It is next in the queue." if not ahead else f"{ahead} before it in the queue.")
+        return Now(job, sentence, eta_s=station.last_time_s, ahead=ahead, next=following)
+    progress = job.progress
+    eta = progress.get("eta_s")
+    return Now(
+        job,
+        progress.get("sentence") or "Starting",
+        done=progress.get("done"),
+        total=progress.get("total"),
+        eta_s=eta if eta is not None else remaining(station),
+        next=following,
+    )
+
+
+def count_ahead(job: Job) -> int:
+    waiting = Q(state=Job.State.WAITING, created_at__lt=job.created_at) | Q(state=Job.State.RUNNING)
+    return Job.objects.filter(waiting, queue=job.queue).exclude(pk=job.pk).count()
+
+
+def remaining(station: Station) -> float | None:
+    """By the clock of last time; None when there was none or it is over."""
+    if station.last_time_s is None or station.started_at is None:
+        return None
+    from django.utils import timezone
+
+    left = station.last_time_s - (timezone.now() - station.started_at).total_seconds()
+    return left if left > 0 else None
+
+
+def read_curve(run: Run) -> Curve:
+    """The loss by steps. A step that was taken again after a crash counts as it was taken last."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run).filter(kind="training.train"), kind__in=("metrics", "progress"))
+    loss: dict[float, float] = {}
+    held_out: dict[float, float] = {}
+    curve = Curve()
+    for data in rows.order_by("id").values_list("data", flat=True)[:MAX_CURVE_EVENTS]:
+        step = data.get("step")
+        if step is None:
+            continue
+        if data.get("loss") is not None:
+            loss[step] = data["loss"]
+            curve.last = data
+        if data.get("held_out_loss") is not None:
+            held_out[step] = data["held_out_loss"]
+    curve.loss, curve.held_out = sorted(loss.items()), sorted(held_out.items())
+    return curve
+
+
+def read_samples(run: Run) -> list[dict[str, Any]]:
+    """[{"prompt", "answers": [{"step", "text"}]}]: how the answers to the same prompts changed while it learnt."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind="sample").order_by("id").values_list("data", flat=True)
+    by_prompt: dict[str, dict[int, str]] = {}
+    for data in rows[:MAX_SAMPLES]:
+        by_prompt.setdefault(data["prompt"], {})[data["step"]] = data["text"]
+    return [
+        {"prompt": prompt, "answers": [{"step": step, "text": text} for step, text in sorted(answers.items())]}
+        for prompt, answers in by_prompt.items()
+    ]
+
+
+def read_log(run: Run) -> list[dict[str, Any]]:
+    """The last lines of the record: {"id", "at", "job", "text"}."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind__in=LOG_KINDS).select_related("job").order_by("-id")
+    lines = [
+        {"id": row.pk, "at": row.at, "job": row.job.kind.partition(".")[2], "text": write_line(row.kind, row.data)}
+        for row in rows[:MAX_LOG_LINES]
+    ]
+    return lines[::-1]
+
+
+def write_line(kind: str, data: dict[str, Any]) -> str:
+    """An event as one line of text; static/js/run.js writes the same for live ones."""
+    if kind == "state":
+        return f"{data.get('state', '')}{': ' + data['reason'] if data.get('reason') else ''}"
+    if kind == "sandbox":
+        return describe_sandbox(data)
+    if kind == "stage":
+        more = ", ".join(
+            f"{key} {value}" for key, value in data.items() if isinstance(value, int | float) and key != "time"
+        )
+        return f"{data.get('stage')}: {data.get('state')}" + (f" ({more})" if more else "")
+    return str(data.get("message") or data.get("sentence") or data.get("line") or "")
+
+
+def describe_sandbox(data: dict[str, Any]) -> str:
+    network = "without a network" if not data.get("network") else "with the network of this machine"
+    user = "as a user of its own" if data.get("own_user") else "as the user of the worker"
+    return f"The training program ran {network}, {user}, with an empty environment and limits on files."
+
+
+def read_confinement(run: Run) -> str:
+    data = JobEvent.objects.filter(job__in=jobs_of(run), kind="sandbox").order_by("-id").values_list("data", flat=True)
+    return describe_sandbox(data[0]) if data else ""
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """A pinned repository, as this reader may know it."""
+
+    kind: str
+    name: str
+    path: str  # "" when the reader may not open it
+    commit: str
+    contributors: list[str]
+
+
+def read_lock_of(run: Run) -> Lock | None:
+    from training.candidates import read_inputs_lock
+
+    try:
+        return parse_lock(run.result["lock"] if run.result.get("lock") else read_inputs_lock(run))
+    except (EngineError, KeyError, AttributeError, OSError):
+        return None
+
+
+def list_inputs(lock: Lock | None, user: Any) -> list[InputRow]:
+    keys = [locked.key for locked in lock.repositories] if lock else []
+    repos = {repo.key: repo for repo in Repo.objects.for_listing().filter(key__in=keys)}
+    rows = []
+    for locked in lock.repositories if lock else []:
+        repo = repos.get(locked.key or "")
+        if repo is None or not can(user, "read", repo):
+            rows.append(InputRow(locked.type, f"a private {locked.type}", "", locked.commit, []))
+            continue
+        people = {p["contributor"] for items in locked.contributors.values() for p in items if p["contributor"]}
+        rows.append(InputRow(locked.type, repo.full_name, repo.path, locked.commit, sorted(people)))
+    return rows
+
+
+def read_dropped(run: Run) -> list[tuple[str, int, str]]:
+    """(reason in words, rows, the first place) of what was left out of the corpus."""
+    if run.corpus is None:
+        return []
+    examples = run.corpus.manifest.get("examples", {})
+    rows = sorted(run.corpus.dropped.items(), key=lambda item: -item[1])
+    return [(DROPPED.get(reason, reason.replace("_", " ")), count, examples.get(reason, "")) for reason, count in rows]
+
+
+DROPPED = {
+    "duplicate": "the same as another row",
+    "near_duplicate": "nearly the same as another row",
+    "contaminated": "holds a question of the evaluation suite",
+    "weight": "left out by the weight of its dataset",
+    "empty_answer": "has no answer",
+    "empty_prompt": "has no question",
+    "empty_text": "has no text",
+    "missing_column": "lacks a column",
+    "malformed": "is malformed",
+    "template_refused": "the chat template does not take it",
+    "template_mismatch": "the chat template rewrites its answers",
+    "personal_data": "holds personal data",
+}
+
+
+def may_see_answers(user: Any, run: Run) -> bool:
+    """What a candidate says is shown to members, moderators and its proposer; to others once the screen has passed."""
+    if can(user, "read_members", run.repo) or (run.proposed_by_id is not None and run.proposed_by_id == user.pk):
+        return True
+    checks = run.pull_request.checks.all() if run.pull_request else []
+    return any(check.name == "screen" and check.state == Check.State.PASSED for check in checks)
+
+
+def newest_sampling(run: Run) -> Sampling | None:
+    rows = Sampling.objects.filter(pull_request=run.pull_request, model_digest=run.model_digest)
+    return rows.order_by("-pk").first() if run.model_digest else None
+
+
+def describe_evaluations(run: Run) -> list[dict[str, Any]]:
+    """The newest evaluation of each suite with its rows: the whole first, then slice by slice."""
+    newest = {row.suite_name: row for row in reversed(run_evaluations(run))} if run.model_digest else {}
+    found = []
+    for evaluation in newest.values():
+        results = evaluation.results
+        rows = [results["overall"], *results["slices"]] if results else []
+        found.append({"evaluation": evaluation, "rows": rows, "has_parent": bool(results.get("parent_digest"))})
+    return found
+
+
+def typical_seconds_per_token(repo: Repo) -> float | None:
+    """Median of the last runs here, or None when there was none."""
+    results = Run.objects.filter(repo=repo, state=Run.State.SUCCEEDED).order_by("-pk").values_list("result", flat=True)
+    speeds = [row["seconds"] / row["tokens"] for row in results[:5] if row.get("tokens") and row.get("seconds")]
+    return statistics.median(speeds) if speeds else None

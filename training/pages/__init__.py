@@ -1,0 +1,1 @@
+"""Pages of the training room: the wizard, runs, jobs, the playground."""

@@ -1,0 +1,170 @@
+"""Pages of runs: one run as it happens, the runs of a repository, the jobs of a person, and what one may do with them."""
+
+import hashlib
+import re
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.safestring import mark_safe
+from django.views.decorators.http import require_POST
+
+from hub.accounts.permissions import can
+from hub.common.errors import HubError, NotFound
+from hub.common.models import Job
+from hub.common.tickets import make_ticket
+from hub.community.pull_requests import find_pull_request
+from hub.repos.models import Repo
+from hub.repos.reader import RepoReader
+from hub.web.listings import cut_numbered_page
+from hub.web.live import CLOCKS
+from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
+from training import overview, reruns, runs
+from training.models import Run
+
+PER_PAGE = 25
+ACTS = {"run": runs.start_run, "cancel": runs.cancel_run, "rerun": runs.rerun}
+DONE = {"run": "It starts as soon as a worker is free.", "cancel": "It is being stopped.", "rerun": "It starts again."}
+
+
+def find_run(request: HttpRequest, pk: int) -> Run:
+    """The run, if its repository may be read."""
+    run = overview.visible_runs(request.user).filter(pk=pk).first()
+    if run is None:
+        raise NotFound("There is no such run here.")
+    return run
+
+
+def show_run(request: HttpRequest, pk: int) -> HttpResponse:
+    run = find_run(request, pk)
+    lock = overview.read_lock_of(run)
+    sampling = overview.newest_sampling(run)
+    context = {
+        "run": run,
+        "repo": run.repo,
+        "fragment": describe_fragment(request, run),
+        "inputs": overview.list_inputs(lock, request.user),
+        "recipe": lock.recipe if lock else "",
+        "resolved": sorted(lock.resolved.items()) if lock else [],
+        "device": lock.device if lock else "",
+        "confinement": overview.read_confinement(run),
+        "sampling": sampling,
+        "may_see_answers": overview.may_see_answers(request.user, run),
+    }
+    return render(request, "training/run.html", context)
+
+
+def show_state(request: HttpRequest, pk: int) -> HttpResponse:
+    """The moving part of a run's page; 204 while it is what `?seen=` says."""
+    fragment = describe_fragment(request, find_run(request, pk))
+    if fragment["digest"] == request.GET.get("seen"):
+        return HttpResponse(status=204)
+    return HttpResponse(render_to_string("training/run_live.html", {"fragment": fragment}, request=request))
+
+
+def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
+    """{"html", "digest", "run", "job", "ticket", "listener", "after", "pace_s"}: the drawn state, and how to follow it."""
+    stations = overview.list_stations(run)
+    now = overview.describe_now(stations)
+    log = overview.read_log(run)
+    context = {
+        "run": run,
+        "stations": stations,
+        "now": now,
+        "curve": overview.read_curve(run),
+        "samples": overview.read_samples(run) if overview.may_see_answers(request.user, run) else [],
+        "log": log,
+        "evaluations": overview.describe_evaluations(run),
+        "dropped": overview.read_dropped(run),
+        **list_acts(request.user, run),
+    }
+    html = render_to_string("training/run_state.html", context, request=request)
+    unclocked = CLOCKS.sub(r"\1\2", re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", html))
+    return {
+        "html": mark_safe(html),  # noqa: S308  drawn by our own template just above
+        "digest": hashlib.sha256(unclocked.encode()).hexdigest()[:16],
+        "run": run.pk,
+        "job": now.job.pk if now else "",
+        "ticket": make_ticket(now.job.pk) if now else "",
+        "listener": listener_address(request),
+        "after": log[-1]["id"] if log else 0,
+    }
+
+
+def listener_address(request: HttpRequest) -> str:
+    """Where the streaming listener is for this browser; "" when pages have to poll."""
+    if not settings.LISTENER_URL.startswith(":"):
+        return settings.LISTENER_URL
+    host = request.get_host().rsplit(":", 1)[0] if not request.get_host().endswith("]") else request.get_host()
+    return f"{request.scheme}://{host}{settings.LISTENER_URL}"
+
+
+def list_acts(user: Any, run: Run) -> dict[str, bool]:
+    """What this person may do with the run just now."""
+    may_run = can(user, "run", run.repo)
+    is_mine = run.proposed_by_id is not None and run.proposed_by_id == getattr(user, "pk", None)
+    is_current = not run.is_superseded and run.pull_request is not None
+    has_ended_badly = run.state in (Run.State.FAILED, Run.State.CANCELLED)
+    living = run.state == Run.State.HELD or bool(runs.living_jobs(run))
+    return {
+        "may_start": is_current and may_run and run.state == Run.State.HELD,
+        "may_cancel": living and (may_run or (is_mine and can(user, "propose", run.repo))),
+        "may_rerun": is_current and has_ended_badly and (may_run or (is_mine and run.corpus_id is None)),
+    }
+
+
+@require_POST
+def act_on_run(request: HttpRequest, pk: int, act: str) -> HttpResponse:
+    require_sign_in(request)
+    run = find_run(request, pk)
+    try:
+        ACTS[act](run=run, by=request.user)
+    except HubError as problem:
+        messages.error(request, problem.message)
+    else:
+        messages.success(request, DONE[act])
+    return HttpResponseRedirect(place_to_return(request, f"/runs/{run.pk}"))
+
+
+@require_POST
+@repo_page()
+def rerun_check(request: HttpRequest, repo: Repo, reader: RepoReader, number: int, check: str) -> HttpResponse:
+    require_sign_in(request)
+    pull_request = find_pull_request(repo, number, request.user)
+    try:
+        reruns.rerun_check(pull_request=pull_request, name=check, by=request.user)
+    except HubError as problem:
+        messages.error(request, problem.message)
+    else:
+        messages.success(request, f"The check '{check}' runs again.")
+    return HttpResponseRedirect(pull_request.discussion.path)
+
+
+def place_to_return(request: HttpRequest, usual: str) -> str:
+    """A path of this site that the form named, else the usual one."""
+    wanted = request.POST.get("next", "")
+    return wanted if re.fullmatch(r"/[A-Za-z0-9_.\-/]+", wanted) and not wanted.startswith("//") else usual
+
+
+@repo_page()
+def list_repo_runs(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
+    rows = overview.visible_runs(request.user).filter(repo=repo)
+    return render_repo_page(
+        request, repo, reader, "training/repo_runs.html", tab="/runs", page=cut_numbered_page(request, rows, PER_PAGE)
+    )
+
+
+def list_jobs(request: HttpRequest) -> HttpResponse:
+    """The runs that a person proposed or pays for; operators also see every job that is not over."""
+    require_sign_in(request)
+    user: Any = request.user
+    mine = overview.visible_runs(user).filter(proposed_by=user) | overview.visible_runs(user).filter(approved_by=user)
+    context: dict[str, Any] = {"page": cut_numbered_page(request, mine.distinct(), PER_PAGE)}
+    if can(user, "operate"):
+        jobs = Job.objects.exclude(state__in=Job.ENDED).select_related("charged_to").order_by("queue", "created_at")
+        context["jobs"] = jobs[:200]
+        context["failed"] = Job.objects.filter(state=Job.State.FAILED).order_by("-finished_at")[:20]
+    return render(request, "training/jobs.html", context)

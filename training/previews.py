@@ -1,0 +1,163 @@
+"""Looking at a dataset before it is trained on: bounded copies of its first files, read by a program in the sandbox."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.core.cache import cache
+
+from hub.repos.reader import RepoReader
+from hub.storage.git import TreeEntry
+from training.engine.corpus.readers import NOT_DATA, ROW_SUFFIXES, TEXT_SUFFIXES
+from training.materials import lay_out
+from training.worker import environment
+
+MAX_FILES = 40
+MAX_WHOLE_BYTES = 24 * 1024**2  # of one file; of longer ones by lines the beginning is read, others are left out
+MAX_TOTAL_BYTES = 64 * 1024**2
+MAX_TOKENIZER_BYTES = 48 * 1024**2
+TIMEOUT_S = 25
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+CUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the engine would make of a dataset. `problem` is one sentence, and then nothing else is said."""
+
+    problem: str = ""
+    columns: list[str] = field(default_factory=list)
+    formats: list[str] = field(default_factory=list)  # those that the columns fit
+    format: str | None = None  # the wanted one, or the best guess; None when the wanted one does not fit
+    accepted: str = ""  # columns that the wanted format reads, in words
+    rows: int = 0
+    is_estimate: bool = False  # only the beginning was read; `rows` is projected by bytes
+    examples: list[dict[str, Any]] = field(default_factory=list)  # {"place", "text", "turns": [{"role", "text"}]}
+    tokens_per_row: float = 0.0
+    pieces: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # {"pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut"}
+
+    @property
+    def tokens(self) -> int:
+        return round(self.rows * self.tokens_per_row)
+
+
+def preview(
+    data: RepoReader,
+    commit: str,
+    *,
+    split: str = "train",
+    format: str | None = None,
+    model: RepoReader | None = None,
+    model_commit: str = "",
+    examples: int = 3,
+) -> Preview:
+    """Look at the dataset `data` at `commit`, and at its tokens where a `model` with a tokenizer is given.
+
+    Both readers are those of the person who asks, so nothing is shown that they may not read."""
+    names = [data.repo.key, commit, split, format or "", model.repo.key if model else "", model_commit, str(examples)]
+    key = "preview:" + ":".join([*names, "member" if data.is_member else "public"])
+    found: Preview | None = cache.get(key)
+    if found is None:
+        with tempfile.TemporaryDirectory(prefix="preview-") as place:
+            Path(place).chmod(0o755)  # the program may run as a user of its own
+            found = look(Path(place), data, commit, split, format, model, model_commit, examples)
+        cache.set(key, found, timeout=3600)
+    return found
+
+
+def look(
+    place: Path,
+    data: RepoReader,
+    commit: str,
+    split: str,
+    format: str | None,
+    model: RepoReader | None,
+    model_commit: str,
+    examples: int,
+) -> Preview:
+    share = copy_beginnings(data, commit, place / "data")
+    request = {"folder": str(place / "data"), "id": data.repo.full_name, "split": split, "examples": examples}
+    request |= {"format": format} if format else {}
+    if model is not None:
+        problem = copy_tokenizer(model, model_commit, place / "tokenizer")
+        if problem:
+            return Preview(problem=problem)
+        request["tokenizer"] = str(place / "tokenizer")
+    answer = run_program(place, request)
+    if "problem" in answer:
+        return Preview(problem=answer["problem"])
+    answer["rows"] = round(answer["rows"] / share) if share else answer["rows"]
+    return Preview(**answer, is_estimate=share < 1)
+
+
+def copy_beginnings(data: RepoReader, commit: str, folder: Path) -> float:
+    """Write the data files, long ones cut after a line; returns the share of the bytes that was written."""
+    folder.mkdir()
+    entries = [entry for entry in data.tree(commit, recursive=True) if entry.type == "file" and is_data(entry.path)]
+    written = 0
+    for entry in entries[:MAX_FILES]:
+        limit = min(MAX_WHOLE_BYTES, MAX_TOTAL_BYTES - written)
+        if entry.size > limit and not entry.path.lower().endswith(CUT_SUFFIXES):
+            continue
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = b"".join(data.read_entry(commit, entry, 0, min(entry.size, limit)))
+        if len(content) < entry.size:
+            content = content[: content.rfind(b"\n") + 1]
+        target.write_bytes(content)
+        written += len(content)
+    total = sum(entry.size for entry in entries)
+    return written / total if total else 1.0
+
+
+def is_data(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1].lower()
+    hidden = any(part.startswith(".") for part in path.split("/"))
+    return name.endswith(ROW_SUFFIXES + TEXT_SUFFIXES) and not hidden and not NOT_DATA.fullmatch(name)
+
+
+def copy_tokenizer(model: RepoReader, commit: str, folder: Path) -> str:
+    """The tokenizer of a model; returns why it cannot be shown, or ""."""
+    entries: dict[str, TreeEntry] = {entry.path: entry for entry in model.tree(commit)}
+    main = entries.get("tokenizer.json")
+    if main is None:
+        return f"{model.repo.full_name} has no tokenizer.json, so its tokens cannot be shown."
+    if main.size > MAX_TOKENIZER_BYTES:
+        return f"The tokenizer of {model.repo.full_name} is too large to show its tokens here."
+    model.check_bytes(main)
+    lay_out(model.repo, commit, folder, only=TOKENIZER_FILES)
+    return ""
+
+
+def run_program(place: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the program; every failure becomes one sentence."""
+    own = place / "own"
+    own.mkdir()
+    command = [sys.executable, "-m", "training.sandbox", "--program", "training.preview_program", "--own", str(own)]
+    try:
+        done = subprocess.run(
+            [*command, "--reads", str(place)],
+            input=json.dumps(request),
+            env=environment(1),
+            cwd=own,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": "Looking at this dataset takes too long; its rows will be checked when you propose."}
+    lines = done.stdout.splitlines()
+    try:
+        answer = json.loads(lines[-1]) if done.returncode == 0 and len(lines) == 2 else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        return {"problem": "This dataset could not be looked at here; its rows will be checked when you propose."}
+    return answer
