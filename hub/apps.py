@@ -7,3 +7,4 @@ class HubConfig(AppConfig):
 
     def ready(self) -> None:
         from hub.community import listeners, tasks  # noqa: F401  they register themselves
+        from hub.repos import cards  # noqa: F401

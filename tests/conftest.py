@@ -37,6 +37,7 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     settings = request.getfixturevalue("settings")
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir()
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a real one takes most of a test
     # Job messages go nowhere: a test that wants a job done runs it (hub.common.jobs.run).
     from hub.site.celery import app
 
@@ -70,7 +71,7 @@ def charlie(db: None) -> Any:
 
 @pytest.fixture
 def organization(alice: Any, bob: Any) -> Any:
-    """"tidewatch": Alice is its admin, Bob may write."""
+    """ "tidewatch": Alice is its admin, Bob may write."""
     from tests.people import make_organization
 
     return make_organization(admin=alice, writers=(bob,))

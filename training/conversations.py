@@ -57,7 +57,10 @@ def list_askable(repo: Repo, user: Any) -> list[Askable]:
     found = [Askable(row.tag, row.commit, True) for row in published[:20]]
     if can(user, "read_members", repo):
         refs = reader_for(repo, user).refs()
-        names = [f"refs/heads/{repo.default_branch}", *sorted(name for name in refs if name.startswith("refs/convert/"))]
+        names = [
+            f"refs/heads/{repo.default_branch}",
+            *sorted(name for name in refs if name.startswith("refs/convert/")),
+        ]
         for ref in names:
             if ref in refs and has_model(repo, refs[ref]):
                 found.append(Askable(ref.removeprefix("refs/heads/").removeprefix("refs/"), refs[ref], False))
@@ -84,7 +87,13 @@ def choose_revision(repo: Repo, user: Any, name: str) -> Askable:
 
 @transaction.atomic
 def ask(
-    *, repo: Repo, by: User, question: str, revision: str = "", previous: str = "", options: dict[str, Any] | None = None
+    *,
+    repo: Repo,
+    by: User,
+    question: str,
+    revision: str = "",
+    previous: str = "",
+    options: dict[str, Any] | None = None,
 ) -> Job:
     """Queue a question; its events are the answer. `previous` is the job of the question before, whose talk goes on."""
     require(by, "discuss", repo)

@@ -46,6 +46,11 @@ class Preview:
     def tokens(self) -> int:
         return round(self.rows * self.tokens_per_row)
 
+    @property
+    def numbered_pieces(self) -> list[tuple[int, dict[str, Any]]]:
+        """(number of the example, its tokens)"""
+        return list(enumerate(self.pieces))
+
 
 def preview(
     data: RepoReader,

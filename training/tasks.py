@@ -146,6 +146,6 @@ def chat(lease: Lease) -> None:
     conversations.carry_out(lease)
 
 
-@job_body("training.trim_cache", queue="default")
+@job_body("training.trim_cache", queue="default", every_s=3600)
 def trim(lease: Lease) -> None:
     lease.report("log", line=f"{trim_cache():,} bytes freed")

@@ -5,10 +5,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from hub.accounts.models import Namespace, User
-from hub.accounts.names import check_name, check_name_is_free
+from hub.accounts.names import SYSTEM_NAME, check_name, check_name_is_free
 from hub.common.errors import Conflict, InvalidInput
-
-SYSTEM_NAME = "model-commons"
 
 
 @transaction.atomic

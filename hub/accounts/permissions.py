@@ -69,9 +69,9 @@ def can_in_organization(user: Any, action: str, organization: Organization) -> b
 def can_with_repo(user: Any, action: str, repo: Any) -> bool:
     role = role_of(user, repo)
     is_moderator = bool(getattr(user, "is_moderator", False))
-    if repo.is_disabled and not is_moderator:
-        # Its people still see that it exists and why; nobody changes or serves it.
-        return action in READING and role is not None
+    if repo.is_disabled:
+        # Its people still see that it exists and why, and moderators talk about it; nobody changes or serves it.
+        return (action in READING and role is not None) or (is_moderator and action in READING | OPEN_ACTIONS)
     readable = not repo.is_private or role is not None or is_moderator
     if action == "read":
         return readable

@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:=;-]{8,100}")
 MAX_MESSAGE_HEADER = 1000  # characters; proxies cut long headers
 # Addresses of programs. Everything else that fails is answered with a page.
-PROGRAM_PATH = re.compile(r"^/(api|lfs|xet|v1)/|^/oauth/(device|token|userinfo)$|\.git/|/(resolve|raw)/|^/api$")
+PROGRAM_PATH = re.compile(
+    r"/api$|/(?:api|lfs|xet|v1)/|/oauth/(?:device|token)$|/(?:(?:datasets|spaces)/)?[^/]+/[^/]+(?:\.git/|/(?:resolve|raw)/)"
+)
 FROM_STORAGE: list[tuple[type[storage.StorageError], type[HubError]]] = [
     (storage.StaleParent, StaleCommit),
     (storage.UnknownRevision, RevisionNotFound),
@@ -98,7 +100,9 @@ def answer_json(problem: HubError) -> JsonResponse:
 def answer_page(request: HttpRequest, problem: HubError) -> HttpResponse:
     """The refusal as a page. Somebody who is not signed in is asked to, and comes back."""
     if isinstance(problem, NotSignedIn) and request.method in ("GET", "HEAD"):
-        return HttpResponse(status=302, headers={"Location": f"{settings.LOGIN_URL}?next={quote(request.get_full_path())}"})
+        return HttpResponse(
+            status=302, headers={"Location": f"{settings.LOGIN_URL}?next={quote(request.get_full_path())}"}
+        )
     response = render(request, "error.html", {"problem": problem}, status=problem.status)
     for name, value in problem.headers.items():
         response[name] = value
@@ -107,7 +111,7 @@ def answer_page(request: HttpRequest, problem: HubError) -> HttpResponse:
 
 def is_for_programs(request: HttpRequest) -> bool:
     """Whether the address belongs to a door for programs: those never answer HTML."""
-    if PROGRAM_PATH.search(request.path_info):
+    if PROGRAM_PATH.match(request.path_info):
         return True
     match = request.resolver_match
     return match is not None and getattr(match.func, "__module__", "").startswith("hub.api.")

@@ -56,18 +56,26 @@ class Body:
     run: "Callable[[Lease], None]"
     max_attempts: int
     on_end: Callable[[Job], None] | None
+    every_s: int | None  # housekeeping: the sweeper queues one of these so often
 
 
 bodies: dict[str, Body] = {}
 
 
 def job_body(
-    kind: str, *, queue: str = "default", max_attempts: int = 5, on_end: Callable[[Job], None] | None = None
+    kind: str,
+    *,
+    queue: str = "default",
+    max_attempts: int = 5,
+    on_end: Callable[[Job], None] | None = None,
+    every_s: int | None = None,
 ) -> Callable[[Callable[["Lease"], None]], Callable[["Lease"], None]]:
-    """Register the body of a kind. `on_end(job)` runs once in the transaction that ends the job, however it ends."""
+    """Register the body of a kind. `on_end(job)` runs once in the transaction that ends the job, however it ends.
+
+    With `every_s` nobody has to ask for it: one is queued so often, each after the one before has ended."""
 
     def register(function: Callable[["Lease"], None]) -> Callable[["Lease"], None]:
-        bodies[kind] = Body(kind, queue, function, max_attempts, on_end)
+        bodies[kind] = Body(kind, queue, function, max_attempts, on_end, every_s)
         return function
 
     return register
@@ -99,7 +107,7 @@ def enqueue(
         not_before=now + timedelta(seconds=delay_s) if delay_s else None,
     )
     note(job, "state", state=job.state)
-    transaction.on_commit(lambda: wake(job))
+    transaction.on_commit(lambda: wake(job), robust=True)  # the row is there: a message that fails is sent again
     return job
 
 
@@ -152,11 +160,12 @@ class Lease:
             self.cancelled.set()
 
     def report(self, kind: str, **data: Any) -> None:
-        """Store an event; `progress` also updates the row. A lost job reports nothing."""
+        """Store an event; `progress` also updates the row. A lost job reports nothing, whatever its heart knows yet."""
         self.check()
-        note(self.job, kind, **data)
-        if kind == "progress":
-            self.note_progress(**data)
+        with self.hold():
+            note(self.job, kind, **data)
+            if kind == "progress":
+                self.note_progress(**data)
 
     def note_progress(self, **data: Any) -> None:
         """Where the work stands, on the row alone: what moves many times a second needs no event."""
@@ -177,6 +186,7 @@ class HeldRow:
         try:
             row = Job.objects.select_for_update().get(pk=self.lease.job.pk)
             if row.fencing != self.lease.fencing or row.state != Job.State.RUNNING:
+                self.lease.lost.set()
                 raise JobLost
         except BaseException as problem:
             self.atomic.__exit__(type(problem), problem, problem.__traceback__)
@@ -232,7 +242,7 @@ def run(job_id: str) -> None:
         finish(lease, Job.State.FAILED, str(problem))
     except Exception as problem:
         log.exception("Job %s failed", job_id)
-        give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}); it is tried again.")
+        give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}).")
     finally:
         stop.set()
         if beater.is_alive():
@@ -285,11 +295,12 @@ def release_or_fail(row: Job, reason: str, *, now: datetime) -> None:
         end(row, Job.State.FAILED, f"{reason} It was tried {row.attempt} times; re-run it when the cause is mended.")
     else:
         row.state = Job.State.WAITING
-        row.reason = reason
+        row.reason = f"{reason} It is tried again."
+        row.lease_until = None
         row.not_before = now + timedelta(seconds=min(2**row.attempt, 60))
         row.fencing += 1  # whoever still works on it has lost it
         row.save()
-        note(row, "state", state=row.state, reason=reason)
+        note(row, "state", state=row.state, reason=row.reason)
         job_changed.send(Job, job=row)
 
 
@@ -326,12 +337,12 @@ def sweep(*, now: datetime | None = None) -> None:
     """Wake forgotten jobs and take over those whose worker is silent. Safe to run anywhere, any number of times."""
     now = now or timezone.now()
     close_old_connections()
-    silent = Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=now).values_list("pk", flat=True)
-    for pk in silent:
-        with transaction.atomic():
-            row = Job.objects.select_for_update().get(pk=pk)
-            if row.state == Job.State.RUNNING and row.lease_until and row.lease_until < now:
-                release_or_fail(row, "Its worker was not heard of any more.", now=now)
+    for pk in list(Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=now).values_list("pk", flat=True)):
+        try:
+            take_from_silent_worker(pk, now)
+        except Exception:  # the end of one job must not keep the others asleep
+            log.exception("Job %s could not be taken from its silent worker", pk)
+    queue_housekeeping(now)
     stale = now - timedelta(seconds=WAKE_AGAIN_S)
     forgotten = Job.objects.filter(
         Q(woken_at__isnull=True) | Q(woken_at__lt=stale) | Q(not_before__gt=F("woken_at")),
@@ -340,3 +351,22 @@ def sweep(*, now: datetime | None = None) -> None:
     )
     for job in forgotten.order_by("created_at")[:200]:
         wake(job)
+
+
+@transaction.atomic
+def take_from_silent_worker(pk: Any, now: datetime) -> None:
+    row = Job.objects.select_for_update().filter(pk=pk).first()
+    if row and row.state == Job.State.RUNNING and row.lease_until and row.lease_until < now:
+        release_or_fail(row, "Its worker was not heard of any more.", now=now)
+
+
+def queue_housekeeping(now: datetime) -> None:
+    """One job of each kind that is due. Their old rows go, but for a last one that failed."""
+    for body in [body for body in bodies.values() if body.every_s is not None]:
+        rows = Job.objects.filter(kind=body.kind)
+        newest = rows.order_by("-created_at").first()
+        if newest and not (newest.has_ended and newest.created_at <= now - timedelta(seconds=body.every_s or 0)):
+            continue
+        keep = newest.pk if newest and newest.state == Job.State.FAILED else None
+        rows.filter(state__in=Job.ENDED).exclude(pk=keep).delete()
+        enqueue(body.kind, subject="housekeeping")

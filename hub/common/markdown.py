@@ -8,6 +8,7 @@ import nh3
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
 
 MAX_CARD_BYTES = 512 * 1024
 MAX_FRONT_MATTER_BYTES = 64 * 1024
@@ -31,6 +32,10 @@ class Card:
     problem: str = ""
 
 
+def yaml_reader() -> YAML:
+    return YAML(typ="safe", pure=True)
+
+
 def split_card(text: str) -> Card:
     """Read `---` YAML front matter. Broken YAML never raises: the card stays readable and says which line is wrong."""
     text = text.replace("\r\n", "\n")
@@ -42,12 +47,13 @@ def split_card(text: str) -> Card:
     body = body.partition("\n")[2]
     if len(head) > MAX_FRONT_MATTER_BYTES:
         return Card({}, body, "The metadata block is larger than 64 KiB; move the text below the closing '---'.")
-    if "&" in head and "*" in head:
-        head_has_alias = any(token.lstrip().startswith(("*", "- *")) for token in head.split(":"))
-        if head_has_alias:
-            return Card({}, body, "The metadata uses YAML aliases ('*name'); write the values out.")
     try:
-        metadata = YAML(typ="safe", pure=True).load(StringIO(head))
+        # Before anything is built: a few aliases of aliases stand for more values than there is memory.
+        if "*" in head and any(isinstance(event, AliasEvent) for event in yaml_reader().parse(StringIO(head))):
+            return Card({}, body, "README.md: the metadata uses YAML aliases ('*name'); write the values out.")
+        metadata = yaml_reader().load(StringIO(head))
+    except RecursionError:
+        return Card({}, body, "README.md: the metadata is nested too deep; write it flat.")
     except MarkedYAMLError as problem:
         mark = problem.problem_mark
         line = mark.line + 2 if mark else 1

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
+from django.utils.encoding import escape_uri_path
 
 MAX_PAGE = 1000
 
@@ -23,7 +24,7 @@ def next_link(request: HttpRequest, base_url: str, **changes: Any) -> str:
     for key, value in changes.items():
         query[key] = str(value)
     pairs = [(key, value) for key, values in query.lists() for value in values]
-    return f'<{base_url}{request.path}?{urlencode(pairs)}>; rel="next"'
+    return f'<{base_url}{escape_uri_path(request.path)}?{urlencode(pairs)}>; rel="next"'
 
 
 def cut_page(rows: Sequence[Any], *, limit: int) -> tuple[list[Any], bool]:

@@ -33,7 +33,7 @@ class PushJudge:
         self.by = by
         self.address = address
         self.opened: dict[str, PullRequest] = {}  # command's ref -> the pull request it opens
-        self.pending: dict[str, PendingWrite] = {}
+        self.pending: dict[str, PendingWrite] = {}  # command's ref -> what a crash from here on leaves to be finished
 
     def judge(self, quarantine: Quarantine, commands: list[RefCommand]) -> list[RefResult]:
         return [self.judge_command(quarantine, command) for command in commands]
@@ -46,7 +46,8 @@ class PushJudge:
             result = self.accept(quarantine, command)
         except HubError as refusal:
             return RefResult(command, refusal=refusal.message)
-        self.pending[result.ref] = PendingWrite.objects.create(repo=self.repo, ref=result.ref, by=self.by, door="git")
+        note = PendingWrite.objects.create(repo=self.repo, ref=result.ref, by=self.by, door="git")
+        self.pending[command.ref] = note
         return result
 
     def check_ref(self, quarantine: Quarantine, command: RefCommand) -> None:
@@ -130,7 +131,7 @@ class PushJudge:
                 lines += self.register(result, opened)
             elif opened is not None:
                 opened.discussion.delete()
-            pending = self.pending.pop(result.ref, None)
+            pending = self.pending.pop(result.command.ref, None)
             if pending is not None:
                 pending.delete()
         return lines

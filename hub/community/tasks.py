@@ -5,9 +5,9 @@ from hub.community.pull_requests import finish_interrupted_merges
 from hub.repos.commits import reconcile
 
 
-@job_body("repos.reconcile", queue="quick")
+@job_body("repos.reconcile", queue="quick", every_s=60)
 def reconcile_writes(lease: Lease) -> None:
     """Finish commits and merges whose process died between git and the rows."""
-    count = reconcile(older_than_s=float(lease.payload.get("older_than_s", 60)))
-    count += finish_interrupted_merges()
+    finished = reconcile(older_than_s=float(lease.payload.get("older_than_s", 60)))
+    count = len(finished) + finish_interrupted_merges(finished)
     lease.report("log", line=f"{count} interrupted writes finished")

@@ -1,5 +1,6 @@
 """Who may use which stored bytes. Naming a digest proves nothing: a writer must have shown the bytes, or already read them here."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -7,11 +8,13 @@ from django.db.models import Q
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can
-from hub.repos.models import BlobXorb, Content, Repo, StoredBlob, UploadedBlob
-from hub.repos.places import store
+from hub.repos.models import BlobXorb, Content, Repo, RevisionContent, StoredBlob, UploadedBlob
+from hub.repos.places import pair, store
 from hub.storage.blobs import StoredFile
 
-__all__ = ["index_blob", "may_commit_blob", "may_learn_of_xorb", "record_upload", "store"]
+__all__ = ["index_blob", "is_public", "list_told_chunks", "may_commit_blob", "record_upload", "store"]
+
+MAX_FILES = 500  # of one xorb, or commits that brought one file, that are looked at
 
 
 def index_blob(stored: StoredFile) -> StoredBlob:
@@ -32,25 +35,53 @@ def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
     UploadedBlob.objects.get_or_create(repo=repo, sha256=stored.sha256, by=by)
 
 
+def is_public(content: Content) -> bool:
+    """Whether strangers may have it: it is cleared, and a commit that they see names it. What is cleared but stands on
+    something pending, or waits for its release, is not theirs yet."""
+    repo = content.repo
+    if content.clearance != Content.Clearance.CLEARED or repo.is_private or repo.is_disabled:
+        return False
+    brought = RevisionContent.objects.filter(content=content).order_by("pk")
+    public = pair(repo).public
+    return any(public.has_commit(oid) for oid in brought.values_list("revision__commit", flat=True)[:MAX_FILES])
+
+
 def may_commit_blob(*, repo: Repo, by: User, sha256: str) -> bool:
     """Brought by this person, or part of what they may read in this repository."""
     if UploadedBlob.objects.filter(repo=repo, sha256=sha256, by=by).exists():
         return True
-    known = Content.objects.filter(repo=repo, digest=f"sha256:{sha256}")
+    content = Content.objects.select_related("repo").filter(repo=repo, digest=f"sha256:{sha256}").first()
     if can(by, "read_members", repo):
-        return known.exists() or UploadedBlob.objects.filter(repo=repo, sha256=sha256).exists()
-    return known.filter(clearance=Content.Clearance.CLEARED).exists()
+        return content is not None or UploadedBlob.objects.filter(repo=repo, sha256=sha256).exists()
+    return content is not None and is_public(content)
 
 
-def may_learn_of_xorb(*, repo: Repo, user: Any, xorb: str) -> bool:
-    """Deduplication answers only about one's own uploads here, this repository's readable content, and what is public."""
-    shas = list(BlobXorb.objects.filter(xorb=xorb).values_list("blob_id", flat=True)[:500])
+def list_told_chunks(*, repo: Repo, user: Any, xorb: str) -> list[tuple[int, int]]:
+    """Ranges of chunks of a xorb that this person may learn of: those of files they brought for this repository, may
+    read in it, or could download anywhere. Files of others may share the xorb; nothing is told about them."""
+    shas = list(BlobXorb.objects.filter(xorb=xorb).values_list("blob_id", flat=True)[:MAX_FILES])
     if not shas:
-        return False
-    if user.is_authenticated and UploadedBlob.objects.filter(repo=repo, by=user, sha256__in=shas).exists():
-        return True
-    digests = [f"sha256:{sha}" for sha in shas]
+        return []
+    ranges = {part for sha256 in list_known(repo, user, shas) for part in store().chunks_of(sha256, xorb)}
+    return sorted(ranges)
+
+
+def list_known(repo: Repo, user: Any, shas: list[str]) -> set[str]:
+    """Those of `shas` that this person brought or may read."""
+    known: set[str] = set()
+    if user.is_authenticated:
+        own = UploadedBlob.objects.filter(repo=repo, by=user, sha256__in=shas)
+        known |= set(own.values_list("sha256", flat=True))
+    contents = Content.objects.filter(digest__in=[f"sha256:{sha256}" for sha256 in shas if sha256 not in known])
+    if can(user, "read_members", repo):
+        known |= digests_of(contents.filter(repo=repo))
     cleared = Q(clearance=Content.Clearance.CLEARED, repo__is_private=False, repo__is_disabled=False)
-    cleared &= Q(repo__shows=Repo.Shows.CLEARED)
-    mine = Q(repo=repo) if can(user, "read_members", repo) else Q(repo=repo, clearance=Content.Clearance.CLEARED)
-    return Content.objects.filter(cleared | mine, digest__in=digests).exists()
+    for content in contents.filter(cleared).select_related("repo")[:MAX_FILES]:
+        sha256 = content.digest.removeprefix("sha256:")
+        if sha256 not in known and is_public(content):
+            known.add(sha256)
+    return known
+
+
+def digests_of(contents: Iterable[Content]) -> set[str]:
+    return {content.digest.removeprefix("sha256:") for content in contents}

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 NOREPLY_DOMAIN = "users.noreply.model-commons.org"
 MAX_LAST_COMMIT_PATHS = 20_000
+SQL_BATCH = 500  # values in one IN (...)
 
 
 def author_of(user: User) -> Author:
@@ -52,7 +53,6 @@ def create_commit(
     message = title if not description else f"{title}\n\n{description}"
     members = pair(repo).members
     pending = PendingWrite.objects.create(repo=repo, ref=ref, by=credit or by, door=door)
-    old = members.read_ref(ref)
     try:
         new = members.commit(
             ref,
@@ -81,16 +81,22 @@ def create_commit(
     except BaseException:
         pending.delete()
         raise
+    # The commit it stands on, not the head that we saw before: others may have committed in between, for themselves.
+    old = next(iter(members.commit_info(new).parents), None)
     register_commits(repo=repo, ref=ref, old=old, new=new, by=credit or by, door=door)
     pending.delete()
     return Revision.objects.get(repo=repo, commit=new)
 
 
 def register_commits(*, repo: Repo, ref: str, old: str | None, new: str | None, by: User | None, door: str) -> None:
-    """Rows, screens and publication for all commits of `new` that have no row yet. Safe to repeat."""
+    """Rows, screens and publication for the commits that `new` adds to `old` and that have no row yet. Safe to repeat.
+
+    Both are what the ref pointed to: commits, or annotated tags of them."""
     members = pair(repo).members
+    old, new = (oid and members.peel(oid) for oid in (old, new))
     if new is not None:
-        for revision, contents in record_revisions(repo=repo, members=members, ref=ref, new=new, by=by, door=door):
+        made = record_revisions(repo=repo, members=members, ref=ref, old=old, new=new, by=by, door=door)
+        for revision, contents in made:
             for receiver, answer in revision_created.send_robust(Revision, revision=revision, contents=contents):
                 if isinstance(answer, Exception):  # stays pending, which is safe; moderation's sweep looks again
                     log.error("A listener of revision_created failed: %s", receiver, exc_info=answer)
@@ -103,15 +109,13 @@ def register_commits(*, repo: Repo, ref: str, old: str | None, new: str | None, 
 
 @transaction.atomic
 def record_revisions(
-    *, repo: Repo, members: GitRepo, ref: str, new: str, by: User | None, door: str
+    *, repo: Repo, members: GitRepo, ref: str, old: str | None, new: str, by: User | None, door: str
 ) -> list[tuple[Revision, list[Content]]]:
-    """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository."""
-    history = members.ancestors_not_in(new, known_heads(repo, members))
-    known = set(Revision.objects.filter(repo=repo, commit__in=history[-500:]).values_list("commit", flat=True))
+    """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository.
+
+    Below `old` nothing is looked at: what is unknown there was somebody else's a moment ago, and is theirs to register."""
     made: list[tuple[Revision, list[Content]]] = []
-    for oid in history:
-        if oid in known or Revision.objects.filter(repo=repo, commit=oid).exists():
-            continue
+    for oid in unknown_commits(repo, members.ancestors_not_in(new, [old] if old else [])):
         info = members.commit_info(oid)
         revision = Revision.objects.create(
             repo=repo,
@@ -127,10 +131,13 @@ def record_revisions(
     return made
 
 
-def known_heads(repo: Repo, members: GitRepo) -> list[str]:
-    """Recent registered commits that still exist, so that history need not be walked to its root each time."""
-    heads = Revision.objects.filter(repo=repo).order_by("-id").values_list("commit", flat=True)[:20]
-    return [oid for oid in heads if members.has_commit(oid)]
+def unknown_commits(repo: Repo, commits: list[str]) -> list[str]:
+    """Those of `commits` that have no row, in the same order."""
+    known: set[str] = set()
+    for start in range(0, len(commits), SQL_BATCH):
+        rows = Revision.objects.filter(repo=repo, commit__in=commits[start : start + SQL_BATCH])
+        known.update(rows.values_list("commit", flat=True))
+    return [oid for oid in commits if oid not in known]
 
 
 def record_contents(repo: Repo, members: GitRepo, revision: Revision, by: User | None) -> list[Content]:
@@ -207,8 +214,24 @@ def reconcile(*, older_than_s: float = 60) -> int:
     limit = timezone.now() - timedelta(seconds=older_than_s)
     count = 0
     for pending in PendingWrite.objects.filter(at__lt=limit).select_related("repo", "by").order_by("id"):
-        new = pair(pending.repo).members.read_ref(pending.ref)
+        members = pair(pending.repo).members
+        new = members.read_ref(pending.ref)
+        if new is not None:
+            register_forgotten(pending, members, members.peel(new))
         register_commits(repo=pending.repo, ref=pending.ref, old=None, new=new, by=pending.by, door=pending.door)
+        publish(pending.repo, is_withdrawal=True)  # what died may have been a withdrawal
         pending.delete()
         count += 1
     return count
+
+
+def register_forgotten(pending: PendingWrite, members: GitRepo, head: str) -> None:
+    """Register the unknown commits of a ref one by one, each for its own author: several writers may have died there.
+    Our own commits name the account that was signed in; others (pushed ones) count for who pushed."""
+    waiting = PendingWrite.objects.filter(repo=pending.repo, by__isnull=False).select_related("by")
+    by_email = {author_of(row.by).email: row for row in waiting if row.by is not None}
+    for oid in unknown_commits(pending.repo, members.ancestors_not_in(head, [])):
+        info = members.commit_info(oid)
+        note = by_email.get(info.author.email, pending)
+        parent = info.parents[0] if info.parents else None
+        register_commits(repo=pending.repo, ref=pending.ref, old=parent, new=oid, by=note.by, door=note.door)

@@ -143,7 +143,7 @@ class BlobXorb(models.Model):
     """Which xorbs a stored file is made of: decides who may learn that a chunk exists."""
 
     blob = models.ForeignKey(StoredBlob, on_delete=models.CASCADE, related_name="made_of")
-    xorb = models.CharField(max_length=64, db_index=True)  # hub.repos.blobs.may_learn_of_xorb
+    xorb = models.CharField(max_length=64, db_index=True)  # hub.repos.blobs.list_told_chunks
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["blob", "xorb"], name="blob_xorb_once")]

@@ -18,13 +18,16 @@ SQL_BATCH = 500  # values in one IN (...), well under SQLite's limit
 
 @transaction.atomic
 def publish(repo: Repo, *, is_withdrawal: bool = False) -> None:
-    """Bring the public half in line with clearance. Idempotent; the row lock keeps two publishers apart."""
+    """Bring the public half in line with clearance. Idempotent; the row lock keeps two publishers apart.
+
+    What is public already is not judged again, unless `is_withdrawal` says that something may have lost its clearance
+    or its place: then the public half also forgets all that its references do not reach."""
     row = Repo.objects.select_for_update().get(pk=repo.pk)
     both = pair(row)
     wanted = {} if row.is_private or row.is_disabled else wanted_refs(row, both.members, is_withdrawal=is_withdrawal)
-    current = {ref: oid for ref, oid in both.public.refs().items() if ref.startswith(SHOWN_PREFIXES)}
+    current = public_refs(row)
     moves_back = [
-        ref for ref, oid in current.items() if ref not in wanted or not both.members.is_ancestor(oid, wanted[ref])
+        ref for ref, oid in current.items() if ref not in wanted or not is_forward(both.members, oid, wanted[ref])
     ]
     for ref, oid in wanted.items():
         if current.get(ref) != oid and ref not in moves_back:
@@ -40,32 +43,44 @@ def publish(repo: Repo, *, is_withdrawal: bool = False) -> None:
     repo.head, repo.public_head = row.head, row.public_head
 
 
+def public_refs(repo: Repo) -> dict[str, str]:
+    """ref -> object as strangers see them now."""
+    return {ref: oid for ref, oid in pair(repo).public.refs().items() if ref.startswith(SHOWN_PREFIXES)}
+
+
+def is_forward(members: GitRepo, old: str, new: str) -> bool:
+    """Whether nothing becomes unreachable when a reference moves; an annotated tag counts as the commit it names."""
+    return old == new or members.is_ancestor(members.peel(old), members.peel(new))
+
+
 def wanted_refs(repo: Repo, members: GitRepo, *, is_withdrawal: bool) -> dict[str, str]:
-    """ref -> commit as strangers should see them."""
+    """ref -> object (a commit, or a tag of one) as strangers should see them."""
+    floor = [] if is_withdrawal else [members.peel(oid) for oid in public_refs(repo).values()]
+    line = ClearLine(repo, members, floor)
     main = f"refs/heads/{repo.default_branch}"
     releases = released_commits(repo)
     wanted: dict[str, str] = {}
     floor_only = repo.shows == Repo.Shows.RELEASES
-    for ref, head in members.refs().items():
+    for ref, oid in members.refs().items():
         if not ref.startswith(SHOWN_PREFIXES):
             continue
         if ref.startswith("refs/tags/"):
-            tag = ref.removeprefix("refs/tags/")
+            tag, head = ref.removeprefix("refs/tags/"), members.peel(oid)
             if tag in releases:
-                if releases[tag] is not None and is_clear(repo, members, head):
-                    wanted[ref] = head
-            elif is_clear(repo, members, head) and (not floor_only or is_under_floor(repo, members, head)):
-                wanted[ref] = head
+                if releases[tag] is not None and line.is_clear(head):
+                    wanted[ref] = oid
+            elif line.is_clear(head) and (not floor_only or is_under_floor(repo, members, head)):
+                wanted[ref] = oid
         elif not floor_only:
-            shown = newest_clear(repo, members, head)
+            shown = line.find_newest(oid)
             if shown:
                 wanted[ref] = shown
         elif ref == main:
             shown = newest_release(repo) or repo.public_floor
-            if shown and is_clear(repo, members, shown):
+            if shown and line.is_clear(shown):
                 wanted[ref] = shown
         elif ref.startswith("refs/pr/"):
-            shown = newest_clear(repo, members, head)
+            shown = line.find_newest(oid)
             if shown and is_under_floor_or_proposal(repo, members, shown):
                 wanted[ref] = shown
     return wanted
@@ -112,26 +127,35 @@ def uncleared_commits(repo: Repo, commits: Iterable[str]) -> set[str]:
     return unclear | (set(commits) - known)
 
 
-def clear_part(repo: Repo, members: GitRepo, head: str) -> set[str]:
-    """All commits reachable from `head` whose own text and whose ancestors' text is cleared."""
-    history = members.ancestors_not_in(head, [])
-    unclear = uncleared_commits(repo, history)
-    clear: set[str] = set()
-    for oid in history:  # oldest first
-        if oid not in unclear and all(parent in clear for parent in members.commit_info(oid).parents):
-            clear.add(oid)
-    return clear
+class ClearLine:
+    """Judges commits: clear are those whose own text and whose ancestors' text is cleared.
 
+    Commits that `floor` reaches are clear without a look; each other commit is judged once."""
 
-def is_clear(repo: Repo, members: GitRepo, head: str) -> bool:
-    return head in clear_part(repo, members, head)
+    def __init__(self, repo: Repo, members: GitRepo, floor: Iterable[str]) -> None:
+        self._repo = repo
+        self._members = members
+        self._seen = set(floor)  # commits whose ancestors are all judged
+        self._verdicts: dict[str, bool] = {}
 
+    def is_clear(self, commit: str) -> bool:
+        self._judge(commit)
+        return self._verdicts.get(commit, True)  # not judged: the floor reaches it
 
-def newest_clear(repo: Repo, members: GitRepo, head: str) -> str | None:
-    """The newest commit on the first-parent line of `head` that is clear, or None."""
-    clear = clear_part(repo, members, head)
-    current: str | None = head
-    while current is not None and current not in clear:
-        parents = members.commit_info(current).parents
-        current = parents[0] if parents else None
-    return current
+    def find_newest(self, head: str) -> str | None:
+        """The newest clear commit on the first-parent line of `head`, or None."""
+        current: str | None = head
+        while current is not None and not self.is_clear(current):
+            parents = self._members.commit_info(current).parents
+            current = parents[0] if parents else None
+        return current
+
+    def _judge(self, head: str) -> None:
+        if head in self._seen or head in self._verdicts:
+            return
+        commits = self._members.ancestors_not_in(head, self._seen)  # oldest first
+        unclear = uncleared_commits(self._repo, commits)
+        for oid in commits:
+            parents = self._members.commit_info(oid).parents
+            self._verdicts[oid] = oid not in unclear and all(self._verdicts.get(parent, True) for parent in parents)
+        self._seen.add(head)

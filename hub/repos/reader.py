@@ -10,6 +10,7 @@ from typing import Any
 
 from hub.accounts.permissions import can
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
+from hub.repos.blobs import is_public
 from hub.repos.models import Content, LastCommit, Repo, RepoRelease, RevisionContent, StoredBlob, UploadedBlob
 from hub.repos.places import pair, store
 from hub.storage.errors import UnknownPath, UnknownRevision
@@ -134,13 +135,18 @@ class RepoReader:
 
     def may_have(self, sha256: str) -> bool:
         """Whether this reader may have a large file's bytes, through whichever door."""
-        content = Content.objects.filter(repo=self.repo, digest=f"sha256:{sha256}").first()
+        content = Content.objects.select_related("repo").filter(repo=self.repo, digest=f"sha256:{sha256}").first()
         if self.is_member:
             return content is not None or UploadedBlob.objects.filter(repo=self.repo, sha256=sha256).exists()
         if content is None or self.repo.is_disabled or self.repo.is_private:
             return False
         is_own = bool(self.pull_request_refs) and content.added_by_id == self.user.pk
-        return content.clearance == Content.Clearance.CLEARED or is_own
+        return is_own or is_public(content) or self._has_shown(sha256)
+
+    def _has_shown(self, sha256: str) -> bool:
+        """Whether this reader uploaded the file here, which takes all of its bytes."""
+        own = UploadedBlob.objects.filter(repo=self.repo, sha256=sha256, by_id=self.user.pk)
+        return bool(self.pull_request_refs) and own.exists()
 
     def read_entry(self, commit: str, entry: TreeEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes [start, end) of a file in pieces of at most 1 MiB; large files come from the byte store."""

@@ -4,5 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from hub.site.bodies import refuse_cut_bodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
-application = get_wsgi_application()
+application = refuse_cut_bodies(get_wsgi_application())

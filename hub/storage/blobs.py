@@ -24,7 +24,7 @@ from hub.storage.xet import hashes
 from hub.storage.xet.reconstruction import plan_download
 from hub.storage.xet.shards import FileDescription, format_dedup_shard, parse_shard
 from hub.storage.xet.verification import Verifier
-from hub.storage.xet.xorbs import XorbIndex, receive_xorb
+from hub.storage.xet.xorbs import XorbIndex, mask_chunks, receive_xorb
 
 __all__ = ["BlobStore", "StoredFile", "SweepReport"]
 
@@ -141,21 +141,36 @@ class BlobStore:
         path = self._records.xorbs.path(xorb_hash)
         return path if path.is_file() else None
 
+    def chunks_of(self, sha256: str, xorb_hash: str) -> list[tuple[int, int]]:
+        """Ranges [first chunk, behind the last) of a xorb that a file is made of; none if it is not stored."""
+        description = self._records.find(sha256)
+        if description is None or not hashes.is_hex_hash(xorb_hash):
+            return []
+        raw_hash = hashes.from_hex(xorb_hash)
+        terms = (term for term in description.terms if term["xorb"].tobytes() == raw_hash)
+        return [(int(term["start"]), int(term["end"])) for term in terms]
+
     def dedup_shard(
-        self, chunk_hash: str, *, may_tell: Callable[[str], bool], now: float | None = None
+        self,
+        chunk_hash: str,
+        *,
+        may_tell: Callable[[str], bool],
+        shown: Callable[[str], Iterable[tuple[int, int]]] | None = None,
+        now: float | None = None,
     ) -> bytes | None:
         """Answer to a deduplication query: a shard with the chunks of a xorb that holds this chunk, or None.
 
         Clients ask about one chunk in a thousand, so xorbs that arrived beside it are told as well.
-        `may_tell(xorb hash)`: whether the asker may learn of this xorb. Chunk hashes are keyed: the answer shows
-        where own chunks are and nothing about the others."""
+        `may_tell(xorb hash)`: whether the asker may learn of this xorb; `shown(xorb hash)`: of which chunks in it
+        (default: all). In place of the others stand random numbers. Chunk hashes are keyed: the answer shows where own
+        chunks are, and a guess about others has to be right for a whole chunk."""
         if not hashes.is_hex_hash(chunk_hash):
             return None
         wanted = hashes.from_hex(chunk_hash)
         for xorb_hash, position in self._index.find(wanted):
-            xorb = self._tell(xorb_hash, may_tell)
+            xorb = self._tell(xorb_hash, may_tell, shown)
             if xorb is not None and position < len(xorb) and xorb.hash_at(position) == wanted:
-                beside = (self._tell(neighbour, may_tell) for neighbour in self._index.find_neighbours(xorb_hash))
+                beside = (self._tell(neighbour, may_tell, shown) for neighbour in self._index.find_neighbours(xorb_hash))
                 period = int((time.time() if now is None else now) // _KEY_PERIOD_S)
                 return format_dedup_shard(
                     [xorb, *(neighbour for neighbour in beside if neighbour is not None)],
@@ -185,11 +200,18 @@ class BlobStore:
             raise UnknownContent(f"No file with SHA-256 {sha256[:64]} is stored here.")
         return FileBytes(self._records, description)
 
-    def _tell(self, xorb_hash: bytes, may_tell: Callable[[str], bool]) -> XorbIndex | None:
+    def _tell(
+        self,
+        xorb_hash: bytes,
+        may_tell: Callable[[str], bool],
+        shown: Callable[[str], Iterable[tuple[int, int]]] | None,
+    ) -> XorbIndex | None:
         """A xorb for a deduplication answer; it will be used soon, so sweeps stay away."""
-        if not may_tell(hashes.to_hex(xorb_hash)) or not self._records.renew_xorb(xorb_hash):
+        name = hashes.to_hex(xorb_hash)
+        if not may_tell(name) or not self._records.renew_xorb(xorb_hash):
             return None
-        return self._records.index_of(xorb_hash)
+        index = self._records.index_of(xorb_hash)
+        return index if index is None or shown is None else mask_chunks(index, shown(name))
 
     def _watch(
         self, pieces: Iterable[bytes], update: Callable[[bytes], None], expected_size: int | None

@@ -9,13 +9,15 @@ from urllib.parse import quote
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.common.errors import EntryNotFound, RevisionNotFound, TooLarge, Withheld
-from hub.common.markdown import Card, render_markdown, split_card
+from hub.common.markdown import Card, render_markdown
+from hub.repos.cards import read_card
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 
 HEADING = re.compile(r"<h([1-4])>(.*?)</h\1>", re.DOTALL)
 ADDRESS = re.compile(r'(<(?:img|a)\b[^>]*?\b(src|href)=")([^"]*)(")')
 ABSOLUTE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|/|#)", re.IGNORECASE)
+PAGE_IDS = frozenset({"content", "search-box", "instant"})  # a heading must not take the name of a part of the page
 MAX_CHIPS = 12  # of one kind; a card may list hundreds of languages
 
 
@@ -60,7 +62,7 @@ def resolve_address(match: re.Match[str], repo_path: str, place: str) -> str:
 def add_anchor(match: re.Match[str], contents: list[Heading]) -> str:
     level, inner = int(match.group(1)), match.group(2)
     text = html.unescape(re.sub(r"<[^>]+>", "", inner)).strip()
-    taken = {heading.anchor for heading in contents}
+    taken = PAGE_IDS | {heading.anchor for heading in contents}
     base = anchor = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "part"
     number = 1
     while anchor in taken:
@@ -71,14 +73,14 @@ def add_anchor(match: re.Match[str], contents: list[Heading]) -> str:
     return f'<h{level} id="{html.escape(anchor)}">{inner}{link}</h{level}>'
 
 
-def read_card(reader: RepoReader) -> tuple[Card | None, str]:
+def open_card(reader: RepoReader) -> tuple[Card | None, str]:
     """The card at the head that this person sees, and its commit; None where there is no README.md."""
     try:
         commit = reader.resolve(None)
     except RevisionNotFound:
         return None, ""
     try:
-        return split_card(reader.read_text(commit, "README.md")), commit
+        return read_card(reader.read_text(commit, "README.md")), commit
     except (EntryNotFound, Withheld):
         return None, commit
     except TooLarge as problem:
@@ -109,4 +111,4 @@ def describe_card(metadata: dict[str, Any], repo: Repo) -> list[Chip]:
 def as_words(value: Any) -> list[str]:
     """A scalar or a list of scalars as short strings; anything else is none of ours."""
     values = value if isinstance(value, list) else [value]
-    return [str(item)[:80] for item in values if isinstance(item, str | int | float) and str(item).strip()]
+    return [str(item)[:80] for item in values if isinstance(item, str | int | float) and not isinstance(item, bool)]

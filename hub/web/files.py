@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 
 from hub.common.errors import HubError, InvalidInput, RevisionNotFound, Withheld
-from hub.common.markdown import split_card
+from hub.repos.cards import read_card
 from hub.repos.largeness import is_text
 from hub.repos.models import Content, Repo
 from hub.repos.reader import MAX_TEXT_BYTES, LastChange, RepoReader
@@ -133,7 +133,7 @@ def read_folder_readme(reader: RepoReader, place: Place, entries: list[TreeEntry
         text = reader.read_text(place.commit, entry.path)
     except HubError:
         return None
-    body = split_card(text).body
+    body = read_card(text).body
     return render_readme(body, reader.repo, place.commit, place.path) if body.strip() else None
 
 
@@ -160,7 +160,7 @@ def show_blob(request: HttpRequest, repo: Repo, reader: RepoReader, rest: str) -
         revisions=list_revisions(reader),
         is_editable=is_branch and "lines" in shown["kinds"],
         is_branch=is_branch,
-        xet_hash=reader.xet_hash(entry.lfs.sha256) if entry.lfs else None,
+        xet_hash=reader.xet_hash(entry.lfs.sha256) if entry.lfs and not shown["refusal"] else None,
         **shown,
     )
 
@@ -198,7 +198,7 @@ def draw(kind: str, place: Place, entry: TreeEntry, data: bytes, is_whole: bool)
         return {"table": read_table(entry.path, data, is_whole=is_whole)}
     text = data.decode("utf-8", errors="replace")
     if kind == "text":
-        card = split_card(text)
+        card = read_card(text)
         return {"card": card, "text": render_readme(card.body, place.repo, place.commit, posixpath.dirname(entry.path))}
     return {"lines": text.removesuffix("\n").split("\n")}
 

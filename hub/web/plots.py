@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 WIDTH, HEIGHT = 640, 240  # user units; the picture scales with its container
 LEFT, RIGHT, TOP, BOTTOM = 52, 84, 26, 28  # room for the tick labels and for the names at the line ends
+FLAT = 1e-10  # differences below this share of the values are drawn as none
 MAX_POINTS = 800  # more than there are pixels adds nothing
 LABEL_GAP = 14  # least distance between two names
 
@@ -39,8 +40,8 @@ def read_series(rows: Sequence[Any]) -> list[Series]:
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers that cover [low, high]."""
-    if high <= low:
-        high = low + (abs(low) or 1)
+    if high - low <= FLAT * max(1, abs(low), abs(high)):
+        high = low + max(1, abs(low))
     rough = (high - low) / max(count - 1, 1)
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)

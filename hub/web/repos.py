@@ -21,7 +21,7 @@ from hub.repos.reader import RepoReader
 from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from hub.storage.safetensors_header import count_parameters, read_header
-from hub.web.cards import describe_card, read_card, render_readme
+from hub.web.cards import describe_card, open_card, render_readme
 from hub.web.forms import NewRepoForm
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
 from hub.web.snippets import list_snippets
@@ -31,7 +31,7 @@ MAX_WEIGHT_FILES = 64  # whose headers are read for the parameter count
 
 @repo_page()
 def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
-    card, commit = read_card(reader)
+    card, commit = open_card(reader)
     entries = reader.tree(commit) if commit else []
     files = {entry.path for entry in entries}
     metadata = card.metadata if card else {}

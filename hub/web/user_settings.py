@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from hub.accounts.models import AccessToken, Organization
 from hub.accounts.names import find_owner
-from hub.accounts.organizations import create_organization, set_member
+from hub.accounts.organizations import create_organization, remove_member, set_member
 from hub.accounts.permissions import require
 from hub.accounts.tokens import create_token
 from hub.common.errors import HubError, InvalidInput, NotFound
@@ -139,7 +139,7 @@ def change_member(request: HttpRequest, name: str) -> HttpResponse:
         if isinstance(person, Organization):
             raise InvalidInput(f"{person} is an organization; name a person.")
         if request.POST.get("role") == "none":
-            remove_member(organization, person.pk)
+            remove_member(organization=organization, user=person)
             messages.success(request, f"{person} is no member any more.")
         else:
             set_member(organization=organization, user=person, role=request.POST.get("role", ""))
@@ -147,10 +147,3 @@ def change_member(request: HttpRequest, name: str) -> HttpResponse:
     except HubError as problem:
         messages.error(request, problem.message)
     return HttpResponseRedirect(f"/settings/organizations/{organization.name}")
-
-
-def remove_member(organization: Organization, user_pk: int) -> None:
-    others = organization.memberships.filter(role="admin").exclude(user_id=user_pk)
-    if not others.exists():
-        raise InvalidInput("The last admin cannot leave; make somebody else admin first.")
-    organization.memberships.filter(user_id=user_pk).delete()

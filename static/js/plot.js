@@ -15,7 +15,7 @@ const MAX_POINTS = 800;
 const LIVE_MS = 2000;
 
 export function niceTicks(low, high, count = 5) {
-  if (high <= low) high = low + (Math.abs(low) || 1);
+  if (high - low <= 1e-10 * Math.max(1, Math.abs(low), Math.abs(high))) high = low + Math.max(1, Math.abs(low));
   const rough = (high - low) / Math.max(count - 1, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((value) => value >= rough * 0.999);

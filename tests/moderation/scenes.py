@@ -216,7 +216,8 @@ class Workshop:
         from hub.community.reviews import review
 
         pull_request.refresh_from_db()
-        review(pull_request=pull_request, by=self.helper, verdict="approve", digest=pull_request.candidate_digest)
+        approver = self.owner if pull_request.discussion.author == self.helper else self.helper
+        review(pull_request=pull_request, by=approver, verdict="approve", digest=pull_request.candidate_digest)
         merged = merge(pull_request=pull_request, by=by or self.owner)
         self.model.refresh_from_db()
         return merged

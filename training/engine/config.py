@@ -34,7 +34,7 @@ MIN_STEPS = 40  # a smaller batch is chosen for tiny data, so that the optimizer
 MIN_CONTEXT, MAX_CONTEXT = 128, 1024
 AUTO_EPOCHS = {"lora": 3.0, "full": 3.0, "pretrain": 1.0}
 # On a CPU, `epochs: auto` stops adding passes when about two minutes of arithmetic are planned (never below one pass).
-# 45 GFLOP/s a thread: measured on an AVX-512 server core in fp32 with these matrix sizes.
+# 45 GFLOP/s a thread: two thirds of what a 135M LoRA reached on an idle AVX-512 core, for a hub runs beside it.
 CPU_SECONDS, CPU_FLOPS_PER_THREAD = 120, 45e9
 FLOPS_PER_TOKEN = {"lora": 4, "full": 6, "pretrain": 6}  # times parameters
 MICRO_TOKENS = {"cpu": 1024, "cuda": 16384}  # of one forward and backward pass; a step sums several

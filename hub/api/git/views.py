@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from hub.accounts.permissions import can
 from hub.api.addresses import absolute
-from hub.api.hf.endpoints import endpoint, open_body
-from hub.common.errors import HubError, InvalidInput, NotFound, NotSignedIn
+from hub.api.hf.endpoints import View, endpoint, open_body
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
 from hub.community.pushes import PushJudge, visible_refs
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
@@ -23,9 +23,13 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="Model Commons"'}
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
 
 
-def open_repo(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> Repo:
+def open_repo(
+    request: HttpRequest, *, way: str | None, prefix: str | None, namespace: str | None, name: str | None
+) -> Repo:
     """The repository for reading. Anonymous callers of a private one are asked to sign in, as git expects; those who
-    are signed in and may not read it get 404."""
+    are signed in and may not read it get 404. The members' way in asks everybody."""
+    if way and not request.user.is_authenticated:
+        raise NotSignedIn("This address is for members; sign in with a token as password.", headers=CHALLENGE)
     try:
         return find_repo(TYPES[prefix], f"{namespace}/{name}", request.user)
     except NotFound as problem:
@@ -43,7 +47,7 @@ def require_pusher(request: HttpRequest, repo: Repo) -> None:
     if not request.user.is_authenticated:
         raise NotSignedIn("Pushing needs a token as password.", headers=CHALLENGE)
     if not can(request.user, "propose", repo):
-        raise HubError("This token may only read; make one with the role 'write' in your settings.", code="Forbidden")
+        raise Forbidden("This token may only read; make one with the role 'write' in your settings.")
 
 
 def read_body(request: HttpRequest, *, limit: int) -> Readable:
@@ -58,11 +62,11 @@ def is_shown(ref: str) -> bool:
     return not ref.startswith("refs/convert/")
 
 
-def answer_info_refs(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
+def answer_info_refs(request: HttpRequest, **address: str | None) -> HttpResponse:
     service = request.GET.get("service", "")
     if service not in ("git-upload-pack", "git-receive-pack"):
         raise InvalidInput("This hub speaks git's smart protocol only; use git 1.6.6 or newer.")
-    repo = open_repo(request, prefix, namespace, name)
+    repo = open_repo(request, **address)
     protocol = request.headers.get("Git-Protocol")
     if service == "git-upload-pack":
         body = advertise(half_for(repo, request.user), service, protocol=protocol)
@@ -80,8 +84,8 @@ def pushers_view(repo: Repo, user: Any) -> tuple[Any, GitRepo | None]:
     return visible, pair(repo).public
 
 
-def answer_upload_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
-    repo = open_repo(request, prefix, namespace, name)
+def answer_upload_pack(request: HttpRequest, **address: str | None) -> HttpResponse:
+    repo = open_repo(request, **address)
     try:
         pieces = answer_fetch(
             half_for(repo, request.user),
@@ -93,8 +97,8 @@ def answer_upload_pack(request: HttpRequest, prefix: str | None, namespace: str,
     return StreamingHttpResponse(pieces, content_type="application/x-git-upload-pack-result", headers=NO_CACHE)
 
 
-def answer_receive_pack(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
-    repo = open_repo(request, prefix, namespace, name)
+def answer_receive_pack(request: HttpRequest, **address: str | None) -> HttpResponse:
+    repo = open_repo(request, **address)
     require_pusher(request, repo)
     judge = PushJudge(repo, request.user, address=lambda path: absolute(request, path))  # type: ignore[arg-type]
     visible, public = pushers_view(repo, request.user)
@@ -113,6 +117,21 @@ def answer_receive_pack(request: HttpRequest, prefix: str | None, namespace: str
     return HttpResponse(body, content_type="application/x-git-receive-pack-result", headers=NO_CACHE)
 
 
-info_refs = endpoint(GET=answer_info_refs)
-upload_pack = endpoint(POST=answer_upload_pack)
-receive_pack = endpoint(POST=answer_receive_pack)
+def speak_to_git(view: View) -> View:
+    """git shows a refusal to the person only when it is plain text."""
+
+    def call(request: HttpRequest, **address: str | None) -> HttpResponse:
+        try:
+            return view(request, **address)
+        except HubError as problem:
+            text = HttpResponse(problem.message + "\n", status=problem.status, content_type="text/plain; charset=utf-8")
+            for name, value in {"X-Error-Code": problem.code, **NO_CACHE, **problem.headers}.items():
+                text[name] = value
+            return text
+
+    return call
+
+
+info_refs = endpoint(GET=speak_to_git(answer_info_refs))
+upload_pack = endpoint(POST=speak_to_git(answer_upload_pack))
+receive_pack = endpoint(POST=speak_to_git(answer_receive_pack))

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from hub.accounts.permissions import require
 from hub.api.addresses import absolute
 from hub.api.hf.commit_body import CommitBody, open_spool, read_commit_body
-from hub.api.hf.endpoints import answer, endpoint, flag_of, open_body, signed_in, with_repo
+from hub.api.hf.endpoints import announced_length, answer, endpoint, flag_of, open_body, signed_in, with_repo
 from hub.common.errors import InvalidInput
 from hub.community.contributions import Contribution
 from hub.community.contributions import commit as contribute
@@ -29,7 +29,8 @@ def take_commit(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     with open_spool() as spool:
         stream = open_body(request, limit=most)
         max_file = settings.MAX_REGULAR_FILE_BYTES
-        body = read_commit_body(stream, max_body=most, max_file=max_file, spool=spool)
+        announced = announced_length(request)
+        body = read_commit_body(stream, max_body=most, max_file=max_file, spool=spool, announced=announced)
         made = contribute(
             repo=repo,
             by=request.user,
@@ -58,7 +59,9 @@ def fill_size(operation: Any, sizes: dict[str, int]) -> Any:
     if not isinstance(operation, AddPointer) or operation.size >= 0:
         return operation
     if operation.sha256 not in sizes:
-        raise InvalidInput(f"{operation.path}: no file with sha256 {operation.sha256[:12]}… was uploaded; upload it first.")
+        raise InvalidInput(
+            f"{operation.path}: no file with sha256 {operation.sha256[:12]}… was uploaded; upload it first."
+        )
     return replace(operation, size=sizes[operation.sha256])
 
 

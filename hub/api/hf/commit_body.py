@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -14,6 +15,7 @@ from hub.common.errors import InvalidInput, TooLarge
 from hub.community.contributions import MAX_OPERATIONS
 from hub.storage.git import AddFile, AddPointer, DeleteFile, DeleteFolder
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 ROOM_FOR_NAMES = 64 * 1024  # bytes of a line beside the content itself
 SPOOL_ABOVE = 64 * 1024  # bytes; smaller contents stay in memory
 
@@ -40,8 +42,11 @@ class CommitBody:
     large: dict[str, int | None] = field(default_factory=dict)  # sha256 -> stated size
 
 
-def read_commit_body(stream: Readable, *, max_body: int, max_file: int, spool: IO[bytes]) -> CommitBody:
-    """Parse the lines. `spool` is an open temporary file that must live as long as the operations.
+def read_commit_body(
+    stream: Readable, *, max_body: int, max_file: int, spool: IO[bytes], announced: int | None = None
+) -> CommitBody:
+    """Parse the lines. `spool` is an open temporary file that must live as long as the operations; `announced` is the
+    length that the sender stated, so that a body cut off between two lines is no commit of the first half.
 
     Raises InvalidInput with the number of the line, TooLarge beyond the bounds (bytes)."""
     body = CommitBody()
@@ -67,8 +72,12 @@ def read_commit_body(stream: Readable, *, max_body: int, max_file: int, spool: I
             has_header = True
         else:
             body.operations.append(read_operation(body, key, value, number, max_file=max_file, spool=spool))
+    if announced is not None and read != announced:
+        raise InvalidInput(f"Only {read:,} of {announced:,} bytes of the commit arrived; send it again.")
     if not has_header:
-        raise InvalidInput('The commit has no header; its first line is {"key": "header", "value": {"summary": "..."}}.')
+        raise InvalidInput(
+            'The commit has no header; its first line is {"key": "header", "value": {"summary": "..."}}.'
+        )
     return body
 
 
@@ -133,8 +142,7 @@ def read_file(path: str, value: dict[str, Any], number: int, *, max_file: int, s
 
 def read_large(body: CommitBody, path: str, value: dict[str, Any], number: int) -> AddPointer:
     oid, size, algo = value.get("oid"), value.get("size"), value.get("algo", "sha256")
-    is_digest = isinstance(oid, str) and len(oid) == 64 and all(letter in "0123456789abcdef" for letter in oid)
-    if algo != "sha256" or not is_digest:
+    if algo != "sha256" or not isinstance(oid, str) or not DIGEST.fullmatch(oid):
         raise InvalidInput(f"{path!r} in line {number} needs the sha256 of its content in 'oid' (64 hex digits).")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise InvalidInput(f"The 'size' of {path!r} in line {number} must be a number of bytes.")

@@ -31,14 +31,18 @@ def list_discussions(request: HttpRequest, repo: Repo) -> HttpResponse:
         rows = rows.filter(is_pull_request=TYPES[kind])
     if (status := request.GET.get("status")) not in (None, "", "all"):
         open_states = (Discussion.Status.OPEN, Discussion.Status.DRAFT)
-        rows = rows.filter(status__in=open_states if status == "open" else (Discussion.Status.CLOSED, Discussion.Status.MERGED))
+        rows = rows.filter(
+            status__in=open_states if status == "open" else (Discussion.Status.CLOSED, Discussion.Status.MERGED)
+        )
     if author := request.GET.get("author"):
         rows = rows.filter(author__username__iexact=author)
     page = int(text) if (text := request.GET.get("p", "0")).isdigit() and len(text) < 8 else 0
     start = page * PAGE
     found = list(rows[start : start + PAGE])
     items = [describe_discussion(discussion, repo) for discussion in found]
-    return answer({"discussions": items, "count": rows.count(), "start": start, "numClosedDiscussions": count_closed(rows)})
+    return answer(
+        {"discussions": items, "count": rows.count(), "start": start, "numClosedDiscussions": count_closed(rows)}
+    )
 
 
 def count_closed(rows: Any) -> int:

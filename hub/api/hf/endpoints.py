@@ -65,7 +65,9 @@ def signed_in(view: View) -> View:
     @wraps(view)
     def check_first(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
-            raise NotSignedIn("Invalid user token: sign in with `hf auth login`, or send an access token that is valid.")
+            raise NotSignedIn(
+                "Invalid user token: sign in with `hf auth login`, or send an access token that is valid."
+            )
         return view(request, *args, **kwargs)
 
     return check_first
@@ -79,7 +81,9 @@ def open_reader(request: HttpRequest, repo: Repo) -> RepoReader:
 def answer(data: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     """JSON; dates come out as the client reads them."""
     body = orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
-    return HttpResponse(body, status=status, headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})})
+    return HttpResponse(
+        body, status=status, headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    )
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
@@ -87,7 +91,7 @@ def read_json(request: HttpRequest) -> dict[str, Any]:
     try:
         data = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as problem:
-        raise InvalidInput(f"The body is not JSON ({problem}); send an object like {{\"title\": \"...\"}}.") from None
+        raise InvalidInput(f'The body is not JSON ({problem}); send an object like {{"title": "..."}}.') from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -101,7 +105,9 @@ def text_of(data: dict[str, Any], key: str, *, default: str | None = None) -> st
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
-        raise InvalidInput(f"The value {key!r} must be a text; it is {'missing' if value is None else repr(value)[:50]}.")
+        raise InvalidInput(
+            f"The value {key!r} must be a text; it is {'missing' if value is None else repr(value)[:50]}."
+        )
     return value
 
 
@@ -125,13 +131,19 @@ class BodyStream(io.RawIOBase):
         return len(piece)
 
 
+def announced_length(request: HttpRequest) -> int | None:
+    """Bytes that the body is said to have; None for a chunked one."""
+    text = request.META.get("CONTENT_LENGTH") or ""
+    return int(text) if text.isdigit() and len(text) < 19 else None
+
+
 def open_body(request: HttpRequest, *, limit: int) -> Readable:
     """The body as a stream. Refuses what announces more than `limit` bytes; a chunked one is counted by its reader.
 
     Django believes in Content-Length alone and would read nothing of a chunked body."""
-    announced = request.META.get("CONTENT_LENGTH") or ""
-    if announced.isdigit() and int(announced) > limit:
-        raise TooLarge(f"The body has {int(announced):,} bytes; at most {limit:,} are taken here. Send it in parts.")
-    if not announced and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+    announced = announced_length(request)
+    if announced is not None and announced > limit:
+        raise TooLarge(f"The body has {announced:,} bytes; at most {limit:,} are taken here. Send it in parts.")
+    if announced is None and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         return io.BufferedReader(BodyStream(request.META["wsgi.input"]), PIECE)
     return io.BufferedReader(BodyStream(request), PIECE)

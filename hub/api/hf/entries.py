@@ -33,7 +33,9 @@ def list_files(reader: RepoReader, commit: str) -> list[TreeEntry]:
     return readable(reader, [entry for entry in entries if entry.type == "file"])
 
 
-def describe_entries(reader: RepoReader, commit: str, entries: list[TreeEntry], *, expand: bool) -> list[dict[str, Any]]:
+def describe_entries(
+    reader: RepoReader, commit: str, entries: list[TreeEntry], *, expand: bool
+) -> list[dict[str, Any]]:
     """Entries of `tree` and `paths-info`; with `expand` also the last commit and the state of screening."""
     hashes: dict[str, str] = {}
     shas = [entry.lfs.sha256 for entry in entries if entry.lfs]

@@ -60,7 +60,9 @@ def read_expansions(request: HttpRequest) -> list[str]:
     wanted = request.GET.getlist("expand") + request.GET.getlist("expand[]")
     for name in wanted:
         if name not in KNOWN_EXPANSIONS:
-            raise InvalidInput(f"The property {name!r} cannot be expanded; known are {', '.join(sorted(KNOWN_EXPANSIONS))}.")
+            raise InvalidInput(
+                f"The property {name!r} cannot be expanded; known are {', '.join(sorted(KNOWN_EXPANSIONS))}."
+            )
     return wanted
 
 

@@ -6,7 +6,8 @@ from django.http import HttpRequest, HttpResponse
 
 from hub.api.hf.endpoints import View, answer, endpoint, read_json, text_of
 from hub.common.errors import InvalidInput, NotFound, NotSupported, RepoNotFound
-from hub.common.markdown import Card, split_card
+from hub.common.markdown import Card
+from hub.repos.cards import read_card
 
 TEXT_OR_LIST = ("license", "language", "base_model", "datasets", "tags", "task_categories", "size_categories")
 ONE_TEXT = ("pipeline_tag", "library_name", "pretty_name", "license_name", "license_link")
@@ -19,7 +20,7 @@ def check_card(request: HttpRequest) -> HttpResponse:
         content = text_of(body, "content")
     except InvalidInput as problem:
         return answer({"errors": [{"message": problem.message}], "warnings": []}, status=400)
-    card = split_card(content)
+    card = read_card(content)
     errors = [{"message": card.problem}] if card.problem else []
     errors += [{"message": message} for message in list_card_errors(card.metadata)]
     warnings = [] if errors else [{"message": message} for message in list_card_warnings(card)]
@@ -43,7 +44,9 @@ def list_card_warnings(card: Card) -> list[str]:
     if not card.metadata:
         return ["empty or missing yaml metadata in repo card; begin README.md with '---', 'license: ...', '---'."]
     if not card.metadata.get("license"):
-        return ["The card names no license: others may not use what it describes; add for example 'license: cc-by-4.0'."]
+        return [
+            "The card names no license: others may not use what it describes; add for example 'license: cc-by-4.0'."
+        ]
     return []
 
 

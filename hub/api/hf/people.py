@@ -78,7 +78,9 @@ def find_organization(name: str) -> Organization:
 
 def count_repos(request: HttpRequest, **owner: Any) -> dict[str, int]:
     """What this reader sees of somebody's repositories, by type."""
-    rows = Repo.objects.filter(pk__in=Repo.objects.visible_to(request.user).filter(is_disabled=False, **owner).values("pk"))
+    rows = Repo.objects.filter(
+        pk__in=Repo.objects.visible_to(request.user).filter(is_disabled=False, **owner).values("pk")
+    )
     counts = dict(rows.values_list("type").annotate(number=Count("pk")))
     return {f"num{type.title()}s": counts.get(type, 0) for type in Repo.Type.values}
 

@@ -68,7 +68,9 @@ def decide_one(reader: RepoReader, commit: str | None, rules: Any, file: Any) ->
 
 def read_file_facts(file: Any) -> tuple[str, int, bytes]:
     """(path, size in bytes, first bytes). The path is echoed exactly, so it is checked later, by the commit."""
-    path, size, sample = (file.get("path"), file.get("size"), file.get("sample")) if isinstance(file, dict) else ("",) * 3
+    path, size, sample = (
+        (file.get("path"), file.get("size"), file.get("sample")) if isinstance(file, dict) else ("",) * 3
+    )
     if not isinstance(path, str) or not path:
         raise InvalidInput("Each of 'files' needs a 'path'.")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:

@@ -20,7 +20,12 @@ PAGE = 50
 @with_repo()
 def list_refs(request: HttpRequest, repo: Repo) -> HttpResponse:
     groups: dict[str, list[dict[str, str]]] = {"branches": [], "converts": [], "tags": [], "pullRequests": []}
-    prefixes = {"refs/heads/": "branches", "refs/tags/": "tags", "refs/convert/": "converts", "refs/pr/": "pullRequests"}
+    prefixes = {
+        "refs/heads/": "branches",
+        "refs/tags/": "tags",
+        "refs/convert/": "converts",
+        "refs/pr/": "pullRequests",
+    }
     for ref, commit in sorted(open_reader(request, repo).refs().items()):
         for prefix, group in prefixes.items():
             if ref.startswith(prefix):

@@ -1,8 +1,9 @@
 from django.urls import re_path
 
+from hub.api.git.urls import ADDRESS
 from hub.api.lfs import views
 
-REPO = r"^(?:(?P<prefix>datasets|spaces)/)?(?P<namespace>[^/]+)/(?P<name>[^/]+?)(?:\.git)?/info/lfs"
+REPO = ADDRESS + "/info/lfs"
 
 urlpatterns = [
     re_path(REPO + r"/objects/batch$", views.batch),

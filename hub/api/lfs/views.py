@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
-from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
 from hub.api.git.views import CHALLENGE, open_repo
+from hub.api.grants import find_speaker, name_speaker
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
 from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
@@ -37,24 +38,27 @@ def answer_lfs(data: Json) -> HttpResponse:
 
 
 def make_ticket(repo: Repo, user: Any, oid: str, size: int, direction: str) -> str:
-    return signing.dumps([repo.pk, user.pk or 0, oid, size, direction], salt=SALT)
+    return signing.dumps([repo.pk, name_speaker(user), oid, size, direction], salt=SALT)
 
 
-def read_ticket(ticket: str, direction: str) -> tuple[Repo, User | None, str, int]:
-    """Raises Forbidden for a forged, old or misused address."""
+def read_ticket(ticket: str, direction: str) -> tuple[Repo, Any, str, int]:
+    """(repository, person, oid, size). Raises Forbidden for a forged, old or misused address, and when the person may
+    not do it any more."""
     try:
-        repo_id, user_id, oid, size, kind = signing.loads(ticket, salt=SALT, max_age=LIFETIME_S)
+        repo_key, speaker, oid, size, kind = signing.loads(ticket, salt=SALT, max_age=LIFETIME_S)
     except (signing.BadSignature, ValueError):
         raise Forbidden("This transfer address has expired; start the transfer again.") from None
-    repo = Repo.objects.for_listing().filter(pk=repo_id).first()
-    user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
-    if kind != direction or repo is None or (user_id and user is None):
+    repo = Repo.objects.for_listing().filter(pk=repo_key).first()
+    user = find_speaker(*speaker)
+    if kind != direction or repo is None or user is None:
         raise Forbidden("This transfer address is not valid here; start the transfer again.")
+    if not can(user, "read" if direction == "download" else "propose", repo):
+        raise Forbidden("You may not do this in this repository any more.")
     return repo, user, oid, size
 
 
-def answer_batch(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
-    repo = open_repo(request, prefix, namespace, name)
+def answer_batch(request: HttpRequest, **address: str | None) -> HttpResponse:
+    repo = open_repo(request, **address)
     wanted = read_json(request)
     operation, objects = wanted.get("operation"), wanted.get("objects")
     if operation not in ("upload", "download") or not isinstance(objects, list):
@@ -87,6 +91,9 @@ def read_object(item: Any) -> tuple[str, int]:
 def offer_upload(request: HttpRequest, repo: Repo, item: Any) -> Json:
     """No actions when this person has shown the bytes already; otherwise they come again, which costs no space."""
     oid, size = read_object(item)
+    if size > settings.MAX_FILE_BYTES:
+        message = f"This file has {size:,} bytes; this hub takes files of at most {settings.MAX_FILE_BYTES:,}."
+        return {"oid": oid, "size": size, "error": {"code": 422, "message": message}}
     user: Any = request.user
     if may_commit_blob(repo=repo, by=user, sha256=oid) and store().renew(oid) is not None:
         return {"oid": oid, "size": size}
@@ -115,8 +122,6 @@ def offer_download(request: HttpRequest, repo: Repo, item: Any) -> Json:
 
 def take_upload(request: HttpRequest, ticket: str) -> HttpResponse:
     repo, user, oid, size = read_ticket(ticket, "upload")
-    if user is None or not can(user, "propose", repo):
-        raise Forbidden("You may not upload to this repository any more.")
     try:
         stored = store().add(read_pieces(request, size), expected_sha256=oid, expected_size=size)
     except DigestMismatch as problem:
@@ -143,10 +148,11 @@ def check_upload(request: HttpRequest, ticket: str) -> HttpResponse:
 
 
 def send_download(request: HttpRequest, ticket: str) -> HttpResponse:
-    _, _, oid, _ = read_ticket(ticket, "download")
+    repo, user, oid, _ = read_ticket(ticket, "download")
     stored = store().find(oid)
-    if stored is None:
-        raise NotFound(f"The object {oid[:12]} is not stored any more.")
+    # Asked again: it may have been withdrawn since the address was made.
+    if stored is None or not reader_for(repo, user).may_have(oid):
+        raise NotFound(f"The object {oid[:12]} is not here any more, or not for you.")
     part = read_range(request.headers.get("Range"), stored.size)
     start, end = part or (0, stored.size)
     headers = {"Content-Length": str(end - start), "Accept-Ranges": "bytes", "ETag": f'"{oid}"'}
@@ -158,13 +164,13 @@ def send_download(request: HttpRequest, ticket: str) -> HttpResponse:
     return StreamingHttpResponse(store().read(oid, start, end), status=206 if part else 200, headers=headers)
 
 
-def list_locks(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
-    open_repo(request, prefix, namespace, name)
+def list_locks(request: HttpRequest, **address: str | None) -> HttpResponse:
+    open_repo(request, **address)
     return answer_lfs({"locks": []})
 
 
-def list_own_locks(request: HttpRequest, prefix: str | None, namespace: str, name: str) -> HttpResponse:
-    open_repo(request, prefix, namespace, name)
+def list_own_locks(request: HttpRequest, **address: str | None) -> HttpResponse:
+    open_repo(request, **address)
     return answer_lfs({"ours": [], "theirs": []})
 
 

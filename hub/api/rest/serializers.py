@@ -94,14 +94,17 @@ class PullRequestSerializer(serializers.Serializer[PullRequest]):
 
 class PullRequestDetailSerializer(PullRequestSerializer):
     head = serializers.CharField(help_text="Commit of the ref.")
-    candidate = serializers.CharField(help_text="Commit that would be merged: target + pull request + what its run made.")
+    candidate = serializers.CharField(
+        help_text="Commit that would be merged: target + pull request + what its run made."
+    )
     candidate_digest = serializers.CharField(help_text="What checks and approvals bind to.")
     conflict_paths = serializers.ListField(child=serializers.CharField())
     merge_commit = serializers.CharField()
     checks = CheckSerializer(many=True, source="checks.all")
     reviews = ReviewSerializer(many=True, source="ordered_reviews")
     unmet = serializers.ListField(
-        child=serializers.CharField(), help_text="What keeps you from merging it, one sentence each; empty when nothing does."
+        child=serializers.CharField(),
+        help_text="What keeps you from merging it, one sentence each; empty when nothing does.",
     )
 
 
@@ -109,7 +112,10 @@ class GivenReviewSerializer(serializers.Serializer[Any]):
     verdict = serializers.ChoiceField(choices=Review.Verdict.choices)
     text = serializers.CharField(required=False, allow_blank=True, default="", max_length=65_536)
     digest = serializers.CharField(
-        required=False, allow_blank=True, default="", help_text="The candidate you looked at; another one by now is a 409."
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="The candidate you looked at; another one by now is a 409.",
     )
 
 

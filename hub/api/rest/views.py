@@ -165,7 +165,10 @@ class MergeView(PullRequestEndpoint):
 class LiveView(PullRequestEndpoint):
     @extend_schema(
         operation_id="watch_pull_request",
-        parameters=[*IN_REPO, OpenApiParameter("after", OpenApiTypes.INT, description="`last_event` of the last answer.")],
+        parameters=[
+            *IN_REPO,
+            OpenApiParameter("after", OpenApiTypes.INT, description="`last_event` of the last answer."),
+        ],
         responses={200: shapes.LiveStateSerializer, **REFUSALS},
     )
     def get(self, request: Request, **where: Any) -> Response:

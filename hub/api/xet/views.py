@@ -3,8 +3,9 @@ recomputes it. Nothing is told or given that the person could not also download.
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from hub.api.addresses import base_url
@@ -12,11 +13,12 @@ from hub.api.auth import reads_own_tokens
 from hub.api.hf.endpoints import answer, endpoint, open_body
 from hub.api.hf.ranges import read_range
 from hub.api.xet.tokens import Access, read_access, read_piece, sign_piece
-from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable, TooLarge
 from hub.community.contributions import reader_for
-from hub.repos.blobs import may_learn_of_xorb, record_upload, store
+from hub.repos.blobs import list_told_chunks, record_upload, store
 from hub.repos.models import StoredBlob
-from hub.storage.errors import InvalidRange, NotOwned, StorageError, TooLarge
+from hub.storage.errors import InvalidRange, NotOwned, StorageError
+from hub.storage.errors import TooLarge as BeyondBounds
 
 MAX_XORB_BODY = 70 * 1024 * 1024  # 64 MiB of chunks with their headers
 MAX_SHARD_BODY = 64 * 1024 * 1024
@@ -36,22 +38,25 @@ def read_pieces(request: HttpRequest, limit: int) -> Iterator[bytes]:
 def refuse(problem: StorageError) -> HubError:
     if isinstance(problem, NotOwned):
         return Forbidden(str(problem))
+    if isinstance(problem, BeyondBounds):
+        return TooLarge(str(problem))
     return InvalidInput(str(problem))
 
 
 def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
+    """Keep a xorb. Whether it was here already is nobody's business, so the answer never tells."""
     read_access(request, write=True)
     try:
-        is_new = store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
+        store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
     except StorageError as problem:
         raise refuse(problem) from None
-    return answer({"was_inserted": is_new})
+    return answer({"was_inserted": True})
 
 
 def head_xorb(request: HttpRequest, hash: str) -> HttpResponse:
     access = read_access(request)
     path = store().xorb_path(hash)
-    if path is None or not may_learn_of_xorb(repo=access.repo, user=access.user, xorb=hash):
+    if path is None or not list_told_chunks(repo=access.repo, user=access.user, xorb=hash):
         raise NotFound("There is no such xorb.")
     return HttpResponse(headers={"Content-Length": str(path.stat().st_size)})
 
@@ -62,7 +67,7 @@ def put_shard(request: HttpRequest) -> HttpResponse:
     data = b"".join(read_pieces(request, MAX_SHARD_BODY))
     try:
         # Nobody may use a xorb by name: the shard's verification hashes prove that the writer holds the chunks.
-        files = store().add_shard(data, may_use=lambda xorb: False)
+        files = store().add_shard(data, may_use=lambda xorb: False, max_total_bytes=settings.MAX_FILE_BYTES)
     except StorageError as problem:
         raise refuse(problem) from None
     for stored in files:
@@ -89,7 +94,7 @@ def show_reconstruction(request: HttpRequest, hash: str) -> HttpResponse:
     start, end = part or (0, size)
 
     def url_for(xorb: str, first: int, behind: int) -> str:
-        return f"{base_url(request)}/xet/data/{xorb}?s={sign_piece(xorb, first, behind)}"
+        return f"{base_url(request)}/xet/data/{xorb}?s={sign_piece(access, sha256, xorb, first, behind)}"
 
     try:
         return answer(store().reconstruction(hash, start, end, url_for=url_for))
@@ -108,14 +113,14 @@ def show_size(request: HttpRequest, hash: str) -> HttpResponse:
 def find_chunk(request: HttpRequest, hash: str) -> HttpResponse:
     """Global deduplication: only about own and public content, and keyed, so that nothing can be probed."""
     access = read_access(request)
-    known: dict[str, bool] = {}
+    known: dict[str, list[tuple[int, int]]] = {}
 
-    def may_tell(xorb: str) -> bool:
+    def list_shown(xorb: str) -> list[tuple[int, int]]:
         if xorb not in known:
-            known[xorb] = may_learn_of_xorb(repo=access.repo, user=access.user, xorb=xorb)
+            known[xorb] = list_told_chunks(repo=access.repo, user=access.user, xorb=xorb)
         return known[xorb]
 
-    shard = store().dedup_shard(hash, may_tell=may_tell)
+    shard = store().dedup_shard(hash, may_tell=lambda xorb: bool(list_shown(xorb)), shown=list_shown)
     if shard is None:
         raise NotFound("No chunk with this hash is known to you.")
     return HttpResponse(shard, content_type="application/octet-stream")
@@ -125,21 +130,24 @@ def send_data(request: HttpRequest, hash: str) -> HttpResponse:
     """Bytes of a xorb, within what the address was signed for. No header proves anything here."""
     first, behind = read_piece(request.GET.get("s", ""), hash)
     path = store().xorb_path(hash)
+    try:
+        size = path.stat().st_size if path is not None else 0
+    except FileNotFoundError:  # swept a moment ago
+        path = None
     if path is None:
         raise NotFound("These bytes are gone; ask for the file again.")
-    part = read_range(request.headers.get("Range"), path.stat().st_size) or (first, behind)
-    start, end = part
+    start, end = read_range(request.headers.get("Range"), size) or (first, behind)
     if start < first or end > behind:
         raise Forbidden("This address was made for other bytes.")
     headers = {
-        "Content-Range": f"bytes {start}-{end - 1}/{path.stat().st_size}",
+        "Content-Range": f"bytes {start}-{end - 1}/{size}",
         "Content-Length": str(end - start),
         "Content-Type": "application/octet-stream",
     }
     return StreamingHttpResponse(read_file(path, start, end), status=206, headers=headers)
 
 
-def read_file(path: Any, start: int, end: int) -> Iterator[bytes]:
+def read_file(path: Path, start: int, end: int) -> Iterator[bytes]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         while start < end and (piece := os.pread(descriptor, min(PIECE, end - start), start)):

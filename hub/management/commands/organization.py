@@ -32,9 +32,11 @@ class Command(BaseCommand):
             name=options["name"], fullname=options["fullname"], is_private_by_default=options["private_by_default"]
         )
         for member in options["member"]:
-            name, _, role = member.rpartition(":")
+            name, colon, role = member.rpartition(":")
+            if not colon:
+                raise CommandError(f"Write the member {member!r} with a role, like {member}:write (read, write, admin).")
             user = User.objects.filter(username__iexact=name).first()
             if user is None:
-                raise CommandError(f"There is no account {name!r}; make it first: account create {name or 'NAME'}.")
+                raise CommandError(f"There is no account {name!r}; make it first: account create {name}.")
             set_member(organization=organization, user=user, role=role)
         self.stdout.write(f"Organization {organization} made with {organization.memberships.count()} members.")

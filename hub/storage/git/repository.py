@@ -84,6 +84,10 @@ class GitRepo:
         """The commit behind a full sha, full reference name, branch or tag. Raises UnknownRevision."""
         return refs.resolve(self.handle, revision)
 
+    def peel(self, oid: str) -> str:
+        """The commit behind a commit or an annotated tag. Raises UnknownRevision."""
+        return refs.peel(self.handle, oid)
+
     def refs(self, prefix: str = "refs/") -> dict[str, str]:
         return refs.list_refs(self.handle, prefix)
 

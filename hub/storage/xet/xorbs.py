@@ -8,9 +8,10 @@ Source: https://huggingface.co/docs/xet/xorb
 """
 
 import os
+import secrets
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from hub.storage.chunks import MAX_CHUNK
@@ -130,6 +131,28 @@ def read_index(file_descriptor: int) -> XorbIndex:
     if index is None or index.packed_ends[-1] != size - 4 - footer_bytes:
         raise StorageError("A stored xorb has a damaged footer; restore it from a backup.")
     return index
+
+
+def mask_chunks(index: XorbIndex, shown: Iterable[tuple[int, int]]) -> XorbIndex:
+    """The index with random hashes for all chunks outside the ranges `shown`, and with their sizes evened out: where
+    content is cut says something about it, too."""
+    is_shown = [False] * len(index)
+    for start, end in shown:
+        is_shown[start:end] = [True] * (min(end, len(index)) - start)
+    chunk_hashes = b"".join(
+        index.hash_at(at) if is_shown[at] else secrets.token_bytes(hashes.HASH_BYTES) for at in range(len(index))
+    )
+    raw_ends = list(index.raw_ends)
+    at = 0
+    while at < len(index):
+        behind = at + 1
+        if not is_shown[at]:
+            while behind < len(index) and not is_shown[behind]:
+                behind += 1
+            start, size = index.raw_start(at), index.raw_size(at, behind)
+            raw_ends[at:behind] = [start + size * step // (behind - at) for step in range(1, behind - at + 1)]
+        at = behind
+    return replace(index, chunk_hashes=chunk_hashes, raw_ends=tuple(raw_ends))
 
 
 def unpack_chunks(packed: bytes) -> Iterator[bytes]:

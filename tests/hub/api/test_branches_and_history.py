@@ -17,7 +17,9 @@ def client(client_of, alice):
 
 
 def write(client, path, **more):
-    return client.upload_file(path_or_fileobj=path.encode(), path_in_repo=path, repo_id=REPO, commit_message=f"Add {path}", **more)
+    return client.upload_file(
+        path_or_fileobj=path.encode(), path_in_repo=path, repo_id=REPO, commit_message=f"Add {path}", **more
+    )
 
 
 def test_a_branch_goes_its_own_way_and_ends(client):
@@ -27,7 +29,10 @@ def test_a_branch_goes_its_own_way_and_ends(client):
     write(client, "c.txt", revision="try/one")
     assert sorted(client.list_repo_files(REPO, revision="try/one")) == [".gitattributes", "a.txt", "c.txt"]
     refs = client.list_repo_refs(REPO)
-    assert [(branch.name, branch.ref) for branch in refs.branches] == [("main", "refs/heads/main"), ("try/one", "refs/heads/try/one")]
+    assert [(branch.name, branch.ref) for branch in refs.branches] == [
+        ("main", "refs/heads/main"),
+        ("try/one", "refs/heads/try/one"),
+    ]
     client.delete_branch(REPO, branch="try/one")
     with pytest.raises(RevisionNotFoundError):
         client.list_repo_files(REPO, revision="try/one")

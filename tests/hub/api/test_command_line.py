@@ -15,7 +15,9 @@ def hf(hub_url, alice, tmp_path):
     """`hf("upload", ...)` runs the program as Alice and returns what it printed."""
 
     def run(*arguments: str, person=alice, **more: str) -> str:
-        environment = os.environ | {"HF_ENDPOINT": hub_url, "HF_TOKEN": person.token, "HF_HOME": str(tmp_path / "home")} | more
+        environment = (
+            os.environ | {"HF_ENDPOINT": hub_url, "HF_TOKEN": person.token, "HF_HOME": str(tmp_path / "home")} | more
+        )
         program = Path(sys.executable).with_name("hf")
         done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +41,15 @@ def folder(tmp_path):
 def test_a_folder_goes_up_and_comes_down_again(hf, hub_url, folder, tmp_path, xet):
     printed = hf("upload", "alice/tide-tables", str(folder), "--repo-type", "dataset", HF_HUB_DISABLE_XET=xet)
     assert f"{hub_url}/datasets/alice/tide-tables" in printed
-    hf("download", "alice/tide-tables", "--repo-type", "dataset", "--local-dir", str(tmp_path / "down"), HF_HUB_DISABLE_XET=xet)
+    hf(
+        "download",
+        "alice/tide-tables",
+        "--repo-type",
+        "dataset",
+        "--local-dir",
+        str(tmp_path / "down"),
+        HF_HUB_DISABLE_XET=xet,
+    )
     for path in folder.rglob("*"):
         if path.is_file():
             assert (tmp_path / "down" / path.relative_to(folder)).read_bytes() == path.read_bytes()
@@ -47,7 +57,15 @@ def test_a_folder_goes_up_and_comes_down_again(hf, hub_url, folder, tmp_path, xe
 
 def test_a_strangers_folder_becomes_a_pull_request(hf, charlie, client_of, alice, folder):
     client_of(alice).create_repo("alice/tide-tables", repo_type="dataset")
-    hf("upload", "alice/tide-tables", str(folder / "README.md"), "--repo-type", "dataset", "--create-pr", person=charlie)
+    hf(
+        "upload",
+        "alice/tide-tables",
+        str(folder / "README.md"),
+        "--repo-type",
+        "dataset",
+        "--create-pr",
+        person=charlie,
+    )
     (found,) = client_of(alice).get_repo_discussions("alice/tide-tables", repo_type="dataset")
     assert (found.is_pull_request, found.author, found.num) == (True, "charlie", 1)
 

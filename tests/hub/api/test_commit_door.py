@@ -4,7 +4,12 @@ import threading
 
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
-from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 REPO = "alice/poems"
@@ -27,7 +32,9 @@ def read(client, path: str, **more) -> str:
 
 
 def test_a_small_file_is_uploaded_and_comes_back(client, hub_url):
-    made = client.upload_file(path_or_fileobj=b"The sea\n", path_in_repo="a/tide.txt", repo_id=REPO, commit_message="Add tide")
+    made = client.upload_file(
+        path_or_fileobj=b"The sea\n", path_in_repo="a/tide.txt", repo_id=REPO, commit_message="Add tide"
+    )
     assert made.commit_url == f"{hub_url}/{REPO}/commit/{made.oid}"
     assert client.repo_info(REPO).sha == made.oid
     assert read(client, "a/tide.txt") == "The sea\n"
@@ -36,7 +43,9 @@ def test_a_small_file_is_uploaded_and_comes_back(client, hub_url):
 
 
 def test_one_commit_adds_deletes_and_copies(client):
-    client.create_commit(REPO, [add("a.txt", "A"), add("b.txt", "B"), add("old/c.txt"), add("old/d.txt")], commit_message="First")
+    client.create_commit(
+        REPO, [add("a.txt", "A"), add("b.txt", "B"), add("old/c.txt"), add("old/d.txt")], commit_message="First"
+    )
     client.create_commit(
         REPO,
         [
@@ -152,7 +161,10 @@ def test_a_large_file_that_nobody_uploaded_cannot_be_committed(client, hub_url, 
         (b"not json\n", "Line 1 of the commit is not JSON"),
         (b'{"key":"header","value":{"summary":""}}\n', "needs a 'summary'"),
         (b'{"key":"header","value":{"summary":"x"}}\n{"key":"fly","value":{"path":"a"}}\n', "Line 2 asks for 'fly'"),
-        (b'{"key":"header","value":{"summary":"x"}}\n{"key":"file","value":{"path":"a","content":"%%"}}\n', "not base64"),
+        (
+            b'{"key":"header","value":{"summary":"x"}}\n{"key":"file","value":{"path":"a","content":"%%"}}\n',
+            "not base64",
+        ),
         (b'{"key":"header","value":{"summary":"x"}}\n{"key":"file","val', "was the upload cut off"),
     ],
 )

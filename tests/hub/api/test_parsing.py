@@ -34,7 +34,9 @@ def test_a_range_is_read(header, size, expected):
     assert read_range(header, size) == expected
 
 
-@pytest.mark.parametrize(("header", "size"), [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=11-12", 10)])
+@pytest.mark.parametrize(
+    ("header", "size"), [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=11-12", 10)]
+)
 def test_a_range_outside_the_file_is_not_satisfiable(header, size):
     from hub.api.hf.ranges import read_range
 

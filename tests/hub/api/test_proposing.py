@@ -32,11 +32,18 @@ def upload(client, path, data, message, **more):
 
 
 def test_a_strangers_pull_request_is_merged_by_the_owner(owner, stranger, hub_url):
-    made = upload(stranger, "b.csv", b"t,h\n3,4\n", "Add the second day", commit_description="From the pier.", create_pr=True)
+    made = upload(
+        stranger, "b.csv", b"t,h\n3,4\n", "Add the second day", commit_description="From the pier.", create_pr=True
+    )
     assert (made.pr_num, made.pr_revision) == (1, "refs/pr/1")
     assert made.pr_url == f"{hub_url}/datasets/{REPO}/discussions/1"
     details = owner.get_discussion_details(REPO, 1, repo_type="dataset")
-    assert (details.title, details.status, details.author, details.is_pull_request) == ("Add the second day", "open", "charlie", True)
+    assert (details.title, details.status, details.author, details.is_pull_request) == (
+        "Add the second day",
+        "open",
+        "charlie",
+        True,
+    )
     assert (details.target_branch, details.conflicting_files) == ("refs/heads/main", [])
     assert "+3,4" in details.diff
     assert [type(event) for event in details.events[:2]] == [DiscussionComment, DiscussionCommit]
@@ -114,7 +121,11 @@ def test_a_discussion_lives_through_its_events(owner, stranger):
     edited = owner.edit_discussion_comment(REPO, 1, said.id, "It is UTC+1", repo_type="dataset")
     assert (edited.content, edited.edited) == ("It is UTC+1", True)
     renamed = stranger.rename_discussion(REPO, 1, "Which clock?", repo_type="dataset")
-    assert (type(renamed), renamed.old_title, renamed.new_title) == (DiscussionTitleChange, "Which clock is this?", "Which clock?")
+    assert (type(renamed), renamed.old_title, renamed.new_title) == (
+        DiscussionTitleChange,
+        "Which clock is this?",
+        "Which clock?",
+    )
     closed = owner.change_discussion_status(REPO, 1, "closed", repo_type="dataset", comment="Answered")
     assert (type(closed), closed.new_status) == (DiscussionStatusChange, "closed")
     hidden = owner.hide_discussion_comment(REPO, 1, said.id, repo_type="dataset")
@@ -124,7 +135,9 @@ def test_a_discussion_lives_through_its_events(owner, stranger):
 
 
 def test_strangers_words_are_their_own(owner, stranger, client_of, bob):
-    said = stranger.comment_discussion(REPO, stranger.create_discussion(REPO, "Hello", repo_type="dataset").num, "Hm", repo_type="dataset")
+    said = stranger.comment_discussion(
+        REPO, stranger.create_discussion(REPO, "Hello", repo_type="dataset").num, "Hm", repo_type="dataset"
+    )
     for attempt in (
         lambda: client_of(bob).edit_discussion_comment(REPO, 1, said.id, "Ha", repo_type="dataset"),
         lambda: client_of(bob).rename_discussion(REPO, 1, "Mine", repo_type="dataset"),
@@ -163,7 +176,9 @@ def test_the_talk_of_a_private_repository_is_missing_for_strangers(owner, strang
     with pytest.raises(RepositoryNotFoundError):
         stranger.get_discussion_details(REPO, 1, repo_type="dataset")
     with pytest.raises(RepositoryNotFoundError):
-        stranger.create_commit(REPO, [CommitOperationAdd("b", b"b")], repo_type="dataset", commit_message="b", create_pr=True)
+        stranger.create_commit(
+            REPO, [CommitOperationAdd("b", b"b")], repo_type="dataset", commit_message="b", create_pr=True
+        )
 
 
 def test_a_discussion_that_is_not_there_is_404(owner):

@@ -76,7 +76,10 @@ def test_a_long_tree_comes_in_pages_of_one_commit(client, monkeypatch):
 
 def test_single_paths_are_told_and_missing_ones_left_out(client):
     found = client.get_paths_info(REPO, ["README.md", "data", "nothing.txt"], expand=True)
-    assert [(entry.path, type(entry).__name__) for entry in found] == [("README.md", "RepoFile"), ("data", "RepoFolder")]
+    assert [(entry.path, type(entry).__name__) for entry in found] == [
+        ("README.md", "RepoFile"),
+        ("data", "RepoFolder"),
+    ]
     assert found[0].last_commit.title == "Text"
 
 
@@ -178,7 +181,9 @@ def test_a_branch_with_a_slash_is_told_from_a_folder(client):
 
 def test_the_file_system_of_the_client_reads(client, hub_url, alice, weights):
     files = HfFileSystem(endpoint=hub_url, token=alice.token)
-    assert sorted(files.ls(REPO, detail=False)) == [f"{REPO}/{name}" for name in (".gitattributes", "README.md", "data", "weights.bin")]
+    assert sorted(files.ls(REPO, detail=False)) == [
+        f"{REPO}/{name}" for name in (".gitattributes", "README.md", "data", "weights.bin")
+    ]
     assert files.info(f"{REPO}/data/a.csv")["size"] == 8
     with files.open(f"{REPO}/weights.bin", block_size=64 * 1024) as file:
         file.seek(1_500_000)
@@ -197,7 +202,9 @@ def test_a_download_counts_once_an_hour(client, hub_url):
     assert Repo.objects.get(name="tides").downloads == 1
 
 
-def test_what_is_withheld_is_refused_to_strangers_and_read_by_members(client, client_of, charlie, hub_url, alice, weights):
+def test_what_is_withheld_is_refused_to_strangers_and_read_by_members(
+    client, client_of, charlie, hub_url, alice, weights
+):
     sha256 = hashlib.sha256(weights).hexdigest()
     content = Content.objects.get(digest=f"sha256:{sha256}")
     set_clearance(contents=[content], clearance="withheld", reason="It is a pickle.")
@@ -207,7 +214,9 @@ def test_what_is_withheld_is_refused_to_strangers_and_read_by_members(client, cl
     assert re.fullmatch("[0-9a-f]{40}", refused.headers["X-Repo-Commit"])
     assert "X-Xet-Hash" not in refused.headers
     assert get(hub_url, "weights.bin", alice).content == weights
-    safety = {entry.path: entry.security for entry in client.list_repo_tree(REPO, expand=True) if hasattr(entry, "security")}
+    safety = {
+        entry.path: entry.security for entry in client.list_repo_tree(REPO, expand=True) if hasattr(entry, "security")
+    }
     assert (safety["weights.bin"].status, safety["README.md"].status) == ("unsafe", "safe")
 
 

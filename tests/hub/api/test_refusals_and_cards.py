@@ -74,7 +74,9 @@ def test_a_browser_session_writes_only_with_its_csrf_token(alice):
     refused = browser.post("/api/repos/create", {"name": "poems"}, content_type="application/json")
     assert (refused.status_code, refused["Content-Type"].split(";")[0]) == (403, "application/json")
     browser.cookies["model_commons_csrf"] = "a" * 32
-    taken = browser.post("/api/repos/create", {"name": "poems"}, content_type="application/json", HTTP_X_CSRFTOKEN="a" * 32)
+    taken = browser.post(
+        "/api/repos/create", {"name": "poems"}, content_type="application/json", HTTP_X_CSRFTOKEN="a" * 32
+    )
     assert taken.status_code == 200
     assert browser.get("/api/whoami-v2").json()["auth"] == {"type": "session"}
 
@@ -95,7 +97,9 @@ def test_a_good_card_passes_and_a_poor_one_is_warned_of(client_of, alice):
     client = client_of(alice)
     client.create_repo("alice/poems")
     with pytest.warns(UserWarning, match="names no license"):
-        client.upload_file(path_or_fileobj=b"---\ntags: [a]\n---\n# Poor\n", path_in_repo="README.md", repo_id="alice/poems")
+        client.upload_file(
+            path_or_fileobj=b"---\ntags: [a]\n---\n# Poor\n", path_in_repo="README.md", repo_id="alice/poems"
+        )
 
 
 @pytest.mark.parametrize(

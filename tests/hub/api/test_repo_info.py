@@ -35,7 +35,11 @@ def safetensors(**shapes: list[int]) -> bytes:
 def client(client_of, alice):
     client = client_of(alice)
     client.create_repo(REPO)
-    files = {"README.md": CARD, "config.json": json.dumps(CONFIG).encode(), "model.safetensors": safetensors(a=[4, 3], b=[5])}
+    files = {
+        "README.md": CARD,
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors": safetensors(a=[4, 3], b=[5]),
+    }
     operations = [CommitOperationAdd(path, data) for path, data in files.items()]
     client.create_commit(REPO, operations, commit_message="A tiny model")
     return client
@@ -43,7 +47,11 @@ def client(client_of, alice):
 
 def test_a_model_tells_its_card_configuration_and_size(client, client_of):
     info = client_of(None).model_info(REPO)
-    assert (info.pipeline_tag, info.card_data.license, info.config["model_type"]) == ("text-generation", "apache-2.0", "llama")
+    assert (info.pipeline_tag, info.card_data.license, info.config["model_type"]) == (
+        "text-generation",
+        "apache-2.0",
+        "llama",
+    )
     assert (info.safetensors.parameters, info.safetensors.total) == ({"F32": 17}, 17)
     assert {"tiny", "text-generation", "license:apache-2.0"} <= set(info.tags)
     assert info.used_storage > 0
@@ -86,7 +94,9 @@ def test_the_headers_of_all_shards_come_at_once(client):
         "model-1.safetensors": safetensors(a=[4, 3]),
         "model-2.safetensors": safetensors(b=[5]),
     }
-    client.create_commit(REPO, [CommitOperationAdd(path, data) for path, data in files.items()], commit_message="Shards")
+    client.create_commit(
+        REPO, [CommitOperationAdd(path, data) for path, data in files.items()], commit_message="Shards"
+    )
     client.delete_file("model.safetensors", REPO)
     metadata = client.get_safetensors_metadata(REPO)
     assert metadata.weight_map == index["weight_map"]

@@ -13,7 +13,13 @@ def test_a_person_creates_a_repository_of_each_type(client_of, hub_url, alice, t
     url = client.create_repo("tide-tables", repo_type=type, **more)
     assert url == f"{hub_url}/{prefix}alice/tide-tables"
     info = client.repo_info("alice/tide-tables", repo_type=type)
-    assert (info.id, info.author, info.private, info.disabled, info.gated) == ("alice/tide-tables", "alice", False, False, False)
+    assert (info.id, info.author, info.private, info.disabled, info.gated) == (
+        "alice/tide-tables",
+        "alice",
+        False,
+        False,
+        False,
+    )
     assert len(info.sha) == 40
     assert [file.rfilename for file in info.siblings] == [".gitattributes"]
 
@@ -79,7 +85,9 @@ def test_the_same_answer_for_private_and_missing(client_of, alice, charlie):
         with pytest.raises(RepositoryNotFoundError) as refusal:
             client_of(charlie).repo_info(name)
         response = refusal.value.response
-        answers.append((response.status_code, response.headers["x-error-code"], response.json()["error"].replace(name, "")))
+        answers.append(
+            (response.status_code, response.headers["x-error-code"], response.json()["error"].replace(name, ""))
+        )
     assert answers[0] == answers[1]
 
 

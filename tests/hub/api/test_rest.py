@@ -21,7 +21,13 @@ def repo(alice, organization):
 @pytest.fixture
 def pull_request(repo, charlie):
     made = commit(
-        repo=repo, by=charlie.user, revision=None, operations=[AddFile("a.txt", b"A\n")], title="Add a", create_pr=True, door="api"
+        repo=repo,
+        by=charlie.user,
+        revision=None,
+        operations=[AddFile("a.txt", b"A\n")],
+        title="Add a",
+        create_pr=True,
+        door="api",
     )
     return made.pull_request
 
@@ -42,9 +48,14 @@ def test_me_is_who_the_token_belongs_to(alice, organization):
 def test_repositories_are_listed_for_who_asks(repo, alice, charlie):
     create_repo(type="dataset", name="diary", by=alice.user, is_private=True)
     assert [row["name"] for row in call("get", "/api/v1/repos", charlie).json()] == ["tidewatch/tide-model"]
-    assert [row["name"] for row in call("get", "/api/v1/repos", alice).json()] == ["alice/diary", "tidewatch/tide-model"]
+    assert [row["name"] for row in call("get", "/api/v1/repos", alice).json()] == [
+        "alice/diary",
+        "tidewatch/tide-model",
+    ]
     assert [row["name"] for row in call("get", "/api/v1/repos?type=dataset", alice).json()] == ["alice/diary"]
-    assert [row["name"] for row in call("get", "/api/v1/repos?owner=TIDEWATCH&search=tide", alice).json()] == ["tidewatch/tide-model"]
+    assert [row["name"] for row in call("get", "/api/v1/repos?owner=TIDEWATCH&search=tide", alice).json()] == [
+        "tidewatch/tide-model"
+    ]
     assert call("get", "/api/v1/repos?type=spoon").status_code == 400
 
 
@@ -55,7 +66,11 @@ def test_a_list_has_a_next_page(repo, alice):
     while path:
         answer = call("get", path)
         found += [row["name"] for row in answer.json()]
-        path = answer.headers["Link"].partition(">")[0][1:].removeprefix("http://testserver") if "Link" in answer.headers else ""
+        path = (
+            answer.headers["Link"].partition(">")[0][1:].removeprefix("http://testserver")
+            if "Link" in answer.headers
+            else ""
+        )
     assert found == ["alice/m3", "alice/m2", "alice/m1", "alice/m0", "tidewatch/tide-model"]
 
 
@@ -71,7 +86,9 @@ def test_a_pull_request_tells_its_checks_reviews_and_what_is_unmet(pull_request,
     set_check(pull_request, "evaluate", state="failed", summary="It is worse on tides.")
     item = call("get", f"{REPO}/pulls/1", bob).json()
     assert (item["number"], item["title"], item["author"], item["status"]) == (1, "Add a", "charlie", "open")
-    assert [(check["name"], check["state"]) for check in item["checks"] if check["name"] == "evaluate"] == [("evaluate", "failed")]
+    assert [(check["name"], check["state"]) for check in item["checks"] if check["name"] == "evaluate"] == [
+        ("evaluate", "failed")
+    ]
     assert any("It is worse on tides." in sentence for sentence in item["unmet"])
     assert any("write access" in sentence for sentence in call("get", f"{REPO}/pulls/1", charlie).json()["unmet"])
     assert [row["number"] for row in call("get", f"{REPO}/pulls?status=open").json()] == [1]
@@ -90,7 +107,12 @@ def test_a_review_binds_to_the_candidate_that_was_seen(pull_request, bob):
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [({"verdict": "love"}, 400), ({}, 400), ({"verdict": "request_changes"}, 400), ({"verdict": "request_changes", "text": "Units?"}, 201)],
+    [
+        ({"verdict": "love"}, 400),
+        ({}, 400),
+        ({"verdict": "request_changes"}, 400),
+        ({"verdict": "request_changes", "text": "Units?"}, 201),
+    ],
 )
 def test_a_review_needs_a_verdict_and_changes_need_words(pull_request, bob, body, status):
     answer = call("post", f"{REPO}/pulls/1/reviews", bob, body)

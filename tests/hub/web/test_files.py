@@ -142,3 +142,11 @@ def test_a_file_of_many_files_is_found_by_name(tides, browser_of):
     answer = browser_of(None).get(f"{tides.path}/names/main").json()
     assert answer["base"] == f"{tides.path}/blob/main"
     assert "data/tides.csv" in answer["paths"]
+
+
+def test_headings_are_linked_once_each_and_take_no_name_of_the_page(alice, tides, browser_of, commit_as):
+    commit_as(alice, tides, {"README.md": b"# Content\n\n## Use\n\n## Use\n\n## Gr\xc3\xbc\xc3\x9fe\n"})
+    page = read(browser_of(None), tides.path)
+    for anchor in ("content-2", "use", "use-2", "gr\u00fc\u00dfe"):
+        assert page.count(f'id="{anchor}"') == 1
+    assert page.count('id="content"') == 1

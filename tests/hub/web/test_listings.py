@@ -63,6 +63,13 @@ def test_tags_match_whole_words_only(many, browser_of):
     assert titles(browser_of(None).get("/datasets?tag=letter")) == []
 
 
+def test_what_a_card_says_can_be_filtered_by(tides, browser_of):
+    browser = browser_of(None)
+    assert titles(browser.get("/datasets?tag=cc-by-4.0")) == ["alice/tides"]
+    assert titles(browser.get("/datasets?tag=mit")) == []
+    assert 'href="/datasets?tag=cc-by-4.0"' in browser.get(tides.path).content.decode()
+
+
 def test_order_and_page_stand_in_the_address(many, browser_of):
     browser = browser_of(None)
     assert titles(browser.get("/datasets?sort=likes"))[0] == "alice/letters-14"

@@ -154,3 +154,28 @@ def test_the_live_state_of_a_private_proposal_is_missing_for_strangers(secret, a
         assert browser_of(charlie).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 404
         assert browser_of(None).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 404
         assert browser_of(alice).get(f"/live/pulls/{made.pull_request.pk}{suffix}").status_code == 200
+
+
+def test_other_rooms_show_evidence_and_acts_beside_their_check(proposal, alice, browser_of, monkeypatch):
+    from hub.community.checks import set_check
+    from hub.web import panels
+
+    monkeypatch.setattr(panels, "_panels", {slot: [] for slot in panels.SLOTS})
+    panels.add_panel("pull_request_checks", lambda request, found: f"<a href='/runs/7'>{found['check'].name} run</a>")
+    panels.add_panel("check_actions", lambda request, found: f"<b>again {found['check'].name}</b>")
+    panels.add_panel("pull_request_evidence", lambda request, found: f"<i>curve of {found['pull_request'].pk}</i>")
+    set_check(proposal, "train", state="running", summary="Step 1 of 4.")
+    browser = browser_of(alice)
+    for page in (page_of(browser, proposal), browser.get(f"/live/pulls/{proposal.pk}/state").content.decode()):
+        row = page.split('id="check-train"')[1].split("</tr>")[0]
+        assert "train run" in row and "again train" in row
+        assert f"curve of {proposal.pk}" in page
+
+
+def test_clocks_and_plots_that_follow_by_themselves_are_no_change():
+    from hub.web.live import digest_fragment
+
+    page = '<p>{word}</p><time data-since="x">{clock}</time><figure id="a" data-live-url="/m">{points}</figure>'
+    before = digest_fragment(page.format(word="Running", clock="1 s", points="1 2"))
+    assert digest_fragment(page.format(word="Running", clock="2 s", points="1 2 3")) == before
+    assert digest_fragment(page.format(word="Done", clock="1 s", points="1 2")) != before

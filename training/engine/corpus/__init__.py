@@ -1,6 +1,6 @@
 """From contributed rows to token ids that know where they came from.
 
-readers -> formats -> cleaning -> personal_data -> duplicates -> contamination -> rendering -> build"""
+readers -> formats -> cleaning -> personal_data -> contamination -> duplicates (in pipeline) -> rendering -> build"""
 
 from training.engine.corpus.build import Corpus, build_corpus, open_corpus
 

@@ -1,0 +1,207 @@
+"""The release gate: each requirement that fails says so in a sentence, and nothing is proposed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.common.errors import Conflict, Forbidden, InvalidInput
+from hub.repos.models import Content
+from moderation import gate
+from moderation.models import Release, Screening
+from moderation.releases import propose_release
+from tests.moderation.scenes import CONFIG, SECRET, Workshop, bring, content_at, make_repo, weights
+from training.models import Evaluation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def state_of(workshop: Workshop) -> dict[str, str]:
+    workshop.model.refresh_from_db()
+    return {item.name: item.state for item in gate.inspect(workshop.model, workshop.model.head)}
+
+
+def sentence_of(workshop: Workshop, name: str) -> str:
+    workshop.model.refresh_from_db()
+    return next(item.sentence for item in gate.inspect(workshop.model, workshop.model.head) if item.name == name)
+
+
+def test_a_merged_evaluated_and_screened_model_meets_every_requirement(releasable: Workshop) -> None:
+    assert state_of(releasable) == dict.fromkeys(
+        ("weights", "licence", "files", "data", "evaluation", "outputs"), "passed"
+    )
+    release = propose_release(repo=releasable.model, by=releasable.owner, version="v1.0.0", notes="The first.")
+    assert (release.version, release.tag, release.state) == ("1.0.0", "v1.0.0", "proposed")
+    assert release.manifest["files"]["model.safetensors"]["size"] == len(weights(1))
+    names = {row["name"]: row["roles"] for row in release.manifest["contributors"]}
+    assert names["charlie"] == ["brought data of charlie/tide-rows", "brought files", "proposed the recipe"]
+    assert names["alice"] == ["brought files", "brought the suite alice/core"]
+    pins = {(row["type"], row["repository"]) for row in release.manifest["inputs"]}
+    assert pins == {("model", "alice/base"), ("dataset", "charlie/tide-rows"), ("dataset", "alice/core")}
+
+
+def remove_weights(workshop: Workshop) -> None:
+    from hub.community.contributions import commit
+    from hub.storage.git import DeleteFile
+
+    operations = [DeleteFile("model.safetensors")]
+    commit(repo=workshop.model, by=workshop.owner, revision=None, operations=operations, title="Remove", door="tests")
+
+
+def change_config(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"config.json": CONFIG.replace(b"llama", b"mamba")})
+
+
+def bring_other_weights(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"model.safetensors": weights(9)})
+
+
+def add_chat_template(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"chat_template.jinja": b"{{ messages }}"})
+
+
+def drop_licence(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"README.md": b"# Tides\n"})
+
+
+def reserve_rights(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"README.md": b"---\nlicense: proprietary\n---\n"})
+
+
+def leak(workshop: Workshop) -> None:
+    bring(workshop.model, workshop.owner, {"notes.txt": SECRET.encode()})
+
+
+def forget_screens(workshop: Workshop) -> None:
+    Content.objects.filter(repo=workshop.model, path="recipe.yaml").delete()
+
+
+def withdraw_data(workshop: Workshop) -> None:
+    from hub.repos.clearance import set_clearance
+
+    set_clearance(contents=[content_at(workshop.data, "train.jsonl")], clearance="withheld", reason="Copied.")
+
+
+def delete_data(workshop: Workshop) -> None:
+    from hub.repos.lifecycle import delete_repo
+
+    delete_repo(repo=workshop.data, by=workshop.teacher)
+
+
+def be_worse(workshop: Workshop) -> None:
+    Evaluation.objects.update(verdict="worse")
+
+
+def be_too_few(workshop: Workshop) -> None:
+    Evaluation.objects.update(results={"overall": {"verdict": "insufficient"}}, verdict="insufficient")
+
+
+def lose_evaluation(workshop: Workshop) -> None:
+    Evaluation.objects.all().delete()
+
+
+def hold_outputs(workshop: Workshop) -> None:
+    Screening.objects.filter(subject="output").update(state="held", summary="Two answers are bad.")
+
+
+def lose_outputs(workshop: Workshop) -> None:
+    Screening.objects.filter(subject="output").delete()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "sentence"),
+    [
+        (remove_weights, "weights", "holds no safetensors weights"),
+        (change_config, "weights", "config.json changed after pull request #1"),
+        (bring_other_weights, "weights", "model.safetensors changed after pull request #1"),
+        (add_chat_template, "weights", "chat_template.jinja changed after pull request #1"),
+        (drop_licence, "licence", "names no licence"),
+        (reserve_rights, "licence", "reserves all rights"),
+        (leak, "files", "notes.txt is not cleared"),
+        (forget_screens, "files", "recipe.yaml was never screened"),
+        (withdraw_data, "data", "train.jsonl of charlie/tide-rows is withheld"),
+        (delete_data, "data", "charlie/tide-rows was deleted"),
+        (be_worse, "evaluation", "worse than its parent on alice/core"),
+        (be_too_few, "evaluation", "too few items"),
+        (lose_evaluation, "evaluation", "No suite was run"),
+        (hold_outputs, "outputs", "Two answers are bad"),
+        (lose_outputs, "outputs", "not screened yet"),
+    ],
+)
+def test_a_failed_requirement_stops_the_release_with_its_sentence(
+    releasable: Workshop, spoil: Callable[[Workshop], None], name: str, sentence: str
+) -> None:
+    spoil(releasable)
+    assert state_of(releasable)[name] == gate.FAILED
+    assert sentence in sentence_of(releasable, name)
+    with pytest.raises(Conflict, match="cannot be released yet") as refusal:
+        propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    assert any(sentence in reason for reason in refusal.value.extra["reasons"])  # type: ignore[union-attr]
+    assert not Release.objects.exists()
+
+
+def test_a_mended_card_is_no_other_model(releasable: Workshop) -> None:
+    bring(releasable.model, releasable.owner, {"README.md": b"---\nlicense: mit\n---\n# Better words\n"})
+    assert set(state_of(releasable).values()) == {gate.PASSED}
+
+
+def test_data_without_a_licence_is_a_warning_that_the_manifest_keeps(workshop: Workshop, tmp_path: Path) -> None:
+    bring(workshop.data, workshop.teacher, {"README.md": b"# Rows\n"})
+    workshop.make_model(tmp_path)
+    assert state_of(workshop)["data"] == gate.WARNING
+    release = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
+    stated = next(row for row in release.manifest["gate"] if row["name"] == "data")
+    assert "charlie/tide-rows names no licence" in stated["sentence"]
+
+
+def test_the_gate_looks_at_the_run_that_was_merged_last(workshop: Workshop, tmp_path: Path) -> None:
+    """Of two runs the one that finished first is merged last: main holds its weights."""
+    from datetime import timedelta
+
+    from training.models import Run
+
+    first = workshop.make_model(tmp_path, seed=1, by=workshop.owner)
+    second = workshop.make_model(tmp_path, seed=2, by=workshop.owner)
+    Run.objects.filter(pk=second.pk).update(finished_at=first.finished_at - timedelta(hours=1))
+    assert gate.find_run(workshop.model, workshop.model.head) == second
+    assert gate.find_run(workshop.model, first.pull_request.merge_commit) == first
+    assert set(state_of(workshop).values()) == {gate.PASSED}
+
+
+def test_weights_that_no_run_made_are_not_released(alice: Any, bob: Any) -> None:
+    repo = make_repo("model", "brought", alice.user, {"config.json": CONFIG, "model.safetensors": weights()})
+    with pytest.raises(Conflict, match="Its outputs were not screened here"):
+        propose_release(repo=repo, by=alice.user, version="1.0.0")
+
+
+@pytest.mark.parametrize("version", ["1.0", "one", "", "1.0.0/../x", "01.0.0", "v", "1.0.0 beta"])
+def test_a_version_is_three_numbers(releasable: Workshop, version: str) -> None:
+    with pytest.raises(InvalidInput, match="no semantic version"):
+        propose_release(repo=releasable.model, by=releasable.owner, version=version)
+
+
+def test_who_may_not_write_proposes_no_release(releasable: Workshop) -> None:
+    with pytest.raises(Forbidden):
+        propose_release(repo=releasable.model, by=releasable.teacher, version="1.0.0")
+
+
+def test_only_commits_of_main_are_released(releasable: Workshop) -> None:
+    candidate = releasable.propose(releasable.owner, note="another").candidate
+    for commit, sentence in [(candidate, "merge it first"), ("f" * 40, "no commit"), ("main", "no commit")]:
+        with pytest.raises(InvalidInput, match=sentence):
+            propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0", commit=commit)
+
+
+def test_a_taken_version_is_refused(releasable: Workshop) -> None:
+    propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    with pytest.raises(Conflict, match="exists already"):
+        propose_release(repo=releasable.model, by=releasable.helper, version="1.0.0")
+
+
+def test_data_and_private_models_are_not_released(workshop: Workshop) -> None:
+    with pytest.raises(InvalidInput, match="releases are made of models"):
+        propose_release(repo=workshop.data, by=workshop.teacher, version="1.0.0")
+    hidden = make_repo("model", "hidden", workshop.owner, is_private=True)
+    with pytest.raises(InvalidInput, match="make it public"):
+        propose_release(repo=hidden, by=workshop.owner, version="1.0.0")

@@ -1,0 +1,170 @@
+"""The REST door of this room: proposals, runs and what one may do with them, the playground."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from hub.api.rest.pages import answer_page
+from hub.api.rest.views import PAGED, REFUSALS, require_person
+from hub.common.errors import InvalidInput, NotFound
+from hub.common.models import Job, JobEvent
+from hub.repos.find import find_repo
+from training import conversations, overview, recipes, runs
+from training import serializers as shapes
+from training.models import Run
+
+MAX_EVENTS = 500
+ACTS = {"run": runs.start_run, "cancel": runs.cancel_run, "rerun": runs.rerun}
+CONFLICT = {409: REFUSALS[400]}
+
+
+def read_body(shape: Any, request: Request) -> dict[str, Any]:
+    given = shape(data=request.data)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
+
+
+class ProposalsView(APIView):
+    @extend_schema(
+        operation_id="propose",
+        request=shapes.ProposalSerializer,
+        responses={201: shapes.ProposedSerializer, **REFUSALS},
+    )
+    def post(self, request: Request) -> Response:
+        """Propose a recipe: a pull request that changes recipe.yaml. Refused with line and column before anything is stored."""
+        by = require_person(request)
+        given = read_body(shapes.ProposalSerializer, request)
+        made = recipes.propose(
+            repo=find_repo("model", given["repo"], by),
+            by=by,
+            recipe_text=given["recipe"],
+            title=given["title"],
+            description=given["description"],
+            door="rest",
+        )
+        assert made.pull_request is not None
+        discussion = made.pull_request.discussion
+        answer = {
+            "repo": discussion.repo.full_name,
+            "number": discussion.number,
+            "url": discussion.path,
+            "ref": made.ref,
+            "head": made.revision.commit,
+        }
+        return Response(shapes.ProposedSerializer(answer).data, status=201)
+
+
+class RunsView(APIView):
+    @extend_schema(
+        operation_id="list_runs",
+        parameters=[
+            OpenApiParameter("repo", OpenApiTypes.STR, description="NAMESPACE/NAME of a model."),
+            OpenApiParameter("pull_request", OpenApiTypes.INT, description="Number, together with `repo`."),
+            OpenApiParameter("state", OpenApiTypes.STR, enum=Run.State.values),
+            *PAGED,
+        ],
+        responses={200: shapes.RunSerializer(many=True), **REFUSALS},
+    )
+    def get(self, request: Request) -> Response:
+        """The runs that you may see, newest first."""
+        rows = overview.visible_runs(request.user)
+        if name := request.GET.get("repo"):
+            rows = rows.filter(repo=find_repo("model", name, request.user))
+        if number := request.GET.get("pull_request"):
+            if not number.isdigit():
+                raise InvalidInput(f"pull_request is {number!r}; write its number.")
+            rows = rows.filter(pull_request__discussion__number=int(number))
+        if state := request.GET.get("state"):
+            if state not in Run.State.values:
+                raise InvalidInput(f"The state {state!r} does not exist; use {', '.join(Run.State.values)}.")
+            rows = rows.filter(state=state)
+        return answer_page(request._request, rows, shapes.RunSerializer)
+
+
+def find_run(request: Request, pk: int) -> Run:
+    run = overview.visible_runs(request.user).filter(pk=pk).first()
+    if run is None:
+        raise NotFound("There is no such run here.")
+    return run
+
+
+def describe_run(run: Any) -> Response:
+    run.stations = overview.list_stations(run)
+    run.now = overview.describe_now(run.stations)
+    return Response(shapes.RunDetailSerializer(run).data)
+
+
+class RunView(APIView):
+    @extend_schema(operation_id="show_run", responses={200: shapes.RunDetailSerializer, **REFUSALS})
+    def get(self, request: Request, pk: int) -> Response:
+        """One run: its stations, what it does now, its corpus."""
+        return describe_run(find_run(request, pk))
+
+
+class RunActView(APIView):
+    @extend_schema(
+        operation_id="act_on_run",
+        request=None,
+        parameters=[OpenApiParameter("act", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(ACTS))],
+        responses={200: shapes.RunDetailSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request, pk: int, act: str) -> Response:
+        """`run` a proposal that waits for a maintainer, `cancel` what is at work, `rerun` what failed or was cancelled."""
+        by = require_person(request)
+        ACTS[act](run=find_run(request, pk), by=by)
+        return describe_run(find_run(request, pk))
+
+
+class RunEventsView(APIView):
+    @extend_schema(
+        operation_id="list_run_events",
+        parameters=[OpenApiParameter("after", OpenApiTypes.INT, description="Only events after this one.")],
+        responses={200: shapes.RunEventsSerializer, **REFUSALS},
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """What the jobs of a run reported, oldest first: states, stages, metrics, sample answers, warnings."""
+        run = find_run(request, pk)
+        after = request.GET.get("after", "0")
+        if not after.isdigit() or len(after) > 18:
+            raise InvalidInput(f"after is {after!r}; send the number of the last event you have.")
+        rows = JobEvent.objects.filter(job__in=runs.jobs_of(run), id__gt=int(after)).order_by("id")
+        if not overview.may_see_answers(request.user, run):
+            rows = rows.exclude(kind="sample")
+        events = list(rows[:MAX_EVENTS])
+        ended = not runs.living_jobs(run) and len(events) < MAX_EVENTS
+        last = events[-1].pk if events else int(after)
+        return Response(shapes.RunEventsSerializer({"events": events, "after": last, "ended": ended}).data)
+
+
+class PlaygroundView(APIView):
+    @extend_schema(
+        operation_id="ask",
+        request=shapes.QuestionSerializer,
+        responses={202: shapes.AnswerSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request) -> Response:
+        """Ask a released model (members: any revision). The answer comes at /api/v1/playground/ID."""
+        by = require_person(request)
+        given = read_body(shapes.QuestionSerializer, request)
+        job = conversations.ask(
+            repo=find_repo("model", given["repo"], by),
+            by=by,
+            question=given["question"],
+            revision=given["revision"],
+            previous=given["previous"],
+            options=given,
+        )
+        return Response(shapes.AnswerSerializer(job).data, status=202)
+
+
+class AnswerView(APIView):
+    @extend_schema(operation_id="show_answer", responses={200: shapes.AnswerSerializer, **REFUSALS})
+    def get(self, request: Request, pk: str) -> Response:
+        """Your question and its answer so far."""
+        by = require_person(request)
+        job: Job = conversations.find_question(pk, by)
+        return Response(shapes.AnswerSerializer(job).data)

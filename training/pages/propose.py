@@ -1,0 +1,210 @@
+"""The wizard: from "what should it learn?" to a proposal, in steps that are plain pages with their state in the address."""
+
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from hub.accounts.names import find_owner
+from hub.accounts.permissions import can
+from hub.common.errors import HubError, InvalidInput
+from hub.repos.find import find_repo
+from hub.repos.lifecycle import create_repo, owner_for
+from hub.repos.models import LastCommit, Repo
+from hub.repos.reader import RepoReader
+from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read_filters
+from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
+from hub.web.repos import list_owners
+from training import recipes, wizard
+from training.wizard import Draft
+
+PER_PAGE = 12
+TITLES = {
+    "goal": "What should it learn to do?",
+    "data": "From which data?",
+    "preview": "What it will see",
+    "size": "How thoroughly?",
+    "send": "Propose it",
+}
+
+
+@repo_page(action="read")
+def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
+    require_sign_in(request)
+    draft = wizard.read_draft(request.POST if request.method == "POST" else request.GET)
+    step = allowed_step(request.GET.get("step", "goal"), draft)
+    try:
+        start = wizard.find_start(repo, reader, request.user, draft.base)
+    except InvalidInput as problem:
+        models = listed_repos(request.user).filter(type="model").exclude(pk=repo.pk)[:24]
+        context: dict[str, Any] = {"problem": problem.message, "models": models}
+        return render_repo_page(request, repo, reader, "training/propose_stuck.html", tab="/proposals", **context)
+    refusal = ""
+    if request.method == "POST":
+        step = "send"
+        try:
+            return send(request, repo, draft, start)
+        except HubError as problem:
+            refusal = problem.message
+    if step in ("size", "send") and not find_look(request, draft, start).is_good:
+        step = "preview"  # where it says what is wrong with the data
+    return render_repo_page(
+        request,
+        repo,
+        reader,
+        f"training/propose_{step}.html",
+        tab="/proposals",
+        status=400 if refusal else 200,
+        draft=draft,
+        step=step,
+        heading=TITLES[step],
+        steps=[{"name": name, "title": TITLES[name], "is_done": is_before(name, step)} for name in wizard.STEPS],
+        problem=refusal,
+        addresses={name: draft.address(name) for name in wizard.STEPS},
+        start=start,
+        **STEPS[step](request, repo, draft, start),
+    )
+
+
+def find_look(request: HttpRequest, draft: Draft, start: wizard.Start) -> wizard.Look:
+    return wizard.look_at(draft.data, wizard.goal_of(draft), request.user, start)
+
+
+def is_before(name: str, step: str) -> bool:
+    return wizard.STEPS.index(name) < wizard.STEPS.index(step)
+
+
+def allowed_step(step: str, draft: Draft) -> str:
+    """The step that was asked for, or the first one whose answer is missing."""
+    if step not in wizard.STEPS or not draft.goal:
+        return "goal"
+    if not draft.data and is_before("data", step):
+        return "data"
+    return step
+
+
+def describe_goal(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+    return {"goals": wizard.GOALS}
+
+
+def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+    """Datasets to choose from, one's own first, and the first rows of the one that is looked at."""
+    filters = read_filters(request)
+    suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
+    found = listed_repos(request.user).filter(type="dataset").exclude(pk__in=suites)
+    found = filter_repos(found, filters)
+    mine = Q(owner_user=request.user) | Q(owner_organization__memberships__user=request.user)
+    own = found.filter(mine).distinct()
+    looked = request.GET.get("look", "")
+    goal = wizard.goal_of(draft)
+    return {
+        "goal": goal,
+        "filters": filters,
+        "own": own[:PER_PAGE],
+        "page": cut_numbered_page(request, found.exclude(pk__in=own.order_by().values("pk")), PER_PAGE),
+        "look": wizard.look_at_one(looked, goal, request.user, None) if looked else None,
+        "known": {row.repo.repo for row in start.recipe.contributions} if start.recipe else set(),
+    }
+
+
+def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+    goal = wizard.goal_of(draft)
+    return {"goal": goal, "look": wizard.look_at(draft.data, goal, request.user, start)}
+
+
+def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+    look = find_look(request, draft, start)
+    return {"look": look, "estimates": wizard.estimate(repo, start, look)}
+
+
+def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+    look = find_look(request, draft, start)
+    chosen = {row.suite.repo for row in wizard.choose_suites(draft, start, request.user)}
+    return {
+        "look": look,
+        "estimate": next(row for row in wizard.estimate(repo, start, look) if row.size.name == draft.size),
+        "recipe": wizard.compose(draft, start, look, request.user),
+        "suites": wizard.list_suites(request.user),
+        "chosen": chosen,
+        "title": draft.title or propose_title(draft),
+        "starts_by_itself": can(request.user, "run", repo),
+        "goal": wizard.goal_of(draft),
+    }
+
+
+def propose_title(draft: Draft) -> str:
+    names = [name.rpartition("/")[2] for name in draft.data]
+    return f"Learn from {', '.join(names)}"[:200]
+
+
+STEPS = {
+    "goal": describe_goal,
+    "data": describe_data,
+    "preview": describe_preview,
+    "size": describe_size,
+    "send": describe_send,
+}
+
+
+def send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> HttpResponse:
+    """Open the proposal. Raises the refusal of the rooms below."""
+    if not draft.goal or not draft.data:
+        raise InvalidInput("Choose a goal and some data first.")
+    look = find_look(request, draft, start)
+    for row in look.rows:
+        if row.problem:
+            raise InvalidInput(row.problem)
+    made = recipes.propose(
+        repo=repo,
+        by=request.user,  # type: ignore[arg-type]
+        recipe_text=wizard.compose(draft, start, look, request.user),
+        title=draft.title or propose_title(draft),
+        description=draft.text,
+        door="browser",
+    )
+    assert made.pull_request is not None
+    return HttpResponseRedirect(made.pull_request.discussion.path)
+
+
+def choose_target(request: HttpRequest) -> HttpResponse:
+    """For the whole site: which model to start from, and whether the result goes into it or into one's own."""
+    require_sign_in(request)
+    base = find_repo("model", request.GET["base"], request.user) if request.GET.get("base") else None
+    problem = ""
+    if request.method == "POST":
+        try:
+            return HttpResponseRedirect(make_target(request))
+        except HubError as refused:
+            problem = refused.message
+            base = find_repo("model", request.POST.get("base", ""), request.user)
+    filters = read_filters(request)
+    rows = filter_repos(listed_repos(request.user).filter(type="model"), filters)
+    context = {
+        "base": base,
+        "problem": problem,
+        "owners": list_owners(request.user),  # type: ignore[arg-type]
+        "name": request.POST.get("name", f"{base.name}-mine" if base else ""),
+        "page": cut_numbered_page(request, rows, PER_PAGE),
+        "filters": filters,
+        "may_write": base is not None and can(request.user, "write", base),
+    }
+    return render(request, "training/choose_target.html", context, status=400 if problem else 200)
+
+
+def make_target(request: HttpRequest) -> str:
+    """The address of the wizard of a new model repository that starts from the base."""
+    base = find_repo("model", request.POST.get("base", ""), request.user)
+    name = request.POST.get("name", "").strip()
+    owner = request.POST.get("owner", "")
+    if owner:
+        find_owner(owner)
+    by: Any = request.user
+    repo = create_repo(
+        type="model",
+        name=name,
+        by=by,
+        owner=owner_for(owner, by),
+        description=f"A model that started as {base.full_name}.",
+    )
+    return f"{repo.path}/propose{Draft(base=base.full_name).address('goal')}"

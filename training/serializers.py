@@ -1,0 +1,139 @@
+"""The shapes of this room's REST door. They only describe and check; the rules live below."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from hub.common.models import Job, JobEvent
+from training.conversations import BOUNDS, MAX_QUESTION, read_answer
+from training.models import Run
+
+
+class ProposalSerializer(serializers.Serializer[Any]):
+    repo = serializers.CharField(help_text="NAMESPACE/NAME of the model to improve.")
+    recipe = serializers.CharField(trim_whitespace=False, help_text="The whole recipe.yaml.")
+    title = serializers.CharField(max_length=300, min_length=3)
+    description = serializers.CharField(required=False, allow_blank=True, default="", max_length=65_536)
+
+
+class ProposedSerializer(serializers.Serializer[Any]):
+    repo = serializers.CharField()
+    number = serializers.IntegerField(help_text="Number of the pull request.")
+    url = serializers.CharField(help_text="Path of its page on this site.")
+    ref = serializers.CharField(help_text="The ref that belongs to you.")
+    head = serializers.CharField(help_text="Commit of that ref.")
+
+
+class CorpusSerializer(serializers.Serializer[Any]):
+    digest = serializers.CharField()
+    rows = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+    dropped = serializers.DictField(child=serializers.IntegerField(), help_text="Reason -> rows that were left out.")
+
+
+class RunSerializer(serializers.Serializer[Run]):
+    id = serializers.IntegerField()
+    repo = serializers.CharField(source="repo.full_name")
+    pull_request = serializers.IntegerField(source="pull_request.discussion.number", default=None, allow_null=True)
+    state = serializers.ChoiceField(choices=Run.State.choices)
+    reason = serializers.CharField(help_text="One sentence: why it waits, failed or was cancelled.")
+    is_superseded = serializers.BooleanField(help_text="A newer push replaced it.")
+    proposed_by = serializers.CharField(source="proposed_by.username", default=None, allow_null=True)
+    approved_by = serializers.CharField(source="approved_by.username", default=None, allow_null=True)
+    recipe_digest = serializers.CharField()
+    model_digest = serializers.CharField(help_text="Empty until it is trained.")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class StationSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.CharField()
+    summary = serializers.CharField()
+    job = serializers.UUIDField(source="job.pk", default=None, allow_null=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class NowSerializer(serializers.Serializer[Any]):
+    job = serializers.UUIDField(source="job.pk")
+    sentence = serializers.CharField()
+    done = serializers.IntegerField(allow_null=True)
+    total = serializers.IntegerField(allow_null=True)
+    eta_s = serializers.FloatField(allow_null=True)
+    ahead = serializers.IntegerField(help_text="Jobs before it in its queue.")
+
+
+class RunDetailSerializer(RunSerializer):
+    stations = StationSerializer(many=True)
+    now = NowSerializer(allow_null=True, help_text="What is done at this moment; null when nothing moves by itself.")
+    corpus = CorpusSerializer(allow_null=True)
+    steps = serializers.IntegerField(source="result.steps", default=None, allow_null=True)
+    final_loss = serializers.FloatField(source="result.final_loss", default=None, allow_null=True)
+    seconds = serializers.FloatField(source="result.seconds", default=None, allow_null=True)
+
+
+class JobEventSerializer(serializers.Serializer[JobEvent]):
+    id = serializers.IntegerField()
+    job = serializers.UUIDField(source="job_id")
+    kind = serializers.CharField()
+    data = serializers.JSONField()
+    at = serializers.DateTimeField()
+
+
+class RunEventsSerializer(serializers.Serializer[Any]):
+    events = JobEventSerializer(many=True)
+    after = serializers.IntegerField(help_text="Send it as `after` next time.")
+    ended = serializers.BooleanField(help_text="True when nothing will be added by itself.")
+
+
+class QuestionSerializer(serializers.Serializer[Any]):
+    repo = serializers.CharField(help_text="NAMESPACE/NAME of the model.")
+    question = serializers.CharField(max_length=MAX_QUESTION)
+    revision = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=200,
+        help_text="A release; the newest when it is not said.",
+    )
+    previous = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=40,
+        help_text="The question before, to go on with the talk.",
+    )
+    temperature = serializers.FloatField(
+        required=False, min_value=BOUNDS["temperature"][0], max_value=BOUNDS["temperature"][1]
+    )
+    max_new_tokens = serializers.IntegerField(required=False, min_value=1, max_value=int(BOUNDS["max_new_tokens"][1]))
+    seed = serializers.IntegerField(required=False, min_value=0, max_value=int(BOUNDS["seed"][1]))
+
+
+class AnswerSerializer(serializers.Serializer[Job]):
+    id = serializers.UUIDField(source="pk")
+    repo = serializers.SerializerMethodField()
+    revision = serializers.CharField(source="payload.revision")
+    commit = serializers.CharField(source="payload.commit")
+    settings = serializers.JSONField(source="payload.settings")
+    state = serializers.ChoiceField(choices=Job.State.choices)
+    text = serializers.SerializerMethodField(help_text="The answer so far.")
+    is_done = serializers.SerializerMethodField()
+    problem = serializers.SerializerMethodField()
+
+    def get_repo(self, job: Job) -> str:
+        from hub.repos.models import Repo
+
+        repo = Repo.objects.for_listing().filter(pk=job.payload["repo_id"]).first()
+        return repo.full_name if repo else ""
+
+    def get_text(self, job: Job) -> str:
+        return str(read_answer(job)["text"])
+
+    def get_is_done(self, job: Job) -> bool:
+        return bool(read_answer(job)["is_done"])
+
+    def get_problem(self, job: Job) -> str:
+        return str(read_answer(job)["problem"])
