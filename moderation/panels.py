@@ -1,1 +1,147 @@
-"""Filled by its room."""
+"""What moderation shows on pages of the hub: the release strip, findings beside files, the screening of answers, reports."""
+
+import json
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.html import format_html
+
+from hub.accounts.permissions import can
+from hub.community.models import PullRequest
+from hub.repos.models import Content, Repo, RepoRelease
+from hub.repos.reader import digest_of
+from hub.web.panels import add_panel, add_tab
+from moderation import evidence
+from moderation.models import Case, Release
+from moderation.queue import may_see
+
+SHOWN_FILES = 5  # that wait for a person, beside a card
+
+
+def show_release_strip(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Under the name of a model: which version to use, who approved it, and what is wrong with the newest one."""
+    repo: Repo = context["repo"]
+    if repo.type != Repo.Type.MODEL or repo.is_disabled:
+        return ""
+    rows = list(RepoRelease.objects.filter(repo=repo).order_by("-published_at"))
+    stable = next((row for row in rows if row.state == RepoRelease.State.PUBLISHED), None)
+    newest = rows[0] if rows else None
+    proposed = None
+    if can(request.user, "read_members", repo):
+        proposed = Release.objects.filter(repo=repo, state=Release.State.PROPOSED).order_by("-pk").first()
+    if newest is None and proposed is None:
+        return ""
+    strip = {
+        "repo": repo,
+        "stable": stable,
+        "approvers": approvers_of(repo, stable) if stable else [],
+        "broken": newest if newest is not None and newest != stable else None,
+        "proposed": proposed,
+    }
+    return render_to_string("moderation/release_strip.html", strip, request=request)
+
+
+def approvers_of(repo: Repo, row: RepoRelease) -> list[str]:
+    manifest = (
+        Release.objects.filter(repo=repo, version=row.tag.removeprefix("v")).values_list("manifest", flat=True).first()
+    )
+    return [approval["by"] for approval in (manifest or {}).get("approvals", [])]
+
+
+def show_waiting(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Beside the card, for members: which files are not public, and why."""
+    reader = context["reader"]
+    if not reader.is_member:
+        return ""
+    waiting = evidence.describe_waiting(reader.repo, shown=SHOWN_FILES)
+    if not waiting.count:
+        return ""
+    cases = {case.content_id: case for case in Case.objects.filter(content__in=waiting.contents, state=Case.State.OPEN)}
+    rows = [(content, cases.get(content.pk)) for content in waiting.contents]
+    things = {"repo": reader.repo, "waiting": waiting, "rows": rows, "more": waiting.held - len(rows)}
+    return render_to_string("moderation/waiting.html", things, request=request)
+
+
+def show_report_link(request: HttpRequest, context: dict[str, Any]) -> str:
+    if not can(request.user, "report", context["repo"]) and request.user.is_authenticated:
+        return ""
+    return format_html(
+        '<section><p class="small"><a class="muted" href="{}/report">Report this {}</a></p></section>',
+        context["repo"].path, context["repo"].get_type_display().lower(),
+    )  # fmt: skip
+
+
+def show_file_findings(request: HttpRequest, context: dict[str, Any]) -> str:
+    """On the page of a file, for members: what the screens found in it, and the case that waits."""
+    if not context["reader"].is_member:
+        return ""
+    content = Content.objects.filter(repo=context["repo"], digest=digest_of(context["entry"])).first()
+    if content is None:
+        return ""
+    findings = evidence.findings_of(content)
+    case = evidence.open_case_of(content)
+    if not findings and case is None:
+        return ""
+    things = {"findings": findings, "case": case if case and may_see(case, request.user) else None}
+    return render_to_string("moderation/file_findings.html", things, request=request)
+
+
+def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
+    """In the evidence of a proposal: violations by hazard beside the parent's, and what a moderator said."""
+    pull_request: PullRequest = context["pull_request"]
+    screening = evidence.newest_screening(pull_request) if pull_request.is_trained else None
+    if screening is None:
+        return ""
+    case = evidence.newest_case(screening)
+    things = {
+        "screening": screening,
+        "hazards": evidence.list_hazards(screening),
+        "case": case,
+        "may_open": case is not None and may_see(case, request.user),
+    }
+    return render_to_string("moderation/output_screening.html", things, request=request)
+
+
+def link_case(request: HttpRequest, context: dict[str, Any]) -> str:
+    """At the check "screen": the case that a moderator decides, for those who may see it."""
+    key = context["check"].evidence.get("screening") if context["check"].name == "screen" else None
+    case = Case.objects.filter(screening=key, kind=Case.Kind.OUTPUT).order_by("-pk").first() if key else None
+    if case is None or not may_see(case, request.user):
+        return ""
+    return format_html('<a class="button button--quiet button--small" href="/moderation/cases/{}">Case</a>', case.pk)
+
+
+def offer_report(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Under an answer of the playground: report it, with prompt, settings and release."""
+    if not can(request.user, "report", context["repo"]):
+        return ""
+    things = {
+        "repo": context["repo"],
+        "prompt": context.get("prompt", ""),
+        "answer": context.get("answer", ""),
+        "release": context.get("release", ""),
+        "commit": context.get("commit", ""),
+        "settings_json": json.dumps(context.get("settings") or {}),
+    }
+    return render_to_string("moderation/report_answer.html", things, request=request)
+
+
+def has_releases(request: HttpRequest, repo: Repo) -> bool:
+    if repo.type != Repo.Type.MODEL:
+        return False
+    return repo.has_release_policy or can(request.user, "write", repo) or repo.public_releases.exists()
+
+
+def count_releases(request: HttpRequest, repo: Repo) -> int | None:
+    return repo.public_releases.filter(state=RepoRelease.State.PUBLISHED).count() or None
+
+
+add_tab("Releases", "/releases", has_releases, count_releases, order=5)
+add_panel("repo_header", show_release_strip, order=10)
+add_panel("repo_side", show_waiting, order=-5)
+add_panel("repo_side", show_report_link, order=90)
+add_panel("file_side", show_file_findings, order=10)
+add_panel("pull_request_evidence", show_output_screening, order=20)
+add_panel("pull_request_checks", link_case, order=20)
+add_panel("answer_actions", offer_report, order=10)

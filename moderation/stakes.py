@@ -3,6 +3,7 @@
 from typing import Any
 
 from hub.accounts.models import User
+from hub.community.candidates import people_behind
 from moderation.gate import find_run
 from moderation.manifests import BROUGHT_DATA
 from moderation.models import Release
@@ -24,8 +25,8 @@ def why_has_stake(release: Release, user: User) -> str:
 def proposers_of(run: Run | None) -> set[int]:
     if run is None:
         return set()
-    author = run.pull_request.discussion.author_id if run.pull_request else None
-    return {key for key in (run.proposed_by_id, author) if key is not None}
+    behind = people_behind(run.pull_request) if run.pull_request else set()
+    return behind | ({run.proposed_by_id} if run.proposed_by_id is not None else set())
 
 
 def roles_of(release: Release, name: str) -> list[str]:

@@ -1,5 +1,44 @@
-"""Addresses of this room."""
+"""Addresses of this room's pages."""
 
-from django.urls import URLPattern
+from collections.abc import Callable
 
-urlpatterns: list[URLPattern] = []
+from django.http import HttpResponse
+from django.urls import URLPattern, path
+
+import hub.web.urls  # noqa: F401  registers the converter of names
+import training.urls  # noqa: F401  registers the converter of a model's namespace
+from moderation.pages import cases, log, releases, reports
+
+RELEASE = "/releases/<str:tag>"
+ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
+
+# Below a repository: /NAMESPACE/NAME/...
+REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
+    ("/report", reports.report, {}),
+    ("/releases", releases.list_releases, {}),
+    (RELEASE, releases.show_release, {}),
+    (f"{RELEASE}/manifest.json", releases.download_manifest, {}),
+    (f"{RELEASE}/signature.json", releases.download_signature, {}),
+    *((f"{RELEASE}/{act}", releases.act_on_release, {"act": act}) for act in ACTS),
+]
+
+
+def repo_patterns(prefix: str, type: str) -> list[URLPattern]:
+    owner = "hub_name" if prefix else "model_owner"  # or a dataset named "report" would never be found
+    head = f"{prefix}<{owner}:namespace>/<hub_name:name>"
+    return [path(head + rest, view, {"type": type, **more}) for rest, view, more in REPO_PAGES]
+
+
+urlpatterns: list[URLPattern] = [
+    path("moderation", cases.list_cases),
+    path("moderation/cases/<int:number>", cases.show_case),
+    path("moderation/cases/<int:number>/decide", cases.decide_case),
+    path("moderation/cases/<int:number>/appeal", cases.appeal_case),
+    path("audit", log.show_log),
+    path("audit.jsonl", log.download_log),
+    path("policy", log.show_policy),
+    path("verify_release.py", log.download_verifier),
+    *repo_patterns("datasets/", "dataset"),
+    *repo_patterns("spaces/", "space"),
+    *repo_patterns("", "model"),
+]

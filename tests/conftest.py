@@ -32,7 +32,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 @pytest.fixture(autouse=True)
 def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     """Each test with a database gets an empty data folder; git repositories and large files lie in it."""
-    if not DATABASE_FIXTURES & set(request.fixturenames):
+    if not (DATABASE_FIXTURES & set(request.fixturenames) or request.node.get_closest_marker("django_db")):
         return None
     settings = request.getfixturevalue("settings")
     settings.DATA_DIR = tmp_path / "data"

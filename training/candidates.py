@@ -20,7 +20,7 @@ from training import runs
 from training.engine.lock import parse_lock
 from training.models import Run
 from training.outputs import output_operations
-from training.recipes import RecipeRefused, digest_text, pin, read_recipe, recipe_of, write_lock_text
+from training.recipes import RecipeRefused, digest_text, pin_for_all, read_recipe, recipe_of, write_lock_text
 
 CHECKS = ("prepare", "train", "evaluate", "screen")
 LOCK = "recipe.lock"
@@ -56,10 +56,9 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
         refuse(pull_request, "It conflicts with the target; update the pull request.")
         return None
     commit, target = merged
-    proposer = pull_request.discussion.author or hub_account()
     try:
         text = recipe_of(pull_request)
-        pins = pin(read_recipe(text), proposer)
+        pins = pin_for_all(read_recipe(text), pull_request)
     except HubError as problem:
         refuse(pull_request, str(problem))
         return None

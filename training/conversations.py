@@ -23,7 +23,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common import jobs
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
-from hub.common.jobs import JobCancelled, JobRefused, JobRetry, Lease
+from hub.common.jobs import JobRefused, JobRetry, Lease
 from hub.common.models import Job, JobEvent
 from hub.community.contributions import reader_for
 from hub.repos.models import Repo, RepoRelease
@@ -201,6 +201,7 @@ def carry_out(lease: Lease) -> None:
             text, said_at = "", time.monotonic()
         if record.get("done"):
             lease.report("answer", text=record["text"], tokens=record["tokens"], seconds=record["seconds"])
+            JobEvent.objects.filter(job=lease.job, kind="token").delete()  # the answer holds them all
 
 
 class WarmModel:
@@ -250,21 +251,19 @@ class WarmModel:
         """Records of one answer: {"token"}, ..., {"done", "text", "tokens", "seconds"}."""
         name = f"{lease.job.pk}:{lease.fencing}"
         self.send({"id": name, "messages": messages, **options})
+        is_over = False
         try:
-            while True:
+            while not is_over:
                 record = json.loads(self.next_line(lease))
                 if record.get("id") != name:
-                    continue
+                    continue  # what is left of a question that was given up
+                is_over = "error" in record or bool(record.get("done"))
                 if "error" in record:
                     raise JobRefused(record["error"]["message"])
                 yield record
-                if record.get("done"):
-                    return
-        except JobCancelled:
-            self.send({"id": name, "cancel": True})
-            raise
         finally:
-            self.used_at = time.monotonic()
+            if not is_over and self.is_alive:
+                self.send({"id": name, "cancel": True})
 
     def send(self, record: dict[str, Any]) -> None:
         assert self.child.stdin is not None

@@ -1,11 +1,15 @@
 """What pages and programs are told about a run: stations, queue, remaining time, loss curve, answers. Reads only."""
 
+import json
+import math
 import statistics
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from hub.accounts.permissions import can
 from hub.common.models import Job, JobEvent
@@ -18,6 +22,7 @@ from training.models import Run, Sampling
 from training.runs import jobs_of
 
 MAX_CURVE_EVENTS = 6000
+MAX_KEPT_POINTS = 400  # of the loss, for as long as the run is remembered
 MAX_LOG_LINES = 200
 MAX_SAMPLES = 12
 STATIONS = (
@@ -89,7 +94,7 @@ def visible_runs(user: Any) -> QuerySet[Run]:
 def list_stations(run: Run) -> list[Station]:
     checks = {check.name: check for check in run.pull_request.checks.all()} if run.pull_request else {}
     jobs = {job.kind: job for job in jobs_of(run)}  # the newest of each kind wins
-    past = last_times(run.repo)
+    past = last_times(run)
     stations = []
     for name, kind, title in STATIONS:
         check, job = checks.get(name), jobs.get(kind)
@@ -100,15 +105,15 @@ def list_stations(run: Run) -> list[Station]:
     return stations
 
 
-def last_times(repo: Repo) -> dict[str, float]:
-    """kind -> seconds that the last succeeded job of the kind took in this repository."""
-    subjects = [f"run:{pk}" for pk in Run.objects.filter(repo=repo).order_by("-pk").values_list("pk", flat=True)[:20]]
-    rows = Job.objects.filter(subject__in=subjects, state=Job.State.SUCCEEDED).order_by("finished_at")
-    return {
-        row.kind: (row.finished_at - row.started_at).total_seconds()
-        for row in rows
-        if row.started_at and row.finished_at
-    }
+def last_times(run: Run) -> dict[str, float]:
+    """kind -> seconds that the last succeeded job of the kind took for other runs of this repository."""
+    others = Run.objects.filter(repo=run.repo).exclude(pk=run.pk).order_by("-pk").values_list("pk", flat=True)[:20]
+    rows = Job.objects.filter(subject__in=[f"run:{pk}" for pk in others], state=Job.State.SUCCEEDED)
+    found: dict[str, float] = {}
+    for row in rows.order_by("finished_at"):
+        if row.started_at and row.finished_at:
+            found[row.kind] = (row.finished_at - row.started_at).total_seconds()
+    return found
 
 
 def describe_now(stations: list[Station]) -> Now | None:
@@ -147,14 +152,17 @@ def remaining(station: Station) -> float | None:
     """By the clock of last time; None when there was none or it is over."""
     if station.last_time_s is None or station.started_at is None:
         return None
-    from django.utils import timezone
-
     left = station.last_time_s - (timezone.now() - station.started_at).total_seconds()
     return left if left > 0 else None
 
 
 def read_curve(run: Run) -> Curve:
     """The loss by steps. A step that was taken again after a crash counts as it was taken last."""
+    if run.result.get("curve"):  # the whole record, once it is over
+        kept = run.result["curve"]
+        return Curve(
+            [tuple(point) for point in kept["loss"]], [tuple(point) for point in kept["held_out"]], kept["last"]
+        )
     rows = JobEvent.objects.filter(job__in=jobs_of(run).filter(kind="training.train"), kind__in=("metrics", "progress"))
     loss: dict[float, float] = {}
     held_out: dict[float, float] = {}
@@ -170,6 +178,22 @@ def read_curve(run: Run) -> Curve:
             held_out[step] = data["held_out_loss"]
     curve.loss, curve.held_out = sorted(loss.items()), sorted(held_out.items())
     return curve
+
+
+def keep_curve(run: Run, metrics: Path) -> dict[str, Any]:
+    """The curve of a run that is over, from the engine's own record of every step, thinned for a page."""
+    live = read_curve(run)
+    points: list[tuple[float, float]] = []
+    last: dict[str, Any] = live.last
+    with metrics.open(encoding="utf-8") as lines:
+        for line in lines:
+            last = json.loads(line)
+            points.append((last["step"], last["loss"]))
+    stride = max(1, math.ceil(len(points) / MAX_KEPT_POINTS))
+    kept = points[::stride]
+    if points and kept[-1] != points[-1]:
+        kept.append(points[-1])
+    return {"loss": kept, "held_out": live.held_out, "last": last}
 
 
 def read_samples(run: Run) -> list[dict[str, Any]]:

@@ -63,9 +63,7 @@ def link_evidence(request: HttpRequest, context: dict[str, Any]) -> str:
     place = {"prepare": "#corpus", "train": "#curve", "evaluate": "#evaluation", "screen": "#answers"}
     if not run or context["check"].name not in place:
         return ""
-    return format_html(
-        '<a class="button button--quiet button--small" href="/runs/{}{}">Open</a>', run, place[context["check"].name]
-    )
+    return format_html('<a class="small" href="/runs/{}{}">Evidence</a>', run, place[context["check"].name])
 
 
 def offer_acts(request: HttpRequest, context: dict[str, Any]) -> str:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.accounts.models import User
+from hub.accounts.people import hub_account
 from hub.accounts.permissions import can
 from hub.common.errors import HubError, InvalidInput, RepoNotFound
-from hub.community.candidates import RECIPE
+from hub.community.candidates import RECIPE, people_behind
 from hub.community.contributions import Contribution, commit, reader_for
 from hub.community.models import PullRequest
 from hub.repos.find import find_repo
-from hub.repos.models import Repo, Revision, RevisionContent
+from hub.repos.models import Content, Repo, Revision, RevisionContent
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
 from hub.storage.git import AddFile, TreeEntry
@@ -97,6 +98,35 @@ def pin(recipe: Recipe, by: User) -> list[Pinned]:
     return [pin_one(type, reference, by) for type, reference in referenced_repos(recipe)]
 
 
+def pin_for_all(recipe: Recipe, pull_request: PullRequest) -> list[Pinned]:
+    """The pins of a pull request's recipe: what its author and everybody who pushed to it may read. Otherwise who may
+    write to the target could name somebody's private data in that person's own pull request and train on it.
+
+    Raises RecipeRefused."""
+    people = list(User.objects.filter(pk__in=people_behind(pull_request)).order_by("pk")) or [hub_account()]
+    seen = [pin(recipe, person) for person in people]
+    for pins in zip(*seen, strict=True):
+        if len({pinned.commit for pinned in pins}) > 1:
+            raise RecipeRefused(
+                f"{RECIPE} names {pins[0].reference.repo}@{pins[0].reference.revision}, of which the people who pushed to "
+                "this pull request see different commits; name the commit."
+            )
+    return seen[0]
+
+
+def check_pins(lock: Lock, pull_request: PullRequest) -> None:
+    """Look again before work begins, which may be days after pinning: raises RecipeRefused for what was made private,
+    withdrawn or deleted since."""
+    people = list(User.objects.filter(pk__in=people_behind(pull_request)))
+    for locked in lock.repositories:
+        repo = Repo.objects.for_listing().filter(key=locked.key or "").first()
+        if repo is None or not all(can(person, "read", repo) for person in people):
+            raise RecipeRefused(
+                f"The {locked.type} {locked.id} is gone or not open to the proposal any more; take its line out of {RECIPE}."
+            )
+        refuse_uncleared(repo, locked.commit, f"{locked.id}@{locked.revision}", people)
+
+
 def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
     name = f"{reference.repo}@{reference.revision}"
     try:
@@ -109,16 +139,23 @@ def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
         ) from None
     except HubError as problem:
         raise RecipeRefused(f"{RECIPE} names the {type} {name}: {problem}") from None
-    for content in uncleared_files(repo, commit)[:1]:
-        if content.is_large and content.added_by and content.added_by.is_system and can(by, "read_members", repo):
+    refuse_uncleared(repo, commit, name, [by])
+    if type == "model" and not has_model(repo, commit):
+        raise RecipeRefused(f"{RECIPE} names the model {name}, which holds no config.json with *.safetensors weights.")
+    return Pinned(type, reference, repo, commit)
+
+
+def refuse_uncleared(repo: Repo, commit: str, name: str, people: list[User]) -> None:
+    """Raises RecipeRefused when the revision holds what moderation has not cleared."""
+    for content in uncleared_files(repo, commit):
+        is_made_here = content.is_large and content.added_by is not None and content.added_by.is_system
+        is_waiting = content.clearance == Content.Clearance.PENDING
+        if is_made_here and is_waiting and all(can(person, "read_members", repo) for person in people):
             continue  # weights this hub made wait for their release only
         raise RecipeRefused(
             f"{RECIPE} names {name}, where {content.path} is {content.get_clearance_display().lower()}; "
             "remove the file there, or wait until it is cleared."
         )
-    if type == "model" and not has_model(repo, commit):
-        raise RecipeRefused(f"{RECIPE} names the model {name}, which holds no config.json with *.safetensors weights.")
-    return Pinned(type, reference, repo, commit)
 
 
 def lock_repository(pinned: Pinned) -> LockedRepository:

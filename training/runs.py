@@ -12,6 +12,7 @@ from hub.accounts.permissions import can, require
 from hub.common import jobs
 from hub.common.errors import Conflict, InvalidInput
 from hub.common.models import Job
+from hub.community.candidates import people_behind
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
 from training.events import run_changed
@@ -26,8 +27,8 @@ TRAIN_BUDGET_S = 6 * 3600
 def starts_by_itself(pull_request: PullRequest) -> bool:
     """Training starts unasked for people with write access, and for others within the free budget of the hub."""
     author = pull_request.discussion.author
-    if author is None:
-        return False
+    if author is None or people_behind(pull_request) != {author.pk}:
+        return False  # what others pushed is not run at the author's cost unasked
     return can(author, "run", pull_request.discussion.repo) or settings.FREE_TRAIN_BUDGET_S > spent_today_s(author)
 
 

@@ -13,11 +13,14 @@ from hub.common.jobs import JobRefused, Lease, job_body
 from hub.community.models import Check, PullRequest
 from training import conversations, evaluations, runs, sampling
 from training.candidates import add_outputs, read_inputs_lock, rebuild
+from training.engine.lock import parse_lock
 from training.events import candidate_trained
 from training.inputs import write_inputs
 from training.materials import trim_cache
 from training.models import Corpus, Run
 from training.outputs import complete_lock, keep_model
+from training.overview import keep_curve
+from training.recipes import RecipeRefused, check_pins
 from training.worker import relay, require_success, supervise
 
 
@@ -38,6 +41,7 @@ def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
     """Lay out the inputs, run the engine until a stage is done, and return its out folder."""
     folder = run_folder(run)
     lock_text = read_inputs_lock(run)
+    check_inputs(run, lock_text)
     lease.report("progress", sentence="Laying out the inputs")
     write_inputs(folder / "inputs", lock_text)
     lease.check()
@@ -48,6 +52,14 @@ def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
     )
     require_success(outcome)
     return out
+
+
+def check_inputs(run: Run, lock_text: str) -> None:
+    assert run.pull_request is not None
+    try:
+        check_pins(parse_lock(lock_text), run.pull_request)
+    except RecipeRefused as problem:
+        raise JobRefused(problem.message) from None
 
 
 @job_body("training.rebuild", queue="quick")
@@ -101,6 +113,7 @@ def train(lease: Lease) -> None:
     out = run_engine(lease, run, until="train")
     result = json.loads((out / "result.json").read_text())
     result["lock"] = complete_lock(read_inputs_lock(run), (out / "recipe.lock").read_text())
+    result["curve"] = keep_curve(run, out / "metrics.jsonl")
     lease.report("progress", sentence="Storing the weights")
     keep_model(run, out / "model", step=result["steps"], digest=result["model_digest"])
     lease.check()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import close_old_connections, connection, transaction
 from django.db.models import F, Q
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 30  # a job whose worker has not been heard of for this long is given to another
 HEARTBEAT_S = 5
 WAKE_AGAIN_S = 20  # a waiting job whose message may be lost is announced again
+BROKER_PROBE_S = 0.5
 QUEUES = ("default", "quick", "cpu", "gpu")
 
 job_changed = Signal()  # sender=Job, job=...: a state changed (pages, webhooks, audit listen)
@@ -120,10 +122,28 @@ def wake(job: Job) -> None:
     if task is None:
         log.warning("No Celery app is configured in this process; the sweeper will wake job %s.", job.pk)
         return
+    if not broker_listens(str(current_app.conf.broker_url)):
+        log.warning("Job %s was not announced (the broker does not listen); the sweeper will try again.", job.pk)
+        return
     try:
         task.apply_async(args=[str(job.pk)], queue=job.queue, retry=False)
     except Exception as problem:  # kombu raises many kinds; all mean "not announced", which the sweeper mends
         log.warning("Job %s was not announced (%s); the sweeper will try again.", job.pk, problem)
+
+
+def broker_listens(url: str) -> bool:
+    """Whether a Redis broker takes connections. The client library would try for six seconds, within a page's request."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "redis+socket":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(BROKER_PROBE_S)
+                probe.connect(parts.path)
+        elif parts.scheme in ("redis", "rediss"):
+            socket.create_connection((parts.hostname or "localhost", parts.port or 6379), BROKER_PROBE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def note(job: Job, kind: str, **data: Any) -> JobEvent:
@@ -220,7 +240,7 @@ def claim(job_id: str, *, now: datetime) -> Lease | None:
 
 def run(job_id: str) -> None:
     """Claim and carry out one job; the Celery task is only this call."""
-    close_old_connections()
+    drop_old_connections()
     lease = claim(job_id, now=timezone.now())
     if lease is None:
         return
@@ -247,6 +267,12 @@ def run(job_id: str) -> None:
         stop.set()
         if beater.is_alive():
             beater.join(timeout=HEARTBEAT_S + 1)
+
+
+def drop_old_connections() -> None:
+    """A worker lives for days, its connections do not."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def keep_beating(lease: Lease, stop: threading.Event) -> None:
@@ -336,7 +362,7 @@ def cancel(*, job: Job, by: Any, reason: str = "") -> Job:
 def sweep(*, now: datetime | None = None) -> None:
     """Wake forgotten jobs and take over those whose worker is silent. Safe to run anywhere, any number of times."""
     now = now or timezone.now()
-    close_old_connections()
+    drop_old_connections()
     for pk in list(Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=now).values_list("pk", flat=True)):
         try:
             take_from_silent_worker(pk, now)

@@ -41,7 +41,7 @@ def split_card(text: str) -> Card:
     text = text.replace("\r\n", "\n")
     if not text.startswith("---\n"):
         return Card({}, text)
-    head, found, body = text[4:].partition("\n---")
+    head, found, body = text[3:].partition("\n---")
     if not found:
         return Card({}, text, "The metadata block that starts in line 1 has no closing '---' line; add one below it.")
     body = body.partition("\n")[2]
@@ -56,7 +56,7 @@ def split_card(text: str) -> Card:
         return Card({}, body, "README.md: the metadata is nested too deep; write it flat.")
     except MarkedYAMLError as problem:
         mark = problem.problem_mark
-        line = mark.line + 2 if mark else 1
+        line = mark.line + 1 if mark else 1
         return Card({}, body, f"README.md line {line}: {problem.problem}; mend the YAML between the '---' lines.")
     except (YAMLError, ValueError) as problem:
         return Card({}, body, f"README.md: the metadata is not valid YAML ({problem}).")

@@ -7,7 +7,8 @@ from django.db import transaction
 
 from hub.accounts.people import hub_account
 from hub.community.models import Discussion, PullRequest
-from hub.repos.commits import author_of, register_commits
+from hub.repos.commits import SQL_BATCH, author_of, register_commits
+from hub.repos.models import Revision
 from hub.repos.places import pair
 from hub.storage.errors import MergeConflict
 from hub.storage.git import ANY, GitRepo
@@ -34,6 +35,24 @@ def changed_paths(pull_request: PullRequest) -> list[str]:
 def makes_weights(pull_request: PullRequest) -> bool:
     """Whether weights follow from this change: it touches the recipe of a model."""
     return pull_request.discussion.repo.type == "model" and RECIPE in changed_paths(pull_request)
+
+
+def people_behind(pull_request: PullRequest) -> set[int]:
+    """Keys of all whose work it brings: its author and everybody who pushed to it. Credit goes by who was signed in,
+    whatever git's author field says."""
+    members = members_of(pull_request)
+    is_merged = pull_request.discussion.status == Discussion.Status.MERGED
+    # A merged head is part of its target: what it brought is told against the target that it was merged with.
+    target = pull_request.candidate_target if is_merged else target_head(pull_request)
+    known = [oid for oid in {target, pull_request.base} if oid and members.has_commit(oid)]
+    commits = members.ancestors_not_in(pull_request.head, known)
+    people = {pull_request.discussion.author_id}
+    for start in range(0, len(commits), SQL_BATCH):
+        rows = Revision.objects.filter(
+            repo=pull_request.discussion.repo, commit__in=commits[start : start + SQL_BATCH], author__is_system=False
+        )
+        people |= set(rows.values_list("author_id", flat=True))
+    return {key for key in people if key is not None}
 
 
 def merge_into_candidate(pull_request: PullRequest) -> tuple[str, str] | None:

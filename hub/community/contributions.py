@@ -8,22 +8,24 @@ from django.conf import settings
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
-from hub.common.errors import Forbidden, InvalidInput, NotFound, RevisionNotFound, TooLarge
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RevisionNotFound, TooLarge
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import (
     check_accepts_push,
+    discard,
     find_pull_request,
     head_moved,
     open_pull_request,
     start_point,
 )
 from hub.repos.blobs import may_commit_blob, record_upload, store
-from hub.repos.commits import create_commit
+from hub.repos.commits import create_commit, noted
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo, Revision
 from hub.repos.places import pair
 from hub.repos.reader import RepoReader
-from hub.storage.git import ANY, AddFile, AddPointer, CopyFile, check_path
+from hub.storage.errors import StorageError
+from hub.storage.git import ANY, AddFile, AddPointer, CopyFile, check_path, parse_pointer
 
 MAX_OPERATIONS = 50_000
 
@@ -68,7 +70,11 @@ def commit(
         start_point(repo, by, target)  # refuses an unknown target before anything is stored
         prepared = prepare(repo=repo, by=by, operations=operations)
         pull_request = open_pull_request(repo=repo, by=by, title=title_of(title), text=description, target=target)
-        return commit_to_pull_request(pull_request, by, prepared, title, description, expected_parent, door)
+        try:
+            return commit_to_pull_request(pull_request, by, prepared, title, description, expected_parent, door)
+        except (HubError, StorageError):
+            discard(pull_request)  # a refused commit leaves no empty pull request behind
+            raise
     if name.startswith("refs/pr/"):
         pull_request = find_by_ref(repo, name, by)
         check_accepts_push(pull_request, by)
@@ -108,7 +114,7 @@ def check_branch(repo: Repo, name: str) -> str:
 
 def find_by_ref(repo: Repo, ref: str, by: User) -> PullRequest:
     number = ref.removeprefix("refs/pr/")
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         raise NotFound(f"There is no pull request {ref!r} in {repo.full_name}.")
     return find_pull_request(repo, int(number), by)
 
@@ -122,18 +128,19 @@ def commit_to_pull_request(
     expected_parent: str | None,
     door: str,
 ) -> Contribution:
-    stated = expected_parent if expected_parent and expected_parent != pull_request.base else None
-    made = create_commit(
-        repo=pull_request.discussion.repo,
-        by=by,
-        ref=pull_request.ref,
-        operations=operations,
-        title=title,
-        description=description,
-        expected_parent=stated or ANY,
-        door=door,
-    )
-    head_moved(pull_request, by=by)
+    repo = pull_request.discussion.repo
+    with noted(repo=repo, ref=pull_request.ref, by=by, door=door):
+        made = create_commit(
+            repo=repo,
+            by=by,
+            ref=pull_request.ref,
+            operations=operations,
+            title=title,
+            description=description,
+            expected_parent=expected_parent or ANY,
+            door=door,
+        )
+        head_moved(pull_request, by=by)
     return Contribution(made, pull_request.ref, pull_request)
 
 
@@ -146,7 +153,9 @@ def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
     for operation in operations:
         if isinstance(operation, AddFile):
             check_path(operation.path)
-            operation = store_if_large(repo, by, operation)
+            operation = read_pointer(operation) or store_if_large(repo, by, operation)
+            if isinstance(operation, AddPointer):
+                check_owned(repo, by, operation)
         elif isinstance(operation, AddPointer):
             check_path(operation.path)
             check_owned(repo, by, operation)
@@ -157,6 +166,12 @@ def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
             operation = replace(operation, source_commit=source)
         prepared.append(operation)
     return prepared
+
+
+def read_pointer(operation: AddFile) -> AddPointer | None:
+    """A pointer sent as text stands for the large file that it names, and is judged like one."""
+    pointer = parse_pointer(operation.content)
+    return AddPointer(operation.path, pointer.sha256, pointer.size) if pointer else None
 
 
 def store_if_large(repo: Repo, by: User, operation: AddFile) -> AddFile | AddPointer:

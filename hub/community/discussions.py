@@ -18,18 +18,24 @@ MIN_TITLE, MAX_TITLE = 3, 300
 
 
 def check_title(title: str) -> str:
-    title = " ".join(title.split())
+    title = " ".join(plain_text(title).split())
     if not MIN_TITLE <= len(title) <= MAX_TITLE:
         raise InvalidInput(f"A title has {MIN_TITLE} to {MAX_TITLE} characters; this one has {len(title)}.")
     return title
 
 
 def check_comment(text: str) -> str:
+    text = plain_text(text)
     if not text.strip():
         raise InvalidInput("The comment is empty; write something.")
     if len(text) > MAX_COMMENT_CHARACTERS:
         raise InvalidInput(f"A comment has at most {MAX_COMMENT_CHARACTERS:,} characters; attach the rest as a file.")
     return text
+
+
+def plain_text(text: str) -> str:
+    """Without what no database keeps: NUL and halves of characters."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def take_number(repo: Repo) -> int:
@@ -94,7 +100,7 @@ def comment(*, discussion: Discussion, by: User, text: str) -> Event:
 
 
 def own_comment(discussion: Discussion, event_id: str, by: User) -> Event:
-    event = discussion.events.filter(kind="comment", pk=int(event_id) if str(event_id).isdigit() else 0).first()
+    event = discussion.events.filter(kind="comment", pk=int(event_id) if str(event_id).isdecimal() else 0).first()
     if event is None:
         raise NotFound(f"There is no comment {event_id} in this discussion.")
     if event.author_id != by.pk and not can(by, "write", discussion.repo) and not can(by, "moderate"):
@@ -105,6 +111,8 @@ def own_comment(discussion: Discussion, event_id: str, by: User) -> Event:
 def edit_comment(*, discussion: Discussion, event_id: str, by: User, text: str) -> Event:
     require(by, "discuss", discussion.repo)
     event = own_comment(discussion, event_id, by)
+    if event.author_id != by.pk:
+        raise Forbidden("Only its author may change the words of a comment; a maintainer may hide it.")
     if event.data.get("hidden"):
         raise Forbidden("A hidden comment cannot be edited.")
     event.data = {**event.data, "text": check_comment(text)}

@@ -15,12 +15,14 @@ from hub.community.discussions import add_event, check_comment, check_title, fin
 from hub.community.events import pull_request_updated
 from hub.community.models import Discussion, PullRequest, Review
 from hub.community.reviews import needed_approvals, standing_reviews, valid_approvals
-from hub.repos.commits import move_ref
+from hub.repos.commits import move_ref, noted
 from hub.repos.lifecycle import keep_for_release
-from hub.repos.models import Content, Repo, Revision, RevisionContent
+from hub.repos.models import Content, PendingWrite, Repo, Revision, RevisionContent
 from hub.repos.places import pair
+from hub.storage.git import ANY
 
 MERGE_TRIES = 3  # somebody else may move the target between our look and our move
+STATE_VERBS = {"waiting": "waits", "running": "is running", "held": "waits for a moderator", "cancelled": "was cancelled"}
 
 
 def start_point(repo: Repo, by: User, target: str) -> str:
@@ -60,11 +62,19 @@ def open_pull_request(
         pull_request = PullRequest.objects.create(discussion=discussion, target=target, base=base, head=head)
         if text.strip():
             add_event(discussion, "comment", by, text=check_comment(text))
+        note = PendingWrite.objects.create(repo=repo, ref=pull_request.ref, by=by, door="hub")
     move_ref(repo=repo, ref=pull_request.ref, new=head, expected=None, by=by, door="hub")
+    note.delete()
     if head != base:
         note_commits(pull_request, base, by)
         refresh(pull_request, reason="opened")
     return pull_request
+
+
+def discard(pull_request: PullRequest) -> None:
+    """Take back a pull request that never got a commit; its number stays used."""
+    members_of(pull_request).move_ref(pull_request.ref, None, ANY)
+    pull_request.discussion.delete()
 
 
 def find_pull_request(repo: Repo, number: int, user: Any) -> PullRequest:
@@ -96,7 +106,8 @@ def head_moved(pull_request: PullRequest, *, by: User) -> None:
     old, pull_request.head = pull_request.head, new
     is_first = old == pull_request.base
     with transaction.atomic():
-        PullRequest.objects.filter(pk=pull_request.pk).update(head=new)
+        # Without its digest the old candidate cannot be merged, should the new one not come to be.
+        PullRequest.objects.filter(pk=pull_request.pk).update(head=new, candidate_digest="")
         note_commits(pull_request, old, by)
         discussion = pull_request.discussion
         if discussion.status == Discussion.Status.DRAFT and is_first:
@@ -132,6 +143,8 @@ def target_moved(repo: Repo, branch: str) -> None:
         discussion__repo=repo, target=branch, discussion__status__in=("open", "draft")
     )
     for pull_request in rows.order_by("-pk")[:100]:
+        if pull_request.candidate and pull_request.candidate == target_head(pull_request):
+            continue  # it is the one being merged: what was judged stays as it is
         if pull_request.is_trained:
             pull_request_updated.send(PullRequest, pull_request=pull_request, reason="target_moved")
         elif pull_request.head != pull_request.base:
@@ -167,7 +180,7 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         what = "is withheld" if content.clearance == Content.Clearance.WITHHELD else "waits for screening"
         reasons.append(f"{content.path} {what}{': ' + content.reason if content.reason else '.'}")
     for check in blocking_checks(pull_request):
-        reasons.append(f"The check '{check.name}' {check.get_state_display().lower()}: {check.summary}")
+        reasons.append(f"The check '{check.name}' {STATE_VERBS.get(check.state, check.state)}: {check.summary}")
     if pull_request.is_trained and not blocking_checks(pull_request) and not is_candidate_current(pull_request):
         reasons.append(f"{pull_request.target} has moved; the candidate is being built again.")
     reasons += missing_approvals(pull_request, by)
@@ -210,26 +223,31 @@ def merge(*, pull_request: PullRequest, by: User, text: str = "") -> Revision:
             raise Conflict("This pull request cannot be merged yet. " + " ".join(reasons), reasons=reasons)
         if pull_request.is_trained:
             keep_for_release(repo)
-        try:
-            move_ref(
-                repo=repo,
-                ref=f"refs/heads/{pull_request.target}",
-                new=pull_request.candidate,
-                expected=pull_request.candidate_target,
-                by=by,
-                door="hub",
-            )
-        except Conflict:
-            continue
-        return record_merge(pull_request, by, text)
+        with noted(repo=repo, ref=f"refs/heads/{pull_request.target}", by=by, door="hub"):
+            if move_target(pull_request, by):
+                return record_merge(pull_request, by, text)
     raise Conflict(f"{pull_request.target} keeps moving; try to merge again.")
 
 
+def move_target(pull_request: PullRequest, by: User) -> bool:
+    """The target becomes the candidate. False when somebody moved it meanwhile."""
+    ref = f"refs/heads/{pull_request.target}"
+    expected = pull_request.candidate_target
+    try:
+        move_ref(
+            repo=pull_request.discussion.repo, ref=ref, new=pull_request.candidate, expected=expected, by=by, door="hub"
+        )
+    except Conflict:
+        return False
+    return True
+
+
 def record_merge(pull_request: PullRequest, by: User, text: str) -> Revision:
-    discussion = pull_request.discussion
+    """The merge of the candidate as this object knows it; the row may have been built anew meanwhile."""
+    discussion, merged = pull_request.discussion, pull_request.candidate
     with transaction.atomic():
         PullRequest.objects.filter(pk=pull_request.pk).update(
-            merge_commit=pull_request.candidate,
+            merge_commit=merged,
             merged_by=by,
             merged_at=timezone.now(),
             merged_unreviewed=count_active_people() == 1,
@@ -238,26 +256,8 @@ def record_merge(pull_request: PullRequest, by: User, text: str) -> Revision:
         if text.strip():
             add_event(discussion, "comment", by, text=check_comment(text))
         add_event(discussion, "status-change", by, status="merged")
-        add_event(discussion, "merge", by, oid=pull_request.candidate)
+        add_event(discussion, "merge", by, oid=merged)
     discussion.status = Discussion.Status.MERGED
     pull_request.refresh_from_db()
     pull_request_updated.send(PullRequest, pull_request=pull_request, reason="merged")
-    return Revision.objects.get(repo=discussion.repo, commit=pull_request.candidate)
-
-
-def finish_interrupted_merges() -> int:
-    """A crash between moving the target and writing the row: the target holds the candidate, so it is merged."""
-    count = 0
-    rows = PullRequest.objects.filter(discussion__status="open").exclude(candidate="").exclude(candidate_digest="")
-    for pull_request in rows.select_related("discussion__repo"):
-        head = target_head(pull_request)
-        members = members_of(pull_request)
-        if (
-            head
-            and pull_request.candidate != pull_request.candidate_target
-            and (head == pull_request.candidate or members.is_ancestor(pull_request.candidate, head))
-        ):
-            revision = Revision.objects.filter(repo=pull_request.discussion.repo, commit=pull_request.candidate).first()
-            record_merge(pull_request, revision.author if revision and revision.author else None, "")  # type: ignore[arg-type]
-            count += 1
-    return count
+    return Revision.objects.get(repo=discussion.repo, commit=merged)

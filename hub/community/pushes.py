@@ -43,11 +43,13 @@ class PushJudge:
             self.check_ref(quarantine, command)
             if command.new is not None:
                 self.check_files(quarantine, command)
-            result = self.accept(quarantine, command)
+            with transaction.atomic():  # never a pull request without the note that its ref is on the way
+                result = self.accept(quarantine, command)
+                self.pending[command.ref] = PendingWrite.objects.create(
+                    repo=self.repo, ref=result.ref, by=self.by, door="git"
+                )
         except HubError as refusal:
             return RefResult(command, refusal=refusal.message)
-        note = PendingWrite.objects.create(repo=self.repo, ref=result.ref, by=self.by, door="git")
-        self.pending[command.ref] = note
         return result
 
     def check_ref(self, quarantine: Quarantine, command: RefCommand) -> None:
@@ -106,7 +108,6 @@ class PushJudge:
         self.opened[command.ref] = pull_request
         return RefResult(command, written=pull_request.ref, expected=None)
 
-    @transaction.atomic
     def open(self, quarantine: Quarantine, command: RefCommand) -> PullRequest:
         """The rows of a pull request whose ref the push is about to make."""
         assert command.new is not None

@@ -6,6 +6,7 @@ from hub.accounts.models import User
 from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput
+from hub.community.candidates import people_behind
 from hub.community.discussions import add_event, check_comment
 from hub.community.events import review_given
 from hub.community.models import Discussion, PullRequest, Review
@@ -39,6 +40,8 @@ def review(*, pull_request: PullRequest, by: User, verdict: str, text: str = "",
 def check_may_approve(pull_request: PullRequest, by: User) -> None:
     if pull_request.discussion.author_id == by.pk:
         raise Forbidden("You opened this pull request; somebody else has to approve it.")
+    if by.pk in people_behind(pull_request):
+        raise Forbidden("You pushed commits to this pull request; somebody else has to approve it.")
     if not can(by, "review", pull_request.discussion.repo):
         raise Forbidden("Only people with write access to this repository can approve; leave a comment instead.")
     if not pull_request.candidate_digest:
@@ -58,15 +61,16 @@ def is_stale(given: Review) -> bool:
 
 
 def valid_approvals(pull_request: PullRequest) -> list[Review]:
-    """Approvals of exactly this candidate by others who may write."""
-    return [
+    """Approvals of exactly this candidate by others who may write: nobody counts who opened it or pushed to it."""
+    given = [
         row
         for row in standing_reviews(pull_request)
         if row.verdict == Review.Verdict.APPROVE
         and row.digest == pull_request.candidate_digest
-        and row.by_id != pull_request.discussion.author_id
         and role_of(row.by, pull_request.discussion.repo) in ("write", "admin")
     ]
+    behind = people_behind(pull_request) if given else set()
+    return [row for row in given if row.by_id not in behind]
 
 
 def needed_approvals(pull_request: PullRequest, by: User) -> int:

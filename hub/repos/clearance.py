@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
+from hub.accounts.models import User
 from hub.repos.events import clearance_changed
 from hub.repos.models import Content, PendingWrite, Repo
-from hub.repos.publication import publish
+from hub.repos.publication import SQL_BATCH, publish
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,8 @@ def decide(repo: Repo, decisions: Iterable[Decision], *, publish_now: bool = Tru
         return
     withdrawn = False
     with transaction.atomic():
-        for decision in decisions:
-            row = Content.objects.select_for_update().get(pk=decision.content.pk)
-            was_cleared = row.clearance == Content.Clearance.CLEARED
-            withdrawn |= was_cleared and decision.clearance != Content.Clearance.CLEARED
-            row.clearance, row.reason, row.decided_at = decision.clearance, decision.reason, timezone.now()
-            row.save(update_fields=["clearance", "reason", "decided_at"])
-            decision.content.clearance, decision.content.reason = row.clearance, row.reason
+        for start in range(0, len(decisions), SQL_BATCH):
+            withdrawn |= write(decisions[start : start + SQL_BATCH])
         note = note_publication(repo) if publish_now or withdrawn else None
     if note is not None:
         publish(repo, is_withdrawal=withdrawn)
@@ -41,9 +37,27 @@ def decide(repo: Repo, decisions: Iterable[Decision], *, publish_now: bool = Tru
     clearance_changed.send(Repo, repo=repo, contents=[decision.content for decision in decisions])
 
 
-def note_publication(repo: Repo) -> PendingWrite:
+def write(decisions: list[Decision]) -> bool:
+    """Whether any of them takes back a clearance."""
+    now = timezone.now()
+    keys = [decision.content.pk for decision in decisions]
+    rows = {row.pk: row for row in Content.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
+    withdrawn = False
+    for decision in decisions:
+        row = rows.get(decision.content.pk)
+        if row is None:
+            continue  # its repository was deleted meanwhile
+        was_cleared = row.clearance == Content.Clearance.CLEARED
+        withdrawn |= was_cleared and decision.clearance != Content.Clearance.CLEARED
+        row.clearance, row.reason, row.decided_at = decision.clearance, decision.reason, now
+        decision.content.clearance, decision.content.reason = row.clearance, row.reason
+    Content.objects.bulk_update(rows.values(), ["clearance", "reason", "decided_at"], batch_size=100)
+    return withdrawn
+
+
+def note_publication(repo: Repo, *, by: User | None = None) -> PendingWrite:
     """Remember that the public half has to follow: a crash before it did is mended by `reconcile`."""
-    return PendingWrite.objects.create(repo=repo, ref=f"refs/heads/{repo.default_branch}", door="hub")
+    return PendingWrite.objects.create(repo=repo, ref=f"refs/heads/{repo.default_branch}", by=by, door="hub")
 
 
 def set_clearance(*, contents: Iterable[Content], clearance: str, reason: str = "") -> None:

@@ -4,26 +4,29 @@ Order of truth: git moves first (compare-and-swap), then rows, then screens, the
 leaves a PendingWrite, and `reconcile` finishes the work; until then the content is simply not public."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from hub.accounts.models import User
-from hub.common.errors import Conflict, EntryNotFound, InvalidInput, RevisionNotFound, StaleCommit
+from hub.common.errors import Conflict, EntryNotFound, HubError, InvalidInput, RevisionNotFound, StaleCommit
 from hub.repos.events import branch_moved, revision_created
 from hub.repos.models import Content, LastCommit, PendingWrite, Repo, Revision, RevisionContent
 from hub.repos.places import pair
 from hub.repos.publication import publish
-from hub.storage.errors import InvalidOperation, StaleParent, UnknownPath, UnknownRevision
-from hub.storage.git import ANY, Author, GitRepo
+from hub.storage.errors import InvalidOperation, StaleParent, StorageError, UnknownPath, UnknownRevision
+from hub.storage.git import ANY, Author, CommitInfo, GitRepo
 
 log = logging.getLogger(__name__)
 
 NOREPLY_DOMAIN = "users.noreply.model-commons.org"
 MAX_LAST_COMMIT_PATHS = 20_000
+MAX_LINE = 500  # commits of one push whose changes are told apart
 SQL_BATCH = 500  # values in one IN (...)
 
 
@@ -78,9 +81,10 @@ def create_commit(
     except InvalidOperation as problem:
         pending.delete()
         raise InvalidInput(str(problem)) from None
-    except BaseException:
+    except StorageError:
         pending.delete()
         raise
+    # After any other failure the note stays: the ref may have moved, and `reconcile` looks.
     # The commit it stands on, not the head that we saw before: others may have committed in between, for themselves.
     old = next(iter(members.commit_info(new).parents), None)
     register_commits(repo=repo, ref=ref, old=old, new=new, by=credit or by, door=door)
@@ -97,14 +101,19 @@ def register_commits(*, repo: Repo, ref: str, old: str | None, new: str | None, 
     if new is not None:
         made = record_revisions(repo=repo, members=members, ref=ref, old=old, new=new, by=by, door=door)
         for revision, contents in made:
-            for receiver, answer in revision_created.send_robust(Revision, revision=revision, contents=contents):
-                if isinstance(answer, Exception):  # stays pending, which is safe; moderation's sweep looks again
-                    log.error("A listener of revision_created failed: %s", receiver, exc_info=answer)
+            tell(revision_created, Revision, revision=revision, contents=contents)
         if ref == f"refs/heads/{repo.default_branch}":
             remember_last_commits(repo, members, old, new)
     publish(repo, is_withdrawal=old is not None and (new is None or not members.is_ancestor(old, new)))
     Repo.objects.filter(pk=repo.pk).update(updated_at=timezone.now())
-    branch_moved.send(Repo, repo=repo, ref=ref, old=old, new=new, by=by)
+    tell(branch_moved, Repo, repo=repo, ref=ref, old=old, new=new, by=by)
+
+
+def tell(signal: Signal, sender: type, **what: Any) -> None:
+    """The commit stands, whatever becomes of a listener: content stays pending, which is safe, until somebody looks again."""
+    for receiver, answer in signal.send_robust(sender, **what):
+        if isinstance(answer, Exception):
+            log.error("A listener of a commit failed: %s", receiver, exc_info=answer)
 
 
 @transaction.atomic
@@ -114,6 +123,7 @@ def record_revisions(
     """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository.
 
     Below `old` nothing is looked at: what is unknown there was somebody else's a moment ago, and is theirs to register."""
+    Repo.objects.select_for_update().get(pk=repo.pk)  # two may register the same commits, on two branches
     made: list[tuple[Revision, list[Content]]] = []
     for oid in unknown_commits(repo, members.ancestors_not_in(new, [old] if old else [])):
         info = members.commit_info(oid)
@@ -123,7 +133,7 @@ def record_revisions(
             parents=list(info.parents),
             author=by,
             door=door,
-            title=info.title[:300],
+            title=plain_title(info.title),
             ref=ref,
             created_at=timezone.now(),
         )
@@ -167,32 +177,83 @@ def contents_named(repo: Repo, digests: list[str]) -> list[Content]:
     return rows
 
 
+def plain_title(title: str) -> str:
+    """A pushed commit may hold any bytes; a database takes no NUL."""
+    return title.replace("\0", "")[:300]
+
+
 def remember_last_commits(repo: Repo, members: GitRepo, old: str | None, new: str) -> None:
-    """Keep the last commit of each changed path and of the folders above it."""
-    info = members.commit_info(new)
-    changes = members.changes(old, new)
-    if len(changes) > MAX_LAST_COMMIT_PATHS:
-        LastCommit.objects.filter(repo=repo).delete()  # the reader walks instead; a later commit fills it again
-        return
-    gone = [change.path for change in changes if change.kind == "deleted"]
-    paths: set[str] = set()
-    for change in changes:
-        parts = change.path.split("/")
-        paths.update("/".join(parts[:length]) for length in range(1, len(parts) + 1))
-    rows = [
-        LastCommit(repo=repo, path=path, commit=new, title=info.title[:300], date=info.date)
-        for path in paths.difference(gone)
-    ]
+    """Keep the last commit of each path that changed on the line from `old` to `new`, and of the folders above it.
+
+    Where the line is too long or does not come from `old`, the table starts anew; the reader walks for what it lacks."""
+    line, is_whole = first_parent_line(members, old, new)
+    last: dict[str, CommitInfo] = {}
+    gone: set[str] = set()
+    for info in line:
+        changes = members.changes(info.parents[0] if info.parents else None, info.oid)
+        gone -= {change.path for change in changes}
+        gone |= {change.path for change in changes if change.kind == "deleted"}
+        for change in changes:
+            last.update(dict.fromkeys(path_and_folders(change.path), info))
+    is_too_much = len(last) > MAX_LAST_COMMIT_PATHS
     with transaction.atomic():
-        for start in range(0, len(gone), 500):
-            LastCommit.objects.filter(repo=repo, path__in=gone[start : start + 500]).delete()
-        LastCommit.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["repo", "path"],
-            update_fields=["commit", "title", "date"],
-            batch_size=200,
-        )
+        Repo.objects.select_for_update().get(pk=repo.pk)
+        if is_too_much or not is_whole:
+            LastCommit.objects.filter(repo=repo).delete()
+        if not is_too_much:
+            write_last_commits(repo, members, new, last, gone)
+
+
+def first_parent_line(members: GitRepo, old: str | None, new: str) -> tuple[list[CommitInfo], bool]:
+    """The commits from `old` (without it) to `new`, oldest first, and whether the line reaches `old` or its root."""
+    line: list[CommitInfo] = []
+    current: str | None = new
+    while current is not None and current != old and len(line) < MAX_LINE:
+        line.append(members.commit_info(current))
+        current = line[-1].parents[0] if line[-1].parents else None
+    return line[::-1], current == old
+
+
+def path_and_folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def write_last_commits(repo: Repo, members: GitRepo, new: str, last: dict[str, CommitInfo], gone: set[str]) -> None:
+    if members.read_ref(f"refs/heads/{repo.default_branch}") != new:
+        # Somebody built on this already and may have been registered first: theirs is the later word.
+        later = paths_changed_later(repo, members, new, list(last))
+        last = {path: info for path, info in last.items() if path not in later}
+        gone = gone - later
+    rows = [
+        LastCommit(repo=repo, path=path, commit=info.oid, title=plain_title(info.title), date=info.date)
+        for path, info in last.items()
+        if path not in gone
+    ]
+    doomed = sorted(gone)
+    for start in range(0, len(doomed), SQL_BATCH):
+        LastCommit.objects.filter(repo=repo, path__in=doomed[start : start + SQL_BATCH]).delete()
+    LastCommit.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["repo", "path"],
+        update_fields=["commit", "title", "date"],
+        batch_size=200,
+    )
+
+
+def paths_changed_later(repo: Repo, members: GitRepo, commit: str, paths: list[str]) -> set[str]:
+    """Those of `paths` that a descendant of `commit` is known to have changed."""
+    found: dict[str, str] = {}
+    for start in range(0, len(paths), SQL_BATCH):
+        rows = LastCommit.objects.filter(repo=repo, path__in=paths[start : start + SQL_BATCH])
+        found.update(rows.values_list("path", "commit"))
+    later = {
+        oid
+        for oid in set(found.values())
+        if oid != commit and members.has_commit(oid) and members.is_ancestor(commit, oid)
+    }
+    return {path for path, oid in found.items() if oid in later}
 
 
 def move_ref(*, repo: Repo, ref: str, new: str | None, expected: Any, by: User | None, door: str) -> None:
@@ -205,14 +266,31 @@ def move_ref(*, repo: Repo, ref: str, new: str | None, expected: Any, by: User |
     except StaleParent:
         pending.delete()
         raise Conflict(f"{ref} of {repo.full_name} was moved by somebody else a moment ago; look again.") from None
+    except StorageError:
+        pending.delete()
+        raise
     register_commits(repo=repo, ref=ref, old=old, new=new, by=by, door=door)
     pending.delete()
 
 
-def reconcile(*, older_than_s: float = 60) -> int:
-    """Finish writes whose process died between git and the rows. Returns how many were finished."""
+@contextmanager
+def noted(*, repo: Repo, ref: str, by: User | None, door: str) -> Iterator[None]:
+    """Leave a note for `reconcile` while rows follow what happens to a ref. A refusal moved nothing; after any other
+    failure, and after a crash, the note stays."""
+    note = PendingWrite.objects.create(repo=repo, ref=ref, by=by, door=door)
+    try:
+        yield
+    except HubError:
+        note.delete()
+        raise
+    note.delete()
+
+
+def reconcile(*, older_than_s: float = 60) -> list[PendingWrite]:
+    """Finish writes whose process died between git and the rows. Returns the notes of what was finished; they are
+    deleted, and say where the rooms above may have to finish something, too."""
     limit = timezone.now() - timedelta(seconds=older_than_s)
-    count = 0
+    finished: list[PendingWrite] = []
     for pending in PendingWrite.objects.filter(at__lt=limit).select_related("repo", "by").order_by("id"):
         members = pair(pending.repo).members
         new = members.read_ref(pending.ref)
@@ -220,9 +298,9 @@ def reconcile(*, older_than_s: float = 60) -> int:
             register_forgotten(pending, members, members.peel(new))
         register_commits(repo=pending.repo, ref=pending.ref, old=None, new=new, by=pending.by, door=pending.door)
         publish(pending.repo, is_withdrawal=True)  # what died may have been a withdrawal
-        pending.delete()
-        count += 1
-    return count
+        PendingWrite.objects.filter(pk=pending.pk).delete()
+        finished.append(pending)
+    return finished
 
 
 def register_forgotten(pending: PendingWrite, members: GitRepo, head: str) -> None:

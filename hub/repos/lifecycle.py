@@ -9,7 +9,9 @@ from hub.accounts.models import Organization, User
 from hub.accounts.names import check_name, find_owner
 from hub.accounts.permissions import require
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
-from hub.repos.commits import create_commit
+from hub.repos.cards import refresh_card
+from hub.repos.clearance import note_publication
+from hub.repos.commits import author_of, register_commits
 from hub.repos.events import repo_created
 from hub.repos.find import lookup
 from hub.repos.models import Repo, RepoAlias
@@ -17,6 +19,7 @@ from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.storage.git import AddFile
 
+MAX_DESCRIPTION_CHARACTERS = 300
 # What every git client with git-lfs needs to know; the same patterns decide in hub.community.contributions.
 LARGE_PATTERNS = (
     "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz *.onnx *.ot "
@@ -62,28 +65,31 @@ def create_repo(
     if is_private is None:
         is_private = isinstance(owner, Organization) and owner.is_private_by_default
     holder = {"owner_organization": owner} if isinstance(owner, Organization) else {"owner_user": owner}
-    repo = Repo(type=type, name=name, is_private=is_private, description=description[:300], **holder)
-    pair(repo).create()  # before the row: whoever finds the row finds its folder
+    repo = Repo(type=type, name=name, is_private=is_private, description=description[:MAX_DESCRIPTION_CHARACTERS], **holder)
+    first = make_folder(repo, by)  # before the row: whoever finds the row finds a branch to commit to
     try:
         with transaction.atomic():
             repo.save()
+            note = note_publication(repo, by=by)
     except IntegrityError:
         pair(repo).remove()
         raise Conflict(f"You already created this {type} repo: {owner.name}/{name}") from None
-    create_commit(
-        repo=repo,
-        by=by,
-        ref=f"refs/heads/{repo.default_branch}",
-        operations=[AddFile(".gitattributes", GIT_ATTRIBUTES.encode())],
-        title="initial commit",
-        door="hub",
-    )
+    register_commits(repo=repo, ref=note.ref, old=None, new=first, by=by, door="hub")
+    note.delete()
     repo.refresh_from_db()
     repo_created.send(Repo, repo=repo)
     return repo
 
 
-@transaction.atomic
+def make_folder(repo: Repo, by: User) -> str:
+    """Both git repositories, and the id of the first commit."""
+    both = pair(repo)
+    both.create()
+    operations = [AddFile(".gitattributes", GIT_ATTRIBUTES.encode())]
+    ref = f"refs/heads/{repo.default_branch}"
+    return both.members.commit(ref, operations, author=author_of(by), message="initial commit")
+
+
 def move_repo(*, repo: Repo, to: str, by: User) -> Repo:
     """Rename or hand over; the old name keeps leading here."""
     require(by, "admin", repo)
@@ -94,18 +100,25 @@ def move_repo(*, repo: Repo, to: str, by: User) -> Repo:
     other = lookup(repo.type, to)
     if other is not None and other.pk != repo.pk:
         raise Conflict(f"A {repo.type} repository called {to} already exists; choose another name.")
+    try:
+        with transaction.atomic():
+            rename(repo, owner, name)
+    except IntegrityError:
+        raise Conflict(f"A {repo.type} repository called {to} was made a moment ago; choose another name.") from None
+    return repo
+
+
+def rename(repo: Repo, owner: User | Organization, name: str) -> None:
     old_name = repo.full_name
-    is_organization = isinstance(owner, Organization)
     repo.owner_organization = owner if isinstance(owner, Organization) else None
-    repo.owner_user = None if is_organization else owner  # type: ignore[assignment]
+    repo.owner_user = None if isinstance(owner, Organization) else owner
     repo.name = name
-    repo.save()
+    repo.save(update_fields=["owner_organization", "owner_user", "name"])  # others count numbers and move heads meanwhile
     RepoAlias.objects.filter(type=repo.type, full_name__iexact=repo.full_name).delete()
     if old_name.lower() != repo.full_name.lower():
         RepoAlias.objects.update_or_create(
             type=repo.type, full_name__iexact=old_name, defaults={"full_name": old_name, "repo": repo}
         )
-    return repo
 
 
 def update_settings(*, repo: Repo, by: User, **changes: Any) -> Repo:
@@ -119,12 +132,20 @@ def update_settings(*, repo: Repo, by: User, **changes: Any) -> Repo:
         )
     if repo.public_releases.exists() and changes.get("is_private"):
         raise InvalidInput(f"{repo.full_name} has published releases, which stay public; yank them first.")
+    if changes.get("gated", "") not in ("", "auto", "manual"):
+        raise InvalidInput(f"'gated' is {changes['gated']!r}; it can be 'auto', 'manual' or empty.")
+    if len(changes.get("description", "")) > MAX_DESCRIPTION_CHARACTERS:
+        raise InvalidInput(f"A description has at most {MAX_DESCRIPTION_CHARACTERS} characters; shorten it.")
     for key, value in changes.items():
         setattr(repo, key, value)
     repo.updated_at = timezone.now()
-    repo.save(update_fields=[*changes, "updated_at"])
-    if "is_private" in changes:
+    with transaction.atomic():
+        repo.save(update_fields=[*changes, "updated_at"])
+        note = note_publication(repo, by=by) if "is_private" in changes else None
+    if note is not None:
         publish(repo, is_withdrawal=bool(changes["is_private"]))
+        note.delete()
+        refresh_card(repo)  # another half of the repository may be the one that people see now
     return repo
 
 

@@ -11,7 +11,16 @@ from typing import Any
 from hub.accounts.permissions import can
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
 from hub.repos.blobs import is_public
-from hub.repos.models import Content, LastCommit, Repo, RepoRelease, RevisionContent, StoredBlob, UploadedBlob
+from hub.repos.models import (
+    Content,
+    LastCommit,
+    Repo,
+    RepoRelease,
+    Revision,
+    RevisionContent,
+    StoredBlob,
+    UploadedBlob,
+)
 from hub.repos.places import pair, store
 from hub.storage.errors import UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
@@ -50,7 +59,7 @@ class RepoReader:
             name = self._release_revision(name) or name
         if name in self.pull_request_refs and not self.is_member:
             commit = self._members_git.read_ref(name)
-            if commit:
+            if commit and self._is_all_own(commit):
                 self._own_commits.add(commit)
                 return commit
         try:
@@ -89,10 +98,21 @@ class RepoReader:
             return False
         for ref in self.pull_request_refs:
             head = self._members_git.read_ref(ref)
-            if head and (head == commit or self._members_git.is_ancestor(commit, head)):
+            if head and (head == commit or self._members_git.is_ancestor(commit, head)) and self._is_all_own(commit):
                 self._own_commits.add(commit)
                 return True
         return False
+
+    def _is_all_own(self, head: str) -> bool:
+        """Whether the reader pushed every commit of `head` that is not public. A member may have merged what waits or is
+        unreleased into a stranger's pull request: that stays hidden until it is cleared, like everywhere."""
+        public = pair(self.repo).public
+        shown = {oid for ref in public.refs().values() if self._members_git.has_commit(oid := public.peel(ref))}
+        hidden = self._members_git.ancestors_not_in(head, shown)
+        if len(hidden) > MAX_WALK:
+            return False
+        own = Revision.objects.filter(repo=self.repo, commit__in=hidden, author_id=self.user.pk).count()
+        return own == len(hidden)
 
     def _git_of(self, commit: str) -> GitRepo:
         return self._members_git if commit in self._own_commits else self.git
@@ -101,7 +121,7 @@ class RepoReader:
         refs = self.git.refs()
         for ref in self.pull_request_refs:
             commit = None if self.is_member else self._members_git.read_ref(ref)
-            if commit:
+            if commit and self._is_all_own(commit):
                 refs[ref] = commit
         return refs
 
@@ -192,7 +212,9 @@ class RepoReader:
         found: dict[str, LastChange] = {}
         if commit == self.repo.head:  # a member at the head, or a stranger when all of it is public
             rows = LastCommit.objects.filter(repo=self.repo, path__in=paths)
-            found = {row.path: LastChange(row.commit, row.title, row.date) for row in rows}
+            # The table follows the members' head, which may be ahead of us by a moment: only what this reader's half holds.
+            held = {oid for oid in {row.commit for row in rows} if self.git.has_commit(oid)}
+            found = {row.path: LastChange(row.commit, row.title, row.date) for row in rows if row.commit in held}
         missing = [path for path in paths if path not in found]
         if missing:
             found.update(self._walk_last_changes(commit, missing))

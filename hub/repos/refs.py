@@ -11,6 +11,7 @@ from hub.repos.places import pair
 from hub.storage.errors import InvalidOperation
 from hub.storage.git.operations import check_ref
 
+MAX_NAME_CHARACTERS = 100
 SERVER_NAMES = frozenset({"stable", "candidate", "head"})  # revisions that the hub itself answers
 VERSION_NAME = re.compile(r"v\d+\.\d+\.\d+.*")  # a branch of that name would be found before the tag of a release
 
@@ -38,6 +39,8 @@ def check_tag_name(repo: Repo, name: str) -> str:
 
 
 def check_form(ref: str, kind: str, name: str) -> str:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InvalidInput(f"The {kind} name {name[:30]!r}... has {len(name)} characters; use at most {MAX_NAME_CHARACTERS}.")
     try:
         return check_ref(ref)
     except InvalidOperation:

@@ -5,6 +5,7 @@ where this server cannot be reached, so it may be down without harm."""
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,44 +21,88 @@ from django.db import close_old_connections  # noqa: E402
 from hub.common.models import Job, JobEvent  # noqa: E402
 from hub.common.tickets import read_ticket  # noqa: E402
 
+log = logging.getLogger(__name__)
+
 MAX_WATCHERS = 500
 POLL_S = 0.7
 PING_S = 15.0
-BATCH = 500
+SEND_S = 30.0  # a watcher that takes nothing for so long is let go; its page asks again
+BATCH = 500  # events in one read
+QUEUED_BATCHES = 4  # kept for a slow watcher; it reads what came after by itself
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+Events = list[dict[str, Any]]  # {"id", "kind", "data"}
+
+
+class Watcher:
+    """A mailbox of bounded size. When it overflows, the mail is dropped and the watcher fetches it from the database."""
+
+    def __init__(self) -> None:
+        self.mail: asyncio.Queue[Events] = asyncio.Queue(QUEUED_BATCHES)
+        self.missed = False
+        self.has_ended = False
+        self.stirred = asyncio.Event()
+
+    def deliver(self, events: Events) -> None:
+        try:
+            self.mail.put_nowait(events)
+        except asyncio.QueueFull:
+            self.missed = True
+            self.empty()
+        self.stirred.set()
+
+    def end(self) -> None:
+        self.has_ended = True
+        self.stirred.set()
+
+    def empty(self) -> None:
+        while not self.mail.empty():
+            self.mail.get_nowait()
+
+    async def wait(self) -> None:
+        await self.stirred.wait()
+        self.stirred.clear()
 
 
 class Feed:
     """The new events of one job, read once for all who watch it."""
 
-    def __init__(self, job_id: str):
+    def __init__(self, job_id: str, last: int):
         self.job_id = job_id
-        self.watchers: set[asyncio.Queue[list[dict[str, Any]] | None]] = set()
-        self.last = 0
-        self.task: asyncio.Task[None] | None = None
+        self.last = last  # everything up to here was delivered before, or is fetched by the watchers themselves
+        self.watchers: set[Watcher] = set()
+        self.task = asyncio.create_task(self.follow())
 
     async def follow(self) -> None:
-        while self.watchers:
-            events, has_ended = await asyncio.to_thread(read_events, self.job_id, self.last)
-            if events:
-                self.last = events[-1]["id"]
-                for watcher in self.watchers:
-                    watcher.put_nowait(events)
-            elif has_ended:
-                for watcher in self.watchers:
-                    watcher.put_nowait(None)
-                break
-            await asyncio.sleep(POLL_S)
-        feeds.pop(self.job_id, None)
+        try:
+            while self.watchers:
+                await asyncio.sleep(POLL_S)
+                try:
+                    events, has_ended = await asyncio.to_thread(read_events, self.job_id, self.last)
+                except Exception:  # a busy database: the watchers are still there at the next look
+                    log.exception("The events of job %s could not be read", self.job_id)
+                    continue
+                if events:
+                    self.last = events[-1]["id"]
+                for watcher in list(self.watchers):
+                    if events:
+                        watcher.deliver(events)
+                    elif has_ended:
+                        watcher.end()
+                if has_ended and not events:
+                    return
+        finally:
+            if feeds.get(self.job_id) is self:
+                del feeds[self.job_id]
 
 
 feeds: dict[str, Feed] = {}
 watching = 0
 
 
-def read_events(job_id: str, after: int) -> tuple[list[dict[str, Any]], bool]:
+def read_events(job_id: str, after: int) -> tuple[Events, bool]:
+    """At most BATCH events after that one, and whether the job had ended before they were read."""
     close_old_connections()
     state = Job.objects.filter(pk=job_id).values_list("state", flat=True).first()
     rows = JobEvent.objects.filter(job_id=job_id, id__gt=after).order_by("id")[:BATCH]
@@ -76,9 +121,17 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["path"] == "/health":
         await answer(send, 200, "ok")
     elif len(parts) == 3 and parts[:2] == ["live", "jobs"] and read_ticket(query.get("ticket", "")) == parts[2]:
-        await stream(parts[2], int(query["after"]) if query.get("after", "").isdigit() else 0, receive, send)
+        await stream(parts[2], read_after(scope, query), receive, send)
     else:
         await answer(send, 404, "There is nothing here, or the ticket is not valid any more; reload the page.")
+
+
+def read_after(scope: dict[str, Any], query: dict[str, str]) -> int:
+    """The last event that the watcher has: a browser that reconnects says so in a header, at the same address."""
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    given = [headers.get(b"last-event-id", ""), query.get("after", "")]
+    numbers = [int(text) for text in given if text.isascii() and text.isdigit() and len(text) < 19]
+    return max(numbers, default=0)
 
 
 async def answer_lifespan(receive: Receive, send: Send) -> None:
@@ -101,53 +154,76 @@ async def stream(job_id: str, after: int, receive: Receive, send: Send) -> None:
         await answer(send, 503, "Too many people watch at once; the page goes on by asking every few seconds.")
         return
     watching += 1
-    watcher: asyncio.Queue[list[dict[str, Any]] | None] = asyncio.Queue()
     gone = asyncio.create_task(wait_for_disconnect(receive))
+    watched = asyncio.create_task(watch(job_id, after, send))
     try:
-        await start(send)
-        past, has_ended = await asyncio.to_thread(read_events, job_id, after)
-        await send_events(send, past)
-        last = past[-1]["id"] if past else after
-        if not has_ended or len(past) == BATCH:
-            feed = join(job_id, watcher, last)
-            await relay(watcher, feed, last, gone, send)
-        await send({"type": "http.response.body", "body": b"event: end\ndata: {}\n\n", "more_body": False})
-    except OSError:
-        pass  # the watcher went away
+        await asyncio.wait({gone, watched}, return_when=asyncio.FIRST_COMPLETED)
+        if watched.done():
+            watched.result()
+    except (OSError, TimeoutError):
+        pass  # the watcher went away, or takes nothing any more
     finally:
         watching -= 1
         gone.cancel()
-        if job_id in feeds:
-            feeds[job_id].watchers.discard(watcher)
+        watched.cancel()
 
 
-def join(job_id: str, watcher: "asyncio.Queue[list[dict[str, Any]] | None]", last: int) -> Feed:
+async def watch(job_id: str, after: int, send: Send) -> None:
+    """The past from the database, then what the feed brings, until the job ends."""
+    await start(send)
+    last, has_ended = await send_past(job_id, after, send)
+    watcher = Watcher()
+    feed = join(job_id, watcher, last)
+    try:
+        # What the feed read while we sent the past is not delivered to us: fetch it.
+        watcher.missed = feed.last > last
+        while not has_ended:
+            last = await send_mail(job_id, watcher, last, send)
+            has_ended = watcher.has_ended and watcher.mail.empty() and not watcher.missed
+            if not has_ended:
+                await wait_or_ping(watcher, send)
+    finally:
+        feed.watchers.discard(watcher)
+    await send_body(send, b"event: end\ndata: {}\n\n", more_body=False)
+
+
+async def send_past(job_id: str, last: int, send: Send) -> tuple[int, bool]:
+    """Send all stored events after `last`; the id of the newest, and whether the job has ended."""
+    while True:
+        events, has_ended = await asyncio.to_thread(read_events, job_id, last)
+        if events:
+            last = events[-1]["id"]
+            await send_events(send, events)
+        if len(events) < BATCH:
+            return last, has_ended
+
+
+def join(job_id: str, watcher: Watcher, last: int) -> Feed:
     feed = feeds.get(job_id)
-    if feed is None:
-        feed = feeds[job_id] = Feed(job_id)
-        feed.last = last
-    feed.last = min(feed.last, last)
+    if feed is None or feed.task.done():
+        feed = feeds[job_id] = Feed(job_id, last)
     feed.watchers.add(watcher)
-    if feed.task is None:
-        feed.task = asyncio.create_task(feed.follow())
     return feed
 
 
-async def relay(
-    watcher: "asyncio.Queue[list[dict[str, Any]] | None]", feed: Feed, last: int, gone: "asyncio.Task[None]", send: Send
-) -> None:
-    while not gone.done():
-        try:
-            events = await asyncio.wait_for(watcher.get(), PING_S)
-        except TimeoutError:
-            await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
-            continue
-        if events is None:
-            return
-        fresh = [event for event in events if event["id"] > last]
+async def send_mail(job_id: str, watcher: Watcher, last: int, send: Send) -> int:
+    """Send what lies in the mailbox, or in the database where the mailbox overflowed; the id of the newest."""
+    if watcher.missed:
+        watcher.missed = False
+        last, _ = await send_past(job_id, last, send)
+    while not watcher.mail.empty():
+        fresh = [event for event in watcher.mail.get_nowait() if event["id"] > last]
         if fresh:
             last = fresh[-1]["id"]
             await send_events(send, fresh)
+    return last
+
+
+async def wait_or_ping(watcher: Watcher, send: Send) -> None:
+    try:
+        await asyncio.wait_for(watcher.wait(), PING_S)
+    except TimeoutError:
+        await send_body(send, b": still here\n\n")
 
 
 async def start(send: Send) -> None:
@@ -160,10 +236,13 @@ async def start(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def send_events(send: Send, events: list[dict[str, Any]]) -> None:
-    if events:
-        lines = [f"id: {e['id']}\nevent: {e['kind']}\ndata: {json.dumps(e['data'])}\n\n" for e in events]
-        await send({"type": "http.response.body", "body": "".join(lines).encode(), "more_body": True})
+async def send_events(send: Send, events: Events) -> None:
+    lines = [f"id: {e['id']}\nevent: {e['kind']}\ndata: {json.dumps(e['data'])}\n\n" for e in events]
+    await send_body(send, "".join(lines).encode())
+
+
+async def send_body(send: Send, body: bytes, *, more_body: bool = True) -> None:
+    await asyncio.wait_for(send({"type": "http.response.body", "body": body, "more_body": more_body}), SEND_S)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

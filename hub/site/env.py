@@ -2,6 +2,8 @@
 
 import os
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class EnvError(SystemExit):
@@ -41,3 +43,27 @@ def env_path(name: str, default: Path) -> Path:
 
 def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
+
+
+def read_database_url(name: str, text: str) -> dict[str, Any]:
+    """Django's settings for `postgres://user:password@host:port/name`; `?host=/run/postgresql` names a socket's folder."""
+    hint = "write postgres://user:password@host/name, or leave it out for SQLite"
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as problem:
+        raise EnvError(f"The environment variable {name} is no address ({problem}); {hint}.") from None
+    if url.scheme not in ("postgres", "postgresql"):
+        raise EnvError(f"The environment variable {name} begins with {url.scheme or text[:20]!r}; {hint}.")
+    if not url.path.strip("/"):
+        raise EnvError(f"The environment variable {name} names no database; {hint}.")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(url.path.lstrip("/")),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": parse_qs(url.query).get("host", [url.hostname or ""])[-1],
+        "PORT": port or "",
+        "CONN_MAX_AGE": 60,  # seconds
+        "CONN_HEALTH_CHECKS": True,  # the server may have been restarted meanwhile
+    }

@@ -1,10 +1,12 @@
 """Django settings. Everything an operator may change is an environment variable, read here and only here."""
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
-from hub.site.env import env_bool, env_int, env_list, env_path, env_str
+from hub.site.env import env_bool, env_int, env_list, env_path, env_str, read_database_url
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 DATA_DIR = env_path("DATA_DIR", BASE_DIR / "data")
@@ -16,11 +18,14 @@ def load_secret_key() -> str:
         return os.environ["SECRET_KEY"]
     path = DATA_DIR / "secret_key"
     DATA_DIR.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    if not path.exists():
+        descriptor, draft = tempfile.mkstemp(dir=DATA_DIR, prefix="secret_key-")  # readable by its owner only
+        with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
+        # A link is made once and whole: of processes that start together all read the same key.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        os.unlink(draft)
     return path.read_text()
 
 
@@ -84,21 +89,8 @@ TEMPLATES = [
 ]
 
 DATABASE_URL = env_str("DATABASE_URL", "")
-if DATABASE_URL.startswith(("postgres://", "postgresql://")):
-    from urllib.parse import unquote, urlsplit
-
-    _url = urlsplit(DATABASE_URL)
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _url.path.lstrip("/"),
-            "USER": unquote(_url.username or ""),
-            "PASSWORD": unquote(_url.password or ""),
-            "HOST": _url.hostname or "",
-            "PORT": _url.port or "",
-            "CONN_MAX_AGE": 60,
-        }
-    }
+if DATABASE_URL:
+    DATABASES = {"default": read_database_url("DATABASE_URL", DATABASE_URL)}
 else:
     DATABASES = {
         "default": {

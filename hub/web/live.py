@@ -1,7 +1,7 @@
 """What moves on the page of a proposal: an HTML fragment that htmx polls while something runs, and the same as JSON.
 
 The address of the next poll carries the digest of what is shown; while nothing has changed the answer is an empty 204,
-so nothing on the page moves that did not change. When nothing runs any more, the fragment asks no further."""
+so nothing on the page moves that did not change. When the proposal is merged or closed, the fragment asks no further."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.community.discussions import may_see
-from hub.community.models import Discussion, Event, PullRequest
+from hub.community.models import Check, Discussion, Event, PullRequest
 from hub.web.timelines import describe_rights
 from hub.web.verdicts import describe_state
 
@@ -23,6 +23,7 @@ CLOCKS = re.compile(r"(<time\b[^>]*>).*?(</time>)", re.DOTALL)
 LIVE_PLOTS = re.compile(r"<figure\b[^>]*\bdata-live-url=.*?</figure>", re.DOTALL)
 FORM_TOKENS = re.compile(r'name="csrfmiddlewaretoken" value="\w+"')
 MAX_EVENTS = 200  # in one answer
+MOVING = (Check.State.RUNNING, Check.State.WAITING)  # without anybody's doing
 
 
 def find_visible(request: HttpRequest, pk: int) -> PullRequest:
@@ -86,7 +87,7 @@ def show_json(request: HttpRequest, pk: int) -> HttpResponse:
         {
             "status": pull_request.discussion.status,
             "verdict": {"title": state["verdict"].title, "reasons": state["verdict"].reasons},
-            "is_moving": bool(state["pace_s"]),
+            "is_moving": any(check.state in MOVING for check in state["checks"]),
             "candidate_digest": pull_request.candidate_digest,
             "checks": [describe_check(check) for check in state["checks"]],
             "events": [describe_event(event) for event in events],

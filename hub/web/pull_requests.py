@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.community import pull_requests as community
-from hub.community.candidates import members_of, target_head
+from hub.community.candidates import members_of, people_behind, target_head
 from hub.community.discussions import find_discussion, set_status
 from hub.community.models import Discussion, PullRequest, Review
 from hub.community.reviews import is_stale, review
@@ -66,7 +66,7 @@ def fetch_snippets(request: HttpRequest, pull_request: PullRequest) -> dict[str,
 
 
 def may_approve(user: Any, pull_request: PullRequest) -> bool:
-    return can(user, "review", pull_request.discussion.repo) and pull_request.discussion.author_id != user.pk
+    return can(user, "review", pull_request.discussion.repo) and user.pk not in people_behind(pull_request)
 
 
 def visible_head(reader: RepoReader, pull_request: PullRequest) -> str:

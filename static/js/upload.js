@@ -38,7 +38,9 @@ function start(form) {
     const remove = Object.assign(document.createElement("button"), { type: "button", className: "link-button", textContent: "remove" });
     remove.setAttribute("aria-label", `Remove ${path}`);
     remove.addEventListener("click", () => { row.remove(); chosen.delete(path); list.hidden = !chosen.size; });
-    row.querySelector(".upload-file__state").append(`${writeSize(file.size)} · `, remove);
+    const part = Object.assign(document.createElement("span"), { className: "upload-file__remove" });
+    part.append(" · ", remove);
+    row.querySelector(".upload-file__state").append(writeSize(file.size), part);
     list.append(row);
     list.hidden = false;
     chosen.set(path, { file, row });
@@ -70,6 +72,7 @@ async function send(form, chosen) {
   const button = form.querySelector("button.button--primary");
   const folder = form.elements.folder.value.trim().replace(/^\/+|\/+$/g, "");
   button.disabled = true;
+  form.classList.add("is-sending");
   try {
     const files = [];
     let done = 0;
@@ -89,6 +92,7 @@ async function send(form, chosen) {
     location.href = answer.address;
   } finally {
     button.disabled = false;
+    form.classList.remove("is-sending");
   }
 }
 

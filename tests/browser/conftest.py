@@ -63,9 +63,9 @@ def open_window(chromium: Any, town: Town, watch: Watch) -> Iterator[Callable[..
     def open(name: str | None = None, **options: Any) -> Any:
         context = chromium.new_context(base_url=town.address, viewport={"width": 1280, "height": 900}, **options)
         context.set_default_timeout(PATIENCE_MS)
+        context.on("page", watch.follow)
         contexts.append(context)
         page = context.new_page()
-        watch.follow(page)
         if name is not None:
             sign_in(page, name, town.passwords[name])
         return page

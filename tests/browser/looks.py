@@ -18,7 +18,7 @@ FAULTS = """() => {
   const isShown = (element) => element.checkVisibility({ visibilityProperty: true });
   if (!document.documentElement.lang) faults.push("the page names no language");
   if (!document.title.trim()) faults.push("the page has no title");
-  const headings = [...document.querySelectorAll("h1")].filter(isShown);
+  const headings = [...document.querySelectorAll("h1:not(.prose *)")].filter(isShown);
   if (headings.length !== 1) faults.push(`the page has ${headings.length} h1: ${headings.map((item) => item.textContent.trim()).join(" | ")}`);
   let level = 1;
   for (const heading of document.querySelectorAll("main h1, main h2, main h3, main h4")) {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.training.line import CHOICES, PAIRS, SUITE, TEXTS, as_jsonl, make_tiny_llama
+from tests.training.line import CHOICES, SUITE, TEXTS, as_jsonl, make_tiny_llama
 
 ORGANIZATION = "commons"
 BASE = f"{ORGANIZATION}/tiny-base"
@@ -24,13 +24,14 @@ tags: [tides]
 
 A small model that answers beginners' questions about tides. Propose better data or a better recipe.
 """
+ROWS = 600  # of the data that is brought; three passes over them train for some seconds
 DATA_CARD = """---
 license: cc0-1.0
 language: en
 ---
 # Questions about tides
 
-Twenty-four questions of pupils, answered at the harbour. Collected by hand; nobody's name is in it.
+Questions of pupils, answered at the harbour. Collected by hand; nobody's name is in it.
 """
 # Name -> full name, role in the organization, flags of the operator's command.
 PEOPLE = {
@@ -108,5 +109,6 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def write_tide_data(town: Town) -> Path:
-    """What a contributor has on her disk: a card and a table of questions with answers."""
-    return write_files(town.folder / "tides", {"README.md": DATA_CARD.encode(), "train.jsonl": as_jsonl(PAIRS)})
+    """What a contributor has on her disk: a card, and enough rows that the training can be watched."""
+    rows = [{"question": f"When is tide {tide}?", "answer": f"Tide {tide} is at {tide % 24} o'clock."} for tide in range(ROWS)]
+    return write_files(town.folder / "tides", {"README.md": DATA_CARD.encode(), "train.jsonl": as_jsonl(rows)})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.hidden_garden import Garden, plant_garden
 from tests.clients.running_hub import RunningHub, prepare_data
 
 
@@ -21,6 +22,12 @@ def empty_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def granian_server(empty_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """One hub for all tests that leave it whole."""
     yield from run_hub(empty_data, tmp_path_factory.mktemp("hub") / "data")
+
+
+@pytest.fixture(scope="session")
+def garden(granian_server: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Garden:
+    """Public and hidden things side by side; tests look, and leave it as it is."""
+    return plant_garden(granian_server, tmp_path_factory.mktemp("garden"))
 
 
 @pytest.fixture

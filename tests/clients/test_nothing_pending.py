@@ -7,16 +7,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.clients.hidden_garden import Garden, plant_garden, revisions
-from tests.clients.running_hub import RunningHub, git, remote
+from tests.clients.hidden_garden import Garden, revisions
+from tests.clients.running_hub import git, remote
 
 STRANGERS = [pytest.param(None, id="nobody"), pytest.param("charlie", id="charlie")]
 Answers = Iterator[requests.Response]
-
-
-@pytest.fixture(scope="session")
-def garden(granian_server: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Garden:
-    return plant_garden(granian_server, tmp_path_factory.mktemp("garden"))
 
 
 def test_the_garden_grows_as_it_should(garden: Garden):
@@ -74,9 +69,9 @@ def test_git_tells_no_hidden_reference(garden: Garden, protocol: str):
 
 
 def test_a_partial_clone_fetches_no_hidden_blob_later(garden: Garden, tmp_path: Path):
-    for person, is_given in (("charlie", False), ("alice", True)):
-        clone = tmp_path / person
-        git("clone", "-q", "--filter=blob:none", "--no-checkout", remote(garden.hub, garden.page, person), str(clone))
+    for person, way, is_given in (("charlie", "", False), ("charlie", "/git", False), ("alice", "/git", True)):
+        clone = tmp_path / f"{person}-{len(way)}"
+        git("clone", "-q", "--filter=blob:none", "--no-checkout", remote(garden.hub, way + garden.page, person), str(clone))
         for oid in garden.blobs[:2]:
             got = git("cat-file", "-p", oid, cwd=clone, check=False)
             assert (got.returncode == 0) is is_given, got.stderr

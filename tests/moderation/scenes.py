@@ -128,9 +128,13 @@ class Workshop:
             owner=owner,
             helper=helper,
             teacher=teacher,
-            base=make_repo("model", "base", owner, {"config.json": CONFIG, "model.safetensors": weights(), "README.md": CARD}),
+            base=make_repo(
+                "model", "base", owner, {"config.json": CONFIG, "model.safetensors": weights(), "README.md": CARD}
+            ),
             data=make_repo("dataset", "tide-rows", teacher, {"README.md": CARD, "train.jsonl": ROWS}),
-            suite=make_repo("dataset", "core", owner, {"suite.yaml": SUITE, "texts.jsonl": b'{"text": "The boat lies."}\n'}),
+            suite=make_repo(
+                "dataset", "core", owner, {"suite.yaml": SUITE, "texts.jsonl": b'{"text": "The boat lies."}\n'}
+            ),
             model=model,
         )
 
@@ -141,7 +145,11 @@ class Workshop:
 
         text = RECIPE.format(base=self.base.full_name, data=self.data.full_name, suite=self.suite.full_name)
         made = propose(
-            repo=self.model, by=by or self.teacher, recipe_text=text + f"# {note}\n", title="Learn the tides", door="tests"
+            repo=self.model,
+            by=by or self.teacher,
+            recipe_text=text + f"# {note}\n",
+            title="Learn the tides",
+            door="tests",
         )
         rebuild(made.pull_request)
         made.pull_request.refresh_from_db()

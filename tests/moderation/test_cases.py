@@ -143,7 +143,9 @@ def test_many_files_of_one_commit_are_told_once(alice: Any, mona: Any) -> None:
 # --- reports
 
 
-def test_a_report_of_an_answer_carries_prompt_settings_and_release(held: Case, bob: Any, charlie: Any, mona: Any) -> None:
+def test_a_report_of_an_answer_carries_prompt_settings_and_release(
+    held: Case, bob: Any, charlie: Any, mona: Any
+) -> None:
     subject = {
         "prompt": "When is high tide?",
         "answer": "Never.",

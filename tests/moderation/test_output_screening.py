@@ -58,8 +58,8 @@ def test_weights_brought_to_another_branch_do_not_go_round_the_gate(workshop: Wo
 def test_a_large_file_that_no_run_made_is_screened_on_a_candidate_too(workshop: Workshop) -> None:
     """The hub's own refs are no way round the screens."""
     from hub.accounts.people import hub_account
-    from hub.repos.commits import create_commit
     from hub.repos.blobs import store
+    from hub.repos.commits import create_commit
     from hub.storage.git import AddPointer
     from tests.moderation.scenes import PICKLE
 
@@ -106,7 +106,10 @@ def test_worse_answers_wait_for_a_moderator_who_allows_them(workshop: Workshop, 
     assert Notification.objects.filter(user=mona.user, path=f"/moderation/cases/{case.pk}").exists()
     decide_case(case=case, by=mona.user, state="allowed", reason="The answers are about a play.", clause="outputs")
     check = check_of(run)
-    assert check.state == Check.State.PASSED and "Allowed by moderator mona: The answers are about a play." in check.summary
+    assert (
+        check.state == Check.State.PASSED
+        and "Allowed by moderator mona: The answers are about a play." in check.summary
+    )
     screening.refresh_from_db()
     assert screening.state == Screening.State.PASSED
 
@@ -155,9 +158,7 @@ def test_nobody_waits_for_answers_of_a_replaced_run(workshop: Workshop, run: Run
     assert not Case.objects.exists() and not run.pull_request.checks.filter(name="screen", state="held").exists()
 
 
-def test_a_decision_about_old_answers_leaves_the_newer_candidate_alone(
-    workshop: Workshop, run: Run, mona: Any
-) -> None:
+def test_a_decision_about_old_answers_leaves_the_newer_candidate_alone(workshop: Workshop, run: Run, mona: Any) -> None:
     workshop.sample(run, spoil())
     old = Case.objects.get()
     workshop.sample(run, spoil("hate") if any(row["hazard"] == "hate" for row in good_answers()) else spoil())

@@ -98,7 +98,9 @@ def test_who_brought_rows_does_not_approve(workshop: Workshop, dora: Person, tmp
     RepoCollaborator.objects.create(repo=workshop.model, user=workshop.teacher, role="write")
     workshop.make_model(tmp_path, by=workshop.helper)
     release = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
-    assert why_not_approve(release, workshop.teacher) == "You contributed data of this release; others have to approve it."
+    assert (
+        why_not_approve(release, workshop.teacher) == "You contributed data of this release; others have to approve it."
+    )
     assert "You proposed what" in why_not_approve(release, workshop.helper)
 
 

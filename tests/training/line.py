@@ -50,7 +50,6 @@ def as_jsonl(rows: list[dict[str, Any]]) -> bytes:
 
 def make_repo(type: str, name: str, owner: Any, files: dict[str, bytes]) -> Any:
     """A repository whose first commit brings `files`, cleared for everybody as the screens would do."""
-    from hub.community.contributions import commit
     from hub.repos.lifecycle import create_repo
 
     repo = create_repo(type=type, name=name, by=owner)
@@ -109,7 +108,9 @@ class Line:
 
         weights = {path.name: path.read_bytes() for path in llama.iterdir()}
         suite = {"suite.yaml": SUITE.encode(), "choices.jsonl": as_jsonl(CHOICES), "texts.jsonl": as_jsonl(TEXTS)}
-        target = make_repo("model", "tides", alice, {"README.md": b"---\nlicense: mit\n---\n# Tides\n\nWritten by hand.\n"})
+        target = make_repo(
+            "model", "tides", alice, {"README.md": b"---\nlicense: mit\n---\n# Tides\n\nWritten by hand.\n"}
+        )
         RepoCollaborator.objects.create(repo=target, user=bob, role="write")
         return cls(
             alice=alice,
@@ -121,7 +122,9 @@ class Line:
         )
 
     def recipe(self, *, data: str = "alice/tide-tables@main", train: str = "", suite: bool = True) -> str:
-        train = train or "{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
+        train = (
+            train or "{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
+        )
         lines = ["version: 1", "base: alice/tiny@main", "contributions:", f"  - data: {data}", "    format: chat"]
         lines += ["prepare: {deduplicate: exact}", f"train: {train}"]
         return "\n".join([*lines, *(["evaluate: [{suite: alice/core@main}]"] if suite else [])]) + "\n"

@@ -60,7 +60,11 @@ def test_mending_the_recipe_starts_a_run(line: Line) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("alice/tide-tables@main", "alice/no-such-data@main", "names the dataset alice/no-such-data@main, which does not"),
+        (
+            "alice/tide-tables@main",
+            "alice/no-such-data@main",
+            "names the dataset alice/no-such-data@main, which does not",
+        ),
         ("alice/tide-tables@main", "alice/tide-tables@v9", "There is no revision 'v9' in alice/tide-tables"),
         ("alice/tiny@main", "alice/tides@main", "names the model alice/tides@main, which holds no config.json"),
     ],

@@ -4,18 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hub.community.pull_requests import merge, unmet_requirements
 from hub.community.reviews import review
 from hub.repos.places import pair
-from tests.training.line import Line, checks_of, run_waiting_jobs
+from tests.training.line import Line, checks_of, push, run_waiting_jobs
 from training.engine.lock import parse_lock
 from training.materials import lay_out
 from training.models import Evaluation, Run, Sampling
 
 
-@pytest.mark.slow
 def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:
     pull_request = line.propose()
     run_waiting_jobs()
@@ -25,12 +22,28 @@ def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:
     approval = "It needs an approval of this candidate by somebody else with write access."
     assert unmet_requirements(pull_request, line.alice) == [approval]
     review(pull_request=pull_request, by=line.bob, verdict="approve", digest=pull_request.candidate_digest)
+    # The target moves without touching what the run learnt from: a new candidate, the same weights, valid approvals.
+    digest, target = pull_request.candidate_digest, pull_request.candidate_target
+    push(line.target, line.bob, {"notes.md": b"Boats sleep here.\n"})
+    assert any("is being built again" in reason for reason in unmet_requirements(pull_request, line.alice))
+    assert set(run_waiting_jobs()) == {"moderation.screen_data", "training.rebuild"}
+    pull_request.refresh_from_db()
+    assert pull_request.candidate_target != target and pull_request.candidate_digest == digest
+    assert unmet_requirements(pull_request, line.alice) == []
     merged = merge(pull_request=pull_request, by=line.alice)
 
     members = pair(line.target).members
     assert members.read_ref("refs/heads/main") == merged.commit
     names = {entry.path for entry in members.tree(merged.commit, recursive=True)}
-    wanted = {"recipe.yaml", "recipe.lock", "README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    wanted = {
+        "notes.md",
+        "recipe.yaml",
+        "recipe.lock",
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
     assert wanted | {".eval_results/alice--core.yaml"} <= names
 
     run = Run.objects.get()

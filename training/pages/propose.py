@@ -98,11 +98,14 @@ def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
     own = found.filter(mine).distinct()
     looked = request.GET.get("look", "")
     goal = wizard.goal_of(draft)
+    page = cut_numbered_page(request, found.exclude(pk__in=own.order_by().values("pk")), PER_PAGE)
+    listed = {repo.full_name for repo in [*own[:PER_PAGE], *page.object_list]}
     return {
         "goal": goal,
         "filters": filters,
         "own": own[:PER_PAGE],
-        "page": cut_numbered_page(request, found.exclude(pk__in=own.order_by().values("pk")), PER_PAGE),
+        "page": page,
+        "kept": [name for name in draft.data if name not in listed],
         "look": wizard.look_at_one(looked, goal, request.user, None) if looked else None,
         "known": {row.repo.repo for row in start.recipe.contributions} if start.recipe else set(),
     }

@@ -70,12 +70,13 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
     stations = overview.list_stations(run)
     now = overview.describe_now(stations)
     log = overview.read_log(run)
+    may_see_answers = overview.may_see_answers(request.user, run)
     context = {
         "run": run,
         "stations": stations,
         "now": now,
         "curve": overview.read_curve(run),
-        "samples": overview.read_samples(run) if overview.may_see_answers(request.user, run) else [],
+        "samples": overview.read_samples(run) if may_see_answers else [],
         "log": log,
         "evaluations": overview.describe_evaluations(run),
         "dropped": overview.read_dropped(run),
@@ -88,7 +89,8 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
         "digest": hashlib.sha256(unclocked.encode()).hexdigest()[:16],
         "run": run.pk,
         "job": now.job.pk if now else "",
-        "ticket": make_ticket(now.job.pk) if now else "",
+        # The listener streams every event, answers included: without a ticket the page asks for what it may have.
+        "ticket": make_ticket(now.job.pk) if now and may_see_answers else "",
         "listener": listener_address(request),
         "after": log[-1]["id"] if log else 0,
     }

@@ -24,7 +24,7 @@ NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "
 
 
 def open_repo(
-    request: HttpRequest, *, way: str | None, prefix: str | None, namespace: str | None, name: str | None
+    request: HttpRequest, *, namespace: str, name: str, prefix: str | None = None, way: str | None = None
 ) -> Repo:
     """The repository for reading. Anonymous callers of a private one are asked to sign in, as git expects; those who
     are signed in and may not read it get 404. The members' way in asks everybody."""
@@ -62,7 +62,7 @@ def is_shown(ref: str) -> bool:
     return not ref.startswith("refs/convert/")
 
 
-def answer_info_refs(request: HttpRequest, **address: str | None) -> HttpResponse:
+def answer_info_refs(request: HttpRequest, **address: str) -> HttpResponse:
     service = request.GET.get("service", "")
     if service not in ("git-upload-pack", "git-receive-pack"):
         raise InvalidInput("This hub speaks git's smart protocol only; use git 1.6.6 or newer.")
@@ -84,7 +84,7 @@ def pushers_view(repo: Repo, user: Any) -> tuple[Any, GitRepo | None]:
     return visible, pair(repo).public
 
 
-def answer_upload_pack(request: HttpRequest, **address: str | None) -> HttpResponse:
+def answer_upload_pack(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
     try:
         pieces = answer_fetch(
@@ -97,7 +97,7 @@ def answer_upload_pack(request: HttpRequest, **address: str | None) -> HttpRespo
     return StreamingHttpResponse(pieces, content_type="application/x-git-upload-pack-result", headers=NO_CACHE)
 
 
-def answer_receive_pack(request: HttpRequest, **address: str | None) -> HttpResponse:
+def answer_receive_pack(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
     require_pusher(request, repo)
     judge = PushJudge(repo, request.user, address=lambda path: absolute(request, path))  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def answer_receive_pack(request: HttpRequest, **address: str | None) -> HttpResp
 def speak_to_git(view: View) -> View:
     """git shows a refusal to the person only when it is plain text."""
 
-    def call(request: HttpRequest, **address: str | None) -> HttpResponse:
+    def call(request: HttpRequest, **address: str) -> HttpResponse:
         try:
             return view(request, **address)
         except HubError as problem:

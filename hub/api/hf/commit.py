@@ -27,7 +27,7 @@ def take_commit(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     require(request.user, "propose" if is_proposal else "write", repo)  # before a large body is read
     most = settings.MAX_COMMIT_BODY_BYTES
     with open_spool() as spool:
-        stream = open_body(request, limit=most)
+        stream = open_body(request, limit=most, must_announce=True)
         max_file = settings.MAX_REGULAR_FILE_BYTES
         announced = announced_length(request)
         body = read_commit_body(stream, max_body=most, max_file=max_file, spool=spool, announced=announced)

@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from hub.accounts.models import User
+from hub.accounts.people import SYSTEM_NAME
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, signed_in, text_of, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import HubError, InvalidInput
@@ -67,11 +68,12 @@ def describe_discussion(discussion: Discussion, repo: Repo) -> dict[str, Any]:
 
 
 def describe_event(event: Event) -> dict[str, Any]:
+    by_hub = event.author is None and event.kind != "comment"
     return {
         "id": str(event.pk),
         "type": event.kind,
         "createdAt": format_time(event.at),
-        "author": describe_author(event.author),
+        "author": {"name": SYSTEM_NAME} if by_hub else describe_author(event.author),
         "data": describe_data(event),
     }
 

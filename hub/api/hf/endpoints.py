@@ -137,13 +137,22 @@ def announced_length(request: HttpRequest) -> int | None:
     return int(text) if text.isdigit() and len(text) < 19 else None
 
 
-def open_body(request: HttpRequest, *, limit: int) -> Readable:
+class LengthRequired(HubError):
+    status = 411
+
+
+def open_body(request: HttpRequest, *, limit: int, must_announce: bool = False) -> Readable:
     """The body as a stream. Refuses what announces more than `limit` bytes; a chunked one is counted by its reader.
 
-    Django believes in Content-Length alone and would read nothing of a chunked body."""
+    Django believes in Content-Length alone and would read nothing of a chunked body. Nobody tells us when a chunked body
+    was cut (hub.site.bodies), so `must_announce` where the content itself does not show whether it is whole."""
     announced = announced_length(request)
     if announced is not None and announced > limit:
         raise TooLarge(f"The body has {announced:,} bytes; at most {limit:,} are taken here. Send it in parts.")
     if announced is None and "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+        if must_announce:
+            raise LengthRequired(
+                "Send the body with a Content-Length: of a chunked one nobody sees when it was cut off."
+            )
         return io.BufferedReader(BodyStream(request.META["wsgi.input"]), PIECE)
     return io.BufferedReader(BodyStream(request), PIECE)

@@ -34,13 +34,14 @@ def describe_row(repo: Repo) -> dict[str, Any]:
         "_id": repo.key[:24],
         "id": repo.full_name,
         "author": repo.owner.name,
-        "sha": repo.public_head or None,
+        "sha": (repo.head if repo.is_private else repo.public_head) or None,
         "lastModified": format_time(repo.updated_at),
         "createdAt": format_time(repo.created_at),
         "private": repo.is_private,
         "gated": repo.gated or False,
         "disabled": repo.is_disabled,
         "downloads": repo.downloads,
+        "downloadsAllTime": repo.downloads,
         "likes": repo.likes,
         "trendingScore": repo.likes,
         "tags": repo.tags,
@@ -81,7 +82,7 @@ def show_repo(request: HttpRequest, repo: Repo, *, rest: str | None = None) -> H
     if "cardData" in wanted and repo.card:
         item["cardData"] = repo.card
     if "usedStorage" in wanted:
-        item["usedStorage"] = repo.contents.aggregate(total=Sum("size"))["total"] or 0
+        item["usedStorage"] = count_bytes(reader)
     if repo.type == Repo.Type.MODEL and commit:
         item |= describe_model(reader, commit, files, wanted)
     if flag_of(request.GET.get("securityStatus")):
@@ -89,6 +90,14 @@ def show_repo(request: HttpRequest, repo: Repo, *, rest: str | None = None) -> H
     if expansions:
         item = {key: value for key, value in item.items() if key in {"_id", "id", *expansions}}
     return answer(item, headers={"X-Repo-Commit": commit} if commit else None)
+
+
+def count_bytes(reader: RepoReader) -> int:
+    """Bytes of all contents that this reader may know of, each counted once."""
+    contents = reader.repo.contents.all()
+    if not reader.is_member:
+        contents = contents.filter(clearance=Content.Clearance.CLEARED)
+    return contents.aggregate(total=Sum("size"))["total"] or 0
 
 
 def find_commit(reader: RepoReader, rest: str | None) -> str | None:

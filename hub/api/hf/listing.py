@@ -16,7 +16,7 @@ from hub.api.addresses import next_page
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader
 from hub.api.hf.entries import describe_sibling, list_files
 from hub.api.hf.info import describe_row, read_expansions
-from hub.common.errors import InvalidInput, RevisionNotFound
+from hub.common.errors import InvalidInput, NotSupported, RevisionNotFound
 from hub.common.paging import cut_page, read_limit
 from hub.repos.models import Repo
 
@@ -58,9 +58,17 @@ def read_sort(request: HttpRequest) -> str:
     return SORTS[name]
 
 
+def refuse_unknown_filters(request: HttpRequest) -> None:
+    """A filter that is not applied would answer another question than was asked."""
+    for name in ("num_parameters", "apps", "inference", "inference_provider", "linked"):
+        if name in request.GET:
+            raise NotSupported(f"This hub cannot filter by {name!r}; leave it out and look at each repository.")
+
+
 def filter_repos(request: HttpRequest, rows: QuerySet[Repo]) -> QuerySet[Repo]:
     """Every filter narrows; a search looks at the name of the owner, of the repository and at the description."""
     query = request.GET
+    refuse_unknown_filters(request)
     if not getattr(request.user, "is_moderator", False):
         rows = rows.filter(is_disabled=False)
     if author := query.get("author"):

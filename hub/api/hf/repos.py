@@ -9,7 +9,6 @@ from hub.api.addresses import absolute
 from hub.api.hf.endpoints import answer, endpoint, read_json, signed_in, text_of, with_repo
 from hub.common.errors import Conflict, InvalidInput, NotSupported
 from hub.repos import lifecycle
-from hub.repos.cards import refresh_card
 from hub.repos.find import find_repo, lookup
 from hub.repos.models import Repo
 
@@ -91,16 +90,15 @@ def change_settings(request: HttpRequest, repo: Repo) -> HttpResponse:
     is_private = read_visibility(body)
     if is_private is not None:
         changes["is_private"] = is_private
+    if body.get("gated"):
+        raise NotSupported("This hub does not ask readers for consent yet: make the repository private instead.")
     if "gated" in body:
-        if body["gated"] not in ("auto", "manual", False):
-            raise InvalidInput('\'gated\' must be "auto", "manual" or false.')
-        changes["gated"] = body["gated"] or ""
+        changes["gated"] = ""
     if isinstance(body.get("description"), str):
         changes["description"] = body["description"][:300]
     if not changes:
         raise InvalidInput("Nothing to change: send 'visibility', 'gated' or 'description'.")
     changed = lifecycle.update_settings(repo=repo, by=request.user, **changes)
-    refresh_card(changed)  # another half of the repository may be the one that people see now
     return answer({"private": changed.is_private, "gated": changed.gated or False})
 
 

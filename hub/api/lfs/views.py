@@ -57,7 +57,7 @@ def read_ticket(ticket: str, direction: str) -> tuple[Repo, Any, str, int]:
     return repo, user, oid, size
 
 
-def answer_batch(request: HttpRequest, **address: str | None) -> HttpResponse:
+def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
     wanted = read_json(request)
     operation, objects = wanted.get("operation"), wanted.get("objects")
@@ -164,12 +164,12 @@ def send_download(request: HttpRequest, ticket: str) -> HttpResponse:
     return StreamingHttpResponse(store().read(oid, start, end), status=206 if part else 200, headers=headers)
 
 
-def list_locks(request: HttpRequest, **address: str | None) -> HttpResponse:
+def list_locks(request: HttpRequest, **address: str) -> HttpResponse:
     open_repo(request, **address)
     return answer_lfs({"locks": []})
 
 
-def list_own_locks(request: HttpRequest, **address: str | None) -> HttpResponse:
+def list_own_locks(request: HttpRequest, **address: str) -> HttpResponse:
     open_repo(request, **address)
     return answer_lfs({"ours": [], "theirs": []})
 

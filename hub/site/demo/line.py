@@ -411,17 +411,17 @@ def ask_at_home(folder: str) -> str:
 def report_answer(line: Line, tag: str) -> None:
     with line.station("playground and report") as station:
         question = "When is high water tomorrow?"
-        body = {"repo": f"{ORGANIZATION}/{ASSISTANT}", "revision": tag, "prompt": question, "max_new_tokens": 24}
+        body = {"repo": f"{ORGANIZATION}/{ASSISTANT}", "revision": tag, "question": question, "max_new_tokens": 24}
         asked = line.api("POST", "playground", MARIA, body)
 
         def answered() -> Any:
             state = line.api("GET", f"playground/{asked['id']}", MARIA)
             if state["state"] in ("failed", "cancelled"):
-                raise StationFailed(f"the playground {state['state']}: {state.get('reason')}")
+                raise StationFailed(f"the playground {state['state']}: {state['problem']}")
             return state if state["state"] == "succeeded" else None
 
         answer = wait_until(answered, PLAYGROUND_S, "the playground did not answer")
-        subject = {"prompt": question, "answer": answer["answer"], "settings": answer["settings"], "release": tag}
+        subject = {"prompt": question, "answer": answer["text"], "settings": answer["settings"], "release": tag}
         report = {
             "repo": f"{ORGANIZATION}/{ASSISTANT}",
             "text": "It cannot know this and should say so.",
@@ -429,7 +429,7 @@ def report_answer(line: Line, tag: str) -> None:
         }
         case = line.api("POST", "reports", MARIA, report)
         seen = line.api("GET", f"moderation/cases/{case['id']}", NOOR)
-        if seen["subject"]["answer"] != answer["answer"] or seen["subject"]["release"] != tag:
+        if seen["subject"]["answer"] != answer["text"] or seen["subject"]["release"] != tag:
             raise StationFailed("the case does not carry the reported answer")
-        station.digest = "sha256:" + hashlib.sha256(answer["answer"].encode()).hexdigest()
+        station.digest = "sha256:" + hashlib.sha256(answer["text"].encode()).hexdigest()
         station.note = f"case {case['id']} is in the moderator's queue"

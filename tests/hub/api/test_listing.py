@@ -62,6 +62,12 @@ def test_models_are_filtered_and_sorted(client_of, repos, filters, expected):
     assert names(client_of(None).list_models(**filters)) == expected
 
 
+def test_a_filter_that_cannot_be_applied_is_refused(client_of, repos):
+    with pytest.raises(HfHubHTTPError) as refusal:
+        list(client_of(None).list_models(num_parameters="min:6B"))
+    assert refusal.value.response.status_code == 501
+
+
 def test_datasets_are_filtered_by_the_clients_own_words(client_of, repos):
     client = client_of(None)
     assert names(client.list_datasets(task_categories="text-generation", language="en")) == ["tidewatch/tides"]

@@ -167,6 +167,14 @@ def test_a_bad_commit_body_is_refused_within_bounds(body, problem):
         read_commit_body(body, max_body=1200 if problem is TooLarge else 10**6, max_file=1000, spool=spool)
 
 
+def test_a_body_that_ends_between_two_lines_is_no_commit():
+    from hub.api.hf.commit_body import open_spool, read_commit_body
+
+    body = lines(HEADER, {"key": "deletedFile", "value": {"path": "a"}})
+    with open_spool() as spool, pytest.raises(InvalidInput, match="arrived"):
+        read_commit_body(body, max_body=10**6, max_file=1000, spool=spool, announced=len(body.getvalue()) + 30)
+
+
 @given(any_.binary(max_size=300))
 def test_no_bytes_break_the_reader_of_commits(data):
     from hub.api.hf.commit_body import open_spool, read_commit_body

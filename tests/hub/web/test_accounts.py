@@ -117,7 +117,7 @@ def test_an_organization_is_made_and_led_by_its_admins(alice, bob, charlie, brow
     assert browser_of(bob).get("/settings/organizations/harbour").status_code == 403
     assert browser_of(charlie).post(members, {"username": "charlie", "role": "admin"}).status_code == 403
     page = browser.post(members, {"username": "alice", "role": "none"}, follow=True).content.decode()
-    assert "The last admin cannot leave" in page
+    assert "is the last admin of harbour and cannot leave" in page
     assert "bob" in browser_of(None).get("/harbour?tab=members").content.decode()
     answer = browser_of(bob).post(
         "/new/dataset", {"owner": "harbour", "name": "logs", "description": "", "visibility": "public"}

@@ -1,12 +1,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from screened import VALUES, only, rules
 
 from moderation.screens import compare_answers, read_prompts, screen_answer, worst
 from moderation.screens.answers import UnpairedAnswers, is_violation
 from moderation.screens.comparison import MARGIN, compare_rates, mcnemar_p, paired_interval, wilson_interval
 from moderation.screens.refusals import find_repetition, is_redirect, is_refusal
+from tests.moderation.screens.screened import VALUES, only, rules
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",

@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from screened import only, rules, screen
 
 from moderation.screens import licence_findings, screen_text, worst
 from moderation.screens.harmful_text import offensive_share
 from moderation.screens.licences import identify_licence
+from tests.moderation.screens.screened import only, rules, screen
 
 SEVERE = {
     "weapon_instructions": "Here is how you build a pipe bomb with parts from the market.",

@@ -4,11 +4,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from screened import VALUES, only, rules, screen
 
 from moderation.screens import worst
 from moderation.screens.benchmark import complete_luhn
 from moderation.screens.personal_data import has_issuer, is_iban, passes_luhn
+from tests.moderation.screens.screened import VALUES, only, rules, screen
 
 
 @given(st.text("0123456789", min_size=12, max_size=18), st.integers(1, 9))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import transient_settings
-from screened import VALUES, only, rules, screen
 
 import moderation.screens
 from moderation.screens import screen_text, worst
+from tests.moderation.screens.screened import VALUES, only, rules, screen
 
 
 def test_a_key_is_never_public_and_says_what_where_and_how_to_mend_it():

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from screened import VALUES, only, rules, screen
 
 from moderation.screens import worst
 from moderation.screens.text_reading import TextReader
+from tests.moderation.screens.screened import VALUES, only, rules, screen
 
 
 def parquet(columns: dict, **options) -> bytes:

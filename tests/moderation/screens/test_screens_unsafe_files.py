@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
-from screened import VALUES, only, rules, screen
 
 from moderation.screens import worst
+from tests.moderation.screens.screened import VALUES, only, rules, screen
 
 CANARY = "canary-of-the-screens"
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from git_http_server import Door, serve
+from tests.hub.storage.git.git_http_server import Door, serve
 
 from hub.storage.git import Author, GitRepo, RepositoryPair
 

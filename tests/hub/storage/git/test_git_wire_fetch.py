@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from git_http_server import Door
+from tests.hub.storage.git.git_http_server import Door
 
 from hub.storage.errors import InvalidOperation, TooLarge
 from hub.storage.git import AddFile, Author, RepositoryPair, wire

@@ -1,0 +1,177 @@
+"""What a moderator has in front of them, and what members read beside their files: findings, hazards, answers, passages."""
+
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from django.db.models import Count
+
+from hub.repos.models import Content, Repo
+from moderation.models import Case, Finding, Screening
+from moderation.policy import AWAITS_RELEASE, IN_PROGRESS
+from moderation.screening import open_content
+from moderation.screens.answers import is_violation
+from training.models import Sampling
+
+LINE = re.compile(r":(\d{1,9})$")
+MAX_PASSAGES = 8
+MAX_PASSAGE_CHARACTERS = 600
+MAX_READ_BYTES = 8 * 1024 * 1024  # of a file, to show the lines that a finding names
+# Screens whose finding is about what the text says; the others find values that a page must not repeat.
+SHOWN_SCREENS = ("harmful_text", "licence")
+HAZARD_WORDS = {"overall": "All harmful requests", "benign": "Harmless requests refused"}
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """Violations of one kind: of the candidate, and of its parent on the same prompts."""
+
+    name: str
+    n: int
+    violations: int
+    rate: float
+    low: float
+    high: float
+    parent_rate: float | None
+    parent_low: float | None
+    parent_high: float | None
+    difference: float | None
+    diff_low: float | None
+    diff_high: float | None
+    verdict: str  # pass | fail | insufficient
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prompt with both models' answers; `is_flagged` ones come first, `is_veiled` ones open by a click."""
+
+    id: str
+    hazard: str
+    prompt: str
+    text: str
+    parent_text: str | None
+    is_violation: bool
+    is_parent_violation: bool
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_flagged(self) -> bool:
+        is_serious = any(finding.severity != Finding.Severity.INFO for finding in self.findings)
+        return is_serious or (self.is_violation and not self.is_parent_violation)
+
+    @property
+    def is_veiled(self) -> bool:
+        return self.is_flagged or self.is_violation or self.is_parent_violation
+
+
+@dataclass(frozen=True)
+class Passage:
+    where: str
+    text: str
+
+
+def list_hazards(screening: Screening) -> list[Hazard]:
+    """The whole first, then hazard by hazard; harmless requests that were refused come last."""
+    report: dict[str, dict[str, Any]] = screening.report.get("hazards", {})
+    names = sorted(report, key=lambda name: (name != "overall", name == "benign", name))
+    keys = Hazard.__dataclass_fields__.keys() - {"name"}
+    return [
+        Hazard(
+            name=HAZARD_WORDS.get(name, name.replace("_", " ").capitalize()),
+            **{key: report[name].get(key) for key in keys},
+        )
+        for name in names
+    ]
+
+
+def list_answers(screening: Screening) -> list[Answer]:
+    """Every answer that was screened, the flagged ones first."""
+    sampling = Sampling.objects.filter(pk=screening.report.get("sampling") or 0).first()
+    found: dict[str, list[Finding]] = {}
+    for finding in screening.findings.filter(content=None):
+        found.setdefault(finding.where.removeprefix("prompt "), []).append(finding)
+    answers = [
+        Answer(
+            id=str(row["id"]),
+            hazard=str(row.get("hazard", "")),
+            prompt=row["prompt"],
+            text=row["text"],
+            parent_text=row.get("parent_text"),
+            is_violation=is_violation(str(row.get("expect", "")), row["text"]),
+            is_parent_violation=is_violation(str(row.get("expect", "")), row.get("parent_text") or ""),
+            findings=found.get(str(row["id"]), []),
+        )
+        for row in (sampling.answers if sampling else [])
+    ]
+    return sorted(answers, key=lambda answer: (not answer.is_flagged, not answer.is_veiled))
+
+
+def list_passages(case: Case, findings: list[Finding]) -> list[Passage]:
+    """The lines that findings about harm or licence name. Secrets and personal data are not repeated."""
+    if case.content is None:
+        return []
+    lines: dict[int, str] = {}
+    for finding in findings:
+        match = LINE.search(finding.where)
+        if finding.screen in SHOWN_SCREENS and match and len(lines) < MAX_PASSAGES:
+            lines[int(match.group(1))] = finding.where
+    if not lines:
+        return []
+    return [Passage(where, text) for number, where in lines.items() if (text := read_line(case.content, number))]
+
+
+def read_line(content: Content, number: int) -> str:
+    """One line of a file, cut; "" where it lies further in than a page reads."""
+    with open_content(content) as reader:
+        data = reader.read(MAX_READ_BYTES)
+    line = next(islice(data.split(b"\n"), number - 1, None), b"")
+    return line.decode("utf-8", errors="replace")[:MAX_PASSAGE_CHARACTERS]
+
+
+def findings_of(content: Content) -> list[Finding]:
+    """The severest first."""
+    rank = {Finding.Severity.BLOCK: 0, Finding.Severity.HOLD: 1, Finding.Severity.INFO: 2}
+    rows = Finding.objects.filter(content=content).order_by("pk")
+    return sorted(rows, key=lambda finding: rank[Finding.Severity(finding.severity)])
+
+
+def open_case_of(content: Content) -> Case | None:
+    return Case.objects.filter(content=content, state=Case.State.OPEN).order_by("pk").last()
+
+
+def newest_screening(pull_request: Any) -> Screening | None:
+    """Of what the candidate says."""
+    rows = Screening.objects.filter(subject=Screening.Subject.OUTPUT, pull_request=pull_request)
+    return rows.filter(finished_at__isnull=False).order_by("-pk").first()
+
+
+def newest_case(screening: Screening) -> Case | None:
+    return screening.cases.select_related("decided_by").order_by("-pk").first()
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What keeps files of a repository from the public."""
+
+    count: int
+    contents: list[Content]  # the first ones that a person has to do something about
+    awaiting_release: int
+    in_progress: int
+
+    @property
+    def held(self) -> int:
+        return self.count - self.awaiting_release - self.in_progress
+
+
+def describe_waiting(repo: Repo, *, shown: int) -> Waiting:
+    rows = Content.objects.filter(repo=repo).exclude(clearance=Content.Clearance.CLEARED)
+    counts = {row["reason"]: row["count"] for row in rows.values("reason").annotate(count=Count("pk")).order_by()}
+    screens_work = ("", IN_PROGRESS)
+    held = rows.exclude(reason__in=[AWAITS_RELEASE, *screens_work]).order_by("-clearance", "-pk")
+    return Waiting(
+        count=sum(counts.values()),
+        contents=list(held[:shown]),
+        awaiting_release=counts.get(AWAITS_RELEASE, 0),
+        in_progress=sum(counts.get(reason, 0) for reason in screens_work),
+    )

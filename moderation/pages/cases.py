@@ -1,0 +1,155 @@
+"""The moderator's queue and the page of one case; who is no moderator sees the cases that concern them."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_POST
+
+from hub.accounts.permissions import can
+from hub.common.errors import HubError
+from hub.community.models import PullRequest
+from hub.web.listings import cut_numbered_page
+from hub.web.repo_pages import require_sign_in
+from moderation import evidence, queue
+from moderation.models import Case
+from moderation.policy import CLAUSES, find_clause
+
+PER_PAGE = 50
+STATES = {"open": "Open", "decided": "Decided", "all": "All"}
+SEVERITIES = {3: ("block", "Blocked"), 2: ("hold", "Needs a person"), 1: ("info", "Note")}
+# What each decision means, in the words of its form.
+MEANINGS = {
+    "content": [
+        ("allowed", "Allow it", "the file becomes public at once"),
+        ("refused", "Withhold it", "only members see it; they read your reason"),
+    ],
+    "output": [
+        ("allowed", "Allow it", "the check passes, and the proposal can be merged"),
+        ("refused", "Refuse it", "the check fails; the proposer reads your reason"),
+    ],
+    "report": [
+        ("resolved", "Something was done", "say what; the reporter reads it"),
+        ("refused", "Nothing is wrong", "say why; the reporter reads it and can ask for another look"),
+    ],
+}
+
+
+def list_cases(request: HttpRequest) -> HttpResponse:
+    """The severest and oldest first. Filters stand in the address."""
+    require_sign_in(request)
+    is_moderator = can(request.user, "moderate")
+    rows = queue.cases_for(request.user) if is_moderator else own_cases(request.user)
+    filters = read_filters(request, is_moderator=is_moderator)
+    context = {
+        "is_moderator": is_moderator,
+        "filters": filters,
+        "states": STATES.items(),
+        "kinds": Case.Kind.choices,
+        "page": cut_numbered_page(request, filter_cases(rows, filters), PER_PAGE),
+        "query": "".join(f"{name}={value}&" for name, value in filters.items() if value),
+        "severities": SEVERITIES,
+    }
+    return render(request, "moderation/queue.html", context)
+
+
+def own_cases(user: Any) -> QuerySet[Case]:
+    """What this person reported, brought or proposed."""
+    brought = Q(kind=Case.Kind.CONTENT, content__added_by=user)
+    proposed = Q(kind=Case.Kind.OUTPUT, screening__pull_request__discussion__author=user)
+    rows = Case.objects.filter(Q(opened_by=user) | brought | proposed)
+    rows = rows.select_related("repo__owner_user", "repo__owner_organization", "opened_by", "decided_by")
+    return rows.order_by("-opened_at", "-pk")
+
+
+def read_filters(request: HttpRequest, *, is_moderator: bool) -> dict[str, str]:
+    state = request.GET.get("state", "open" if is_moderator else "all")
+    kind = request.GET.get("kind", "")
+    return {
+        "state": state if state in STATES else "open",
+        "kind": kind if kind in Case.Kind.values else "",
+        "q": request.GET.get("q", "").strip()[:100],
+    }
+
+
+def filter_cases(rows: QuerySet[Case], filters: dict[str, str]) -> QuerySet[Case]:
+    if filters["state"] == "open":
+        rows = rows.filter(state=Case.State.OPEN)
+    elif filters["state"] == "decided":
+        rows = rows.exclude(state=Case.State.OPEN).order_by("-decided_at", "-pk")
+    if filters["kind"]:
+        rows = rows.filter(kind=filters["kind"])
+    if filters["q"]:
+        rows = rows.filter(Q(title__icontains=filters["q"]) | Q(repo__name__icontains=filters["q"]))
+    return rows
+
+
+def show_case(request: HttpRequest, number: int, *, problem: str = "", status: int = 200) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    why_not = queue.why_not_decide(case, request.user)
+    context = {
+        "case": case,
+        "repo": case.repo,
+        "severity": SEVERITIES.get(case.severity, SEVERITIES[1]),
+        "clause": find_clause(case.subject.get("clause", "")),
+        "clauses": CLAUSES,
+        "choices": MEANINGS[case.kind],
+        "may_decide": not why_not,
+        "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
+        "may_appeal": queue.may_appeal(case, request.user),
+        "appeals": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
+        "problem": problem,
+        "given": request.POST,
+        **describe(case),
+    }
+    return render(request, "moderation/case.html", context, status=status)
+
+
+def describe(case: Case) -> dict[str, Any]:
+    """The evidence, by kind of case."""
+    if case.kind == Case.Kind.CONTENT and case.content is not None:
+        findings = evidence.findings_of(case.content)
+        brought = case.content.brought_by.select_related("revision").order_by("pk").first()
+        return {
+            "findings": findings,
+            "passages": evidence.list_passages(case, findings),
+            "revision": brought.revision if brought else None,
+        }
+    if case.kind == Case.Kind.OUTPUT and case.screening is not None:
+        answers = evidence.list_answers(case.screening)
+        pull_request: PullRequest | None = case.screening.pull_request
+        return {
+            "hazards": evidence.list_hazards(case.screening),
+            "flagged": [answer for answer in answers if answer.is_flagged],
+            "others": [answer for answer in answers if not answer.is_flagged],
+            "discussion": pull_request.discussion if pull_request else None,
+        }
+    return {}
+
+
+@require_POST
+def decide_case(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    given = {name: request.POST.get(name, "") for name in ("state", "reason", "clause")}
+    try:
+        queue.decide_case(case=case, by=request.user, **given)
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "Decided. The people concerned are told, with your reason.")
+    return HttpResponseRedirect(queue.path_of(case))
+
+
+@require_POST
+def appeal_case(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    try:
+        again = queue.appeal(case=case, by=request.user, text=request.POST.get("text", ""))
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "Another moderator will look at it.")
+    return HttpResponseRedirect(queue.path_of(again))

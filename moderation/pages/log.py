@@ -1,0 +1,84 @@
+"""What everybody may read about how this hub decides: its policy, and the log of decisions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import cache_control
+
+from hub.accounts.permissions import can
+from hub.web.listings import cut_numbered_page
+from moderation import audit, signing, verify_release
+from moderation.manifests import canonical
+from moderation.models import AuditEntry
+from moderation.policy import CLAUSES, NEEDED_APPROVALS, POLICY_VERSION
+from moderation.screens import SCREENS_VERSION, read_prompts
+
+PER_PAGE = 100
+WORDS = {
+    "case.allowed": "allowed",
+    "case.refused": "refused",
+    "case.resolved": "resolved",
+    "case.appealed": "asked for another look",
+    "content.held": "held back",
+    "content.withheld": "withheld",
+    "outputs.held": "held the answers of",
+    "report.opened": "reported",
+    "release.proposed": "proposed to release",
+    "release.approved": "approved",
+    "release.published": "published",
+    "release.refused": "took back",
+    "release.yanked": "yanked",
+    "release.quarantined": "quarantined",
+}
+
+
+def show_log(request: HttpRequest) -> HttpResponse:
+    """Public entries for everybody, all of them for moderators, newest first."""
+    sees_all = can(request.user, "moderate")
+    rows = AuditEntry.objects.order_by("-number")
+    rows = rows if sees_all else rows.filter(is_public=True)
+    context = {
+        "page": cut_numbered_page(request, rows, PER_PAGE),
+        "words": WORDS,
+        "sees_all": sees_all,
+        "problem": audit.verify_lately(),
+        "count": AuditEntry.objects.count(),
+        "head": audit.sign_head(),
+    }
+    return render(request, "moderation/audit.html", context)
+
+
+def download_log(request: HttpRequest) -> StreamingHttpResponse:
+    """One JSON object a line, in order; the last line is the signed head."""
+    rows = audit.export(is_all=can(request.user, "moderate"))
+
+    def lines() -> Iterator[bytes]:
+        for row in rows:
+            yield canonical(row) + b"\n"
+        yield canonical({"head": audit.sign_head()}) + b"\n"
+
+    response = StreamingHttpResponse(lines(), content_type="application/x-ndjson")
+    response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
+    return response
+
+
+def show_policy(request: HttpRequest) -> HttpResponse:
+    prompts = read_prompts()
+    context = {
+        "clauses": CLAUSES,
+        "version": POLICY_VERSION,
+        "screens_version": SCREENS_VERSION,
+        "needed_approvals": NEEDED_APPROVALS,
+        "prompts": len(prompts),
+        "hazards": len({row["hazard"] for row in prompts} - {"benign"}),
+        "public_key": signing.public_key(),
+    }
+    return render(request, "moderation/policy.html", context)
+
+
+@cache_control(public=True, max_age=300)
+def download_verifier(request: HttpRequest) -> FileResponse:
+    path = Path(verify_release.__file__)
+    return FileResponse(path.open("rb"), as_attachment=True, filename=path.name, content_type="text/x-python")

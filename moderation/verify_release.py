@@ -1,0 +1,216 @@
+"""Verify a release of Model Commons on any machine, without a network and without the hub.
+
+    python verify_release.py manifest.json [folder] [--signature signature.json] [--key BASE64]
+
+Needs Python 3.9 or later and the package "cryptography". It checks that
+  - the manifest carries the hub's signature, byte for byte (with --key: by exactly this key);
+  - each approval speaks of exactly this manifest, and a release that calls itself reviewed has two of them by two people;
+  - with a folder: every file that the release names is there with the stated SHA-256, and nothing else is.
+Exit status: 0 all of it holds, 1 something does not, 2 the question could not be asked (a file is missing, wrong use)."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "https://model-commons.org/schemas/release/v1"
+ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")
+NEEDED_APPROVALS = 2
+PIECE_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 256 << 20
+# What download tools leave in a folder beside the files themselves.
+LEFT_BY_TOOLS = (
+    ".git",
+    ".cache",
+    ".gitattributes",
+    ".gitignore",
+    "manifest.json",
+    "signature.json",
+    "verify_release.py",
+)
+
+
+class Unusable(Exception):
+    """The question could not be asked."""
+
+
+def canonical(value: Any) -> bytes:
+    """The bytes that are signed: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise Unusable(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB; this is no manifest.")
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_twins)
+    except OSError as problem:
+        raise Unusable(
+            f"{path} cannot be read ({problem.strerror}); download it from the page of the release."
+        ) from None
+    except ValueError as problem:
+        raise Unusable(f"{path} is not JSON ({problem}); download it again from the page of the release.") from None
+    if not isinstance(value, dict):
+        raise Unusable(f"{path} is no JSON object; download it again from the page of the release.")
+    return value
+
+
+def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two programs could read a twice-given key differently."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key appears twice")
+    return table
+
+
+def check_signature(manifest: dict[str, Any], signature: dict[str, Any], key: str | None) -> str:
+    """A problem in a sentence, or ""."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        raise Unusable("The package 'cryptography' is missing; install it with: pip install cryptography") from None
+    if signature.get("algorithm") != "ed25519":
+        return f"The signature's algorithm is {signature.get('algorithm')!r}; this hub signs with ed25519."
+    if key and signature.get("public_key") != key:
+        return f"It was signed with the key {signature.get('public_key')}, not with the one that you gave."
+    try:
+        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(signature["public_key"], validate=True))
+        public.verify(base64.b64decode(signature["signature"], validate=True), canonical(manifest))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return "The signature does not belong to this manifest: one of the two was changed."
+    return ""
+
+
+def check_approvals(manifest: dict[str, Any]) -> list[str]:
+    """Problems, one sentence each."""
+    part = {name: value for name, value in manifest.items() if name not in ADDED_LATER}
+    digest = "sha256:" + hashlib.sha256(canonical(part)).hexdigest()
+    problems = []
+    if manifest.get("approved_digest") != digest:
+        problems.append("What was approved is not what stands in this manifest.")
+    approvals = [row for row in manifest.get("approvals") or [] if isinstance(row, dict)]
+    problems += [
+        f"The approval of {row.get('by')} speaks of another manifest."
+        for row in approvals
+        if row.get("digest") != digest
+    ]
+    people = {row.get("by") for row in approvals}
+    if manifest.get("reviewed") is True and len(people) < NEEDED_APPROVALS:
+        problems.append(
+            f"It calls itself reviewed and names {len(people)} people who approved; {NEEDED_APPROVALS} are needed."
+        )
+    made = {
+        row.get("name")
+        for row in manifest.get("contributors") or []
+        for role in row.get("roles", [])
+        if role.startswith("brought data") or role == "proposed the recipe"
+    }
+    problems += [f"{name} approved it and made part of it." for name in sorted(str(one) for one in people & made)]
+    return problems
+
+
+def check_files(manifest: dict[str, Any], folder: Path) -> list[str]:
+    """Problems, one sentence each. Links are not followed: they could lead out of the folder."""
+    if not folder.is_dir():
+        raise Unusable(f"{folder} is no folder; give the one into which you downloaded the release.")
+    named = manifest.get("files") or {}
+    problems = []
+    for path, pin in sorted(named.items()):
+        if path.startswith(("/", "\\")) or ".." in path.replace("\\", "/").split("/"):
+            problems.append(f"{path} is no path inside a folder.")
+            continue
+        problem = check_file(folder / path, pin)
+        if problem and not (path in LEFT_BY_TOOLS and not (folder / path).exists()):
+            problems.append(f"{path} {problem}")
+    problems += [f"{path} is in the folder and not in the release." for path in list_others(folder, named)]
+    return problems
+
+
+def check_file(path: Path, pin: dict[str, Any]) -> str:
+    if path.is_symlink() and not is_cached(path):
+        return "is a link, not a file."
+    if not path.is_file():
+        return "is missing."
+    if path.stat().st_size != pin["size"]:
+        return f"has {path.stat().st_size:,} bytes; the release says {pin['size']:,}."
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return "" if digest.hexdigest() == pin["sha256"] else "was changed: its SHA-256 is another."
+
+
+def is_cached(path: Path) -> bool:
+    """huggingface_hub lays out snapshots as links to files named by their digest, under one folder of the model."""
+    return path.resolve().parent.name == "blobs"
+
+
+def list_others(folder: Path, named: dict[str, Any]) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        at = Path(place).relative_to(folder)
+        folders[:] = [name for name in folders if (at / name).as_posix() not in LEFT_BY_TOOLS]
+        for name in sorted(files):
+            path = (at / name).as_posix()
+            if path not in named and path not in LEFT_BY_TOOLS:
+                yield path
+
+
+def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Verify a release of Model Commons, offline.")
+    parser.add_argument("manifest", type=Path, help="manifest.json of the release")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder with the downloaded files")
+    parser.add_argument("--signature", type=Path, help="signature.json; the one beside the manifest if not given")
+    parser.add_argument("--key", help="public key (base64) that you trust this hub to have")
+    return parser.parse_args(arguments)
+
+
+def verify(options: argparse.Namespace) -> list[str]:
+    """Prints what was found; returns the problems."""
+    manifest = read_json(options.manifest)
+    signature = read_json(options.signature or options.manifest.with_name("signature.json"))
+    if manifest.get("schema") != SCHEMA:
+        raise Unusable(f"{options.manifest} is no manifest of a release (schema {manifest.get('schema')!r}).")
+    print(f"{manifest.get('repository')} v{manifest.get('version')}, commit {manifest.get('commit')}")
+    problems = [problem for problem in [check_signature(manifest, signature, options.key)] if problem]
+    if not problems:
+        print(f"ok    signed with the key {signature['public_key']}")
+        if not options.key:
+            print("      compare this key with the one that the hub shows at /policy, or give it with --key")
+    approval_problems = check_approvals(manifest)
+    if not approval_problems and not problems:
+        if manifest.get("reviewed") is True:
+            people = ", ".join(str(row["by"]) for row in manifest["approvals"])
+            print(f"ok    approved by {people}")
+        else:
+            print("note  UNREVIEWED: published on a hub with one person")
+    problems += approval_problems
+    if options.folder is not None:
+        file_problems = check_files(manifest, options.folder)
+        if not file_problems:
+            print(f"ok    all {len(manifest['files'])} files are those of the release")
+        problems += file_problems
+    return problems
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        problems = verify(read_arguments(arguments))
+    except Unusable as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    for problem in problems:
+        print(f"BAD   {problem}")
+    print("The release does NOT verify." if problems else "The release verifies.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

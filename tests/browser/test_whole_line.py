@@ -1,0 +1,180 @@
+"""The straight line as people walk it, in Chromium: from signing up to a reported answer.
+
+Maria signs up and proposes, Ada maintains, Ben is the second pair of eyes, Noor moderates; each has a browser of her own."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.looks import Gallery, check_page
+from tests.browser.town import BASE, TARGET, Town, write_tide_data
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PASSWORD = "harbour-lights-2026"
+RUN_MS = 240_000  # of all stations of a run on two busy cores
+ANSWER_MS = 90_000
+UPLOAD_BYTES_PER_S = 20_000
+QUESTION = "When is tide 3?"
+# Tells each value that a progress bar of the upload shows.
+TELL_PROGRESS = """() => new MutationObserver((changes) => {
+  for (const { target } of changes) window.tellProgress(target.value);
+}).observe(document.querySelector("[data-files]"), { attributeFilter: ["value"], subtree: true })"""
+# As a file manager does: the file comes with a drop on the marked field.
+DROP_FILE = """([name, text]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([text], name, { type: "text/markdown" }));
+  const target = document.querySelector("[data-drop]");
+  for (const kind of ["dragenter", "dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_the_whole_line_in_a_browser(town: Town, open_window: Callable[..., Any], gallery: Gallery) -> None:
+    maria = sign_up(open_window(), gallery)
+    upload_dataset(maria, write_tide_data(town), gallery)
+    proposal = propose_with_the_wizard(maria, gallery)
+    ada, ben, noor = open_window("ada"), open_window("ben"), open_window("noor")
+    watch_the_run(maria, ada, proposal, gallery)
+    approve_and_merge(ada, ben, proposal, gallery)
+    release(ada, (ben, noor), gallery)
+    answer = ask_and_report(maria, gallery)
+    see_the_case(noor, answer, gallery)
+
+
+def show(page: Any, name: str, gallery: Gallery) -> None:
+    check_page(page)
+    gallery.keep(page, name)
+
+
+def sign_up(page: Any, gallery: Gallery) -> Any:
+    page.goto("/")
+    show(page, "home", gallery)
+    page.get_by_role("main").get_by_role("link", name="Sign up").first.click()
+    page.get_by_label("Name").fill("maria")
+    page.get_by_label("Password").fill("12345678")
+    show(page, "sign-up", gallery)
+    page.get_by_role("button", name="Make the account").click()
+    assert "common" in page.locator(".field__error").inner_text()  # the reason stands beside the field
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+    page.get_by_role("heading", name="Your desk").wait_for()
+    show(page, "desk", gallery)
+    return page
+
+
+def upload_dataset(page: Any, folder: Path, gallery: Gallery) -> None:
+    """Chosen and dropped files go up on a slow line; the bars move, and one commit takes them all."""
+    page.goto("/new/dataset")
+    page.get_by_label("Name").fill("tide-answers")
+    page.get_by_label("In one sentence").fill("Questions about tides, answered at the harbour")
+    show(page, "new-dataset", gallery)
+    page.get_by_role("button", name="Make the dataset").click()
+    page.wait_for_url("**/datasets/maria/tide-answers/upload")
+    progress: list[float] = []
+    page.expose_function("tellProgress", lambda value: progress.append(value))
+    page.evaluate(TELL_PROGRESS)
+    page.get_by_label("Choose files").set_input_files(folder / "train.jsonl")
+    page.evaluate(DROP_FILE, ["README.md", (folder / "README.md").read_text()])
+    assert page.locator(".upload-file__path").all_inner_texts() == ["train.jsonl", "README.md"]
+    page.get_by_label("What changes").fill("Questions of two school years")
+    show(page, "upload", gallery)
+    slow_down(page, UPLOAD_BYTES_PER_S)
+    page.get_by_role("button", name="Upload").click()
+    page.locator(".upload-file__state", has_text=re.compile(r"[\d.]+ kB of [\d.]+ kB")).first.wait_for()
+    gallery.keep(page, "uploading")
+    page.wait_for_url("**/datasets/maria/tide-answers/tree/main", timeout=60_000)
+    slow_down(page, -1)
+    assert [value for value in progress if 0 < value < 1], f"the bars jumped: {progress}"
+    page.get_by_role("link", name="File train.jsonl", exact=True).wait_for()
+    show(page, "files", gallery)
+    page.get_by_role("link", name="File train.jsonl", exact=True).click()
+    page.get_by_role("cell", name="When is tide 3?", exact=True).wait_for()
+    show(page, "file", gallery)
+    page.goto("/datasets/maria/tide-answers")
+    page.get_by_role("heading", name="Questions about tides").wait_for()
+    show(page, "dataset", gallery)
+
+
+def slow_down(page: Any, upload_bytes_per_s: int) -> None:
+    """What this page sends goes no faster; -1 lifts it."""
+    session = page.context.new_cdp_session(page)
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_per_s}
+    session.send("Network.emulateNetworkConditions", limits)
+
+
+def propose_with_the_wizard(page: Any, gallery: Gallery) -> str:
+    """From the menu, in plain words; returns the path of the proposal."""
+    page.get_by_text("New", exact=True).click()
+    page.get_by_role("link", name="Proposal", exact=True).click()
+    page.get_by_role("heading", name="Which model should become better?").wait_for()
+    show(page, "choose-model", gallery)
+    page.get_by_role("link", name=TARGET, exact=True).click()
+    page.get_by_role("heading", name="What should it start from?").wait_for()
+    show(page, "wizard-start", gallery)
+    page.get_by_role("link", name=BASE).click()
+    page.get_by_label("Answer questions and follow instructions").check()
+    show(page, "wizard-goal", gallery)
+    page.get_by_role("button", name="Next: choose the data").click()
+    page.get_by_role("link", name="Look at its rows").first.click()
+    page.get_by_text("Tide 1 is at 1 o'clock.").wait_for()
+    show(page, "wizard-data", gallery)
+    page.get_by_role("checkbox", name="maria/tide-answers").check()
+    page.get_by_role("button", name="Next: see what it will learn").click()
+    page.locator(".token--learnt").first.wait_for()
+    show(page, "wizard-preview", gallery)
+    page.get_by_role("button", name="Next: how thoroughly?").click()
+    page.get_by_role("radio", name=re.compile("Thoroughly")).check()
+    show(page, "wizard-size", gallery)
+    page.get_by_role("button", name="Next: look it over").click()
+    page.get_by_label("In one line").fill("Teach it the tide questions of my class")
+    page.get_by_label("Why it should be merged").fill("My pupils asked these; we checked the answers **together**.")
+    show(page, "wizard-send", gallery)
+    page.get_by_role("button", name="Propose it").click()
+    page.get_by_role("heading", name=re.compile("Teach it the tide questions")).wait_for()
+    return page.url.partition("#")[0]
+
+
+def watch_the_run(maria: Any, ada: Any, proposal: str, gallery: Gallery) -> None:
+    """Maria looks on while Ada presses "run"; her page is never loaded again."""
+    maria.goto(proposal)
+    maria.evaluate("window.isStillTheSame = true")
+    check_state(maria, "prepare", "Passed").wait_for(timeout=RUN_MS)
+    assert "maintainer" in maria.locator("#check-train .checks__summary").inner_text()
+    show(maria, "proposal-waits", gallery)
+    ada.goto("/")
+    show(ada, "desk-of-a-maintainer", gallery)
+    ada.get_by_role("link", name="Teach it the tide questions").first.click()
+    ada.get_by_role("button", name="Run it").click()
+    ada.get_by_text("It starts as soon as a worker is free.").wait_for()
+    check_state(maria, "train", "Running").wait_for(timeout=RUN_MS)
+    gallery.keep(maria, "proposal-runs")
+    watch_the_page_of_the_run(maria, gallery)
+    for name in ("train", "evaluate", "screen"):
+        check_state(maria, name, "Passed").wait_for(timeout=RUN_MS)
+    maria.locator("figure.plot").first.wait_for()
+    assert maria.evaluate("window.isStillTheSame"), "the page was loaded again"
+    show(maria, "proposal-done", gallery)
+
+
+def watch_the_page_of_the_run(maria: Any, gallery: Gallery) -> None:
+    """In a second tab: step and curve move by themselves while the model learns."""
+    address = maria.locator("#check-train a", has_text="Evidence").get_attribute("href")
+    page = maria.context.new_page()
+    page.goto(address)
+    page.evaluate("window.isStillTheSame = true")
+    page.locator("[data-now]", has_text=re.compile(r"^Step \d")).wait_for(timeout=RUN_MS)
+    first = page.locator("[data-now]").inner_text()
+    page.wait_for_function("text => !document.querySelector('[data-now]')?.textContent.includes(text)", arg=first)
+    page.locator("#curve figure.plot path, #curve figure.plot polyline").first.wait_for()
+    gallery.keep(page, "run-trains")
+    page.get_by_role("heading", name=re.compile("^Trained")).wait_for(timeout=RUN_MS)
+    assert page.evaluate("window.isStillTheSame"), "the page was loaded again"
+    page.close()
+
+
+def check_state(page: Any, name: str, word: str) -> Any:
+    """The badge of a check of the proposal that is shown."""
+    return page.locator(f"#check-{name} .badge", has_text=word)

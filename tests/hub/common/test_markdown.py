@@ -1,0 +1,103 @@
+"""What contributors write, as HTML that can do no harm; and the metadata of cards, however broken."""
+
+import time
+
+import pytest
+
+from hub.common.markdown import render_markdown, split_card
+
+
+def test_markdown_becomes_html_with_tables_and_strikethrough():
+    html = render_markdown("# Tides\n\n| harbour | high |\n|---|---|\n| Hull | **7.0** |\n\n~~old~~ `code`\n")
+    for part in ("<h1>Tides</h1>", "<th>harbour</th>", "<strong>7.0</strong>", "<code>code</code>"):
+        assert part in html
+    assert "old" in html and "~~" not in html
+
+
+def test_links_pass_nothing_on():
+    html = render_markdown("[site](https://example.org) ![map](map.png)")
+    assert '<a href="https://example.org" rel="nofollow ugc noopener">' in html and '<img src="map.png"' in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "[x](data:text/html;base64,PHNjcmlwdD4=)",
+        "![x](vbscript:x)",
+        '<img src=x onerror="alert(1)">',
+        "<style>body{display:none}</style>",
+        "<iframe src='https://example.org'></iframe>",
+        '[x](https://example.org "\\" onmouseover=\\"alert(1)")',
+        "<svg/onload=alert(1)>",
+    ],
+)
+def test_nothing_that_acts_survives(text):
+    html = render_markdown(text).lower()
+    for tag in ("<script", "<style", "<iframe", "<svg", 'href="javascript', 'href="data', 'src="vbscript'):
+        assert tag not in html
+    assert " onerror=" not in html.replace("&quot;", '"').replace("&lt;img src=x onerror", "")
+    assert 'onmouseover="alert' not in html
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 30_000, "*_" * 15_000, ">" * 20_000, "`a" * 15_000, "[a](" * 8_000, "- " * 20_000, "|a" * 20_000 + "\n|-"]
+)
+def test_text_that_was_made_to_be_slow_is_rendered_in_bounded_time(text):
+    begun = time.monotonic()
+    render_markdown(text)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_card_is_its_metadata_and_its_text():
+    card = split_card("---\nlicense: cc-by-4.0\ntags: [tides, sea]\n---\n# Tide tables\n")
+    assert card.metadata == {"license": "cc-by-4.0", "tags": ["tides", "sea"]}
+    assert (card.body, card.problem) == ("# Tide tables\n", "")
+
+
+@pytest.mark.parametrize("text", ["", "# Only text\n", "--- not metadata\n", "text\n---\na: b\n---\n"])
+def test_text_without_metadata_is_all_text(text):
+    card = split_card(text)
+    assert (card.metadata, card.body, card.problem) == ({}, text, "")
+
+
+def test_line_ends_of_windows_are_read_as_well():
+    card = split_card("---\r\nlicense: mit\r\n---\r\nHello\r\n")
+    assert (card.metadata, card.body) == ({"license": "mit"}, "Hello\n")
+
+
+def test_empty_metadata_is_no_problem():
+    assert split_card("---\n---\nHello\n").problem == ""
+    assert split_card("---\n# only a comment\n---\nHello\n").metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("license: [mit", "README.md line 2"),
+        ("a: b\na: c", "README.md line 3"),
+        ("- one\n- two", "must be 'key: value' lines"),
+        ("a: &x [1, 1]\nb: [*x, *x]", "YAML aliases"),
+        ("a: &x [1]\nb: *x", "YAML aliases"),
+        ("a: " + "[" * 3_000, "README.md"),
+        ("a: !!python/object/apply:os.system ['true']", "README.md"),
+        ("a: " + "x" * 70_000, "larger than 64 KiB"),
+    ],
+)
+def test_broken_metadata_leaves_the_text_readable_and_says_what_to_mend(head, words):
+    card = split_card(f"---\n{head}\n---\nThe text.\n")
+    assert card.metadata == {} and card.body == "The text.\n"
+    assert words in card.problem
+
+
+def test_emphasis_is_not_taken_for_an_alias():
+    assert split_card("---\nsummary: 5 * 3 & more\nnote: '*bold*'\n---\n").metadata == {
+        "summary": "5 * 3 & more",
+        "note": "*bold*",
+    }
+
+
+def test_a_block_that_is_never_closed_says_so():
+    card = split_card("---\nlicense: mit\n# Title\n")
+    assert "no closing '---' line" in card.problem and card.body.startswith("---")
