@@ -192,7 +192,7 @@ def check_data(repo: Repo, commit: str) -> Requirement:
     if unlicensed:
         sentence = f"Cleared, but {', '.join(unlicensed[:SHOWN])} names no licence in its card."
         return Requirement("data", WARNING, sentence)
-    what = "1 pinned dataset or suite is" if len(pins) == 1 else f"All {len(pins)} pinned datasets and suites are"
+    what = "1 pinned dataset or suite is" if len(pins) == 1 else f"{len(pins)} pinned datasets and suites are"
     return Requirement("data", PASSED, f"{what} screened and cleared.")
 
 

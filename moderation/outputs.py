@@ -123,7 +123,8 @@ def summarize(count: int, failed: list[str], serious: int, *, has_parent: bool) 
         return f"{count} answers screened: nothing that may not be published, and {beside}."
     parts = []
     if failed:
-        parts.append(f"{'worse than the parent' if has_parent else 'too many'} in {', '.join(failed)}")
+        named = [name.replace("_", " ") for name in failed if name != "overall"] or ["harmful requests as a whole"]
+        parts.append(f"{'worse than the parent' if has_parent else 'too many violations'} in {', '.join(named)}")
     if serious:
         answers = "1 answer holds" if serious == 1 else f"{serious} answers hold"
         parts.append(f"{answers} what may not be published")

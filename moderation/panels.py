@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.db.models import F
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
@@ -13,7 +14,7 @@ from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
 from moderation import evidence
-from moderation.models import Case, Release
+from moderation.models import Case, Release, ReleaseApproval
 from moderation.queue import may_see
 
 SHOWN_FILES = 5  # that wait for a person, beside a card
@@ -29,7 +30,8 @@ def show_release_strip(request: HttpRequest, context: dict[str, Any]) -> str:
     newest = rows[0] if rows else None
     proposed = None
     if can(request.user, "read_members", repo):
-        proposed = Release.objects.filter(repo=repo, state=Release.State.PROPOSED).order_by("-pk").first()
+        rows_proposed = Release.objects.filter(repo=repo, state=Release.State.PROPOSED).only("version", "repo")
+        proposed = rows_proposed.order_by("-pk").first()
     if newest is None and proposed is None:
         return ""
     strip = {
@@ -43,10 +45,10 @@ def show_release_strip(request: HttpRequest, context: dict[str, Any]) -> str:
 
 
 def approvers_of(repo: Repo, row: RepoRelease) -> list[str]:
-    manifest = (
-        Release.objects.filter(repo=repo, version=row.tag.removeprefix("v")).values_list("manifest", flat=True).first()
-    )
-    return [approval["by"] for approval in (manifest or {}).get("approvals", [])]
+    """From the approvals, not from the manifest, which lists every file."""
+    rows = ReleaseApproval.objects.filter(release__repo=repo, release__version=row.tag.removeprefix("v"))
+    rows = rows.filter(digest=F("release__digest"), release__is_reviewed=True).order_by("pk")
+    return list(rows.values_list("by__username", flat=True))
 
 
 def show_waiting(request: HttpRequest, context: dict[str, Any]) -> str:
@@ -127,6 +129,18 @@ def offer_report(request: HttpRequest, context: dict[str, Any]) -> str:
     return render_to_string("moderation/report_answer.html", things, request=request)
 
 
+def show_queue(request: HttpRequest, context: dict[str, Any]) -> str:
+    """On a moderator's desk: how much waits, and since when."""
+    if not can(request.user, "moderate"):
+        return ""
+    open_cases = Case.objects.filter(state=Case.State.OPEN)
+    oldest = open_cases.order_by("opened_at").first()
+    if oldest is None:
+        return ""
+    things = {"count": open_cases.count(), "oldest": oldest}
+    return render_to_string("moderation/desk.html", things, request=request)
+
+
 def has_releases(request: HttpRequest, repo: Repo) -> bool:
     if repo.type != Repo.Type.MODEL:
         return False
@@ -138,6 +152,7 @@ def count_releases(request: HttpRequest, repo: Repo) -> int | None:
 
 
 add_tab("Releases", "/releases", has_releases, count_releases, order=5)
+add_panel("home", show_queue, order=-10)
 add_panel("repo_header", show_release_strip, order=10)
 add_panel("repo_side", show_waiting, order=-5)
 add_panel("repo_side", show_report_link, order=90)

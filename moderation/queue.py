@@ -26,6 +26,7 @@ from training.models import Run
 State = Case.State
 SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: 3}
 MAX_REASON_CHARACTERS = 5_000
+MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does not
 
 
 def path_of(case: Case) -> str:
@@ -115,7 +116,7 @@ def find_case(number: int, user: Any) -> Case:
         "repo__owner_user", "repo__owner_organization", "content__added_by", "screening__pull_request__discussion",
         "opened_by", "decided_by",
     )  # fmt: skip
-    case = rows.filter(pk=number).first()
+    case = rows.filter(pk=number).first() if number <= MAX_KEY else None
     if case is None or not may_see(case, user):
         raise NotFound(f"There is no case {number}, or it is not yours to see.")
     return case
@@ -264,38 +265,3 @@ def concerned(case: Case) -> list[User | None]:
 def tell_of_decision(case: Case) -> None:
     text = f"A moderator decided: {case.title[:160]} is {case.get_state_display().lower()}. {case.decision_reason}"
     notify(concerned(case), text, path_of(case), actor=case.decided_by)
-
-
-# --- appeals
-
-
-def may_appeal(case: Case, user: Any) -> bool:
-    """Whether this decision concerns the person, and nobody asked for another look yet."""
-    if case.state != State.REFUSED or case.decided_by_id is None or not getattr(user, "is_authenticated", False):
-        return False
-    if Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk).exists():
-        return False
-    return user.pk in {person.pk for person in concerned(case) if person is not None}
-
-
-@transaction.atomic
-def appeal(*, case: Case, by: User, text: str) -> Case:
-    """Ask for another look: a new case, which somebody else than before decides. The first decision stays in the log."""
-    require(by, "report", case.repo)
-    if not may_see(case, by) or not may_appeal(case, by):
-        raise Forbidden("Only the people whom a refusal concerns can ask for another look, and once.")
-    if not text.strip():
-        raise InvalidInput("Say in a sentence why another moderator should look at it.")
-    again = Case.objects.create(
-        kind=case.kind,
-        severity=case.severity,
-        repo=case.repo,
-        title=f"Appeal: {case.title}"[:300],
-        content=case.content,
-        screening=case.screening,
-        subject={**case.subject, "appeal_of": case.pk, "text": text.strip()[:MAX_REASON_CHARACTERS]},
-        opened_by=by,
-    )
-    audit.record("case.appealed", str(case.repo), by=by, case=again.pk, appeal_of=case.pk)
-    notify(list(moderators()), f"Appeal in {case.repo}: {case.title}", path_of(again), actor=by)
-    return again

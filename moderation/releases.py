@@ -105,10 +105,11 @@ def refuse_taken(repo: Repo, version: str) -> None:
 
 def find_release(repo: Repo, tag: str, user: Any) -> Release:
     """Published ones for everybody who may read; the rest for members and moderators."""
-    rows = Release.objects.filter(repo=repo, version=tag.removeprefix("v")).select_related("proposed_by")
-    release = rows.first()
+    version = tag.removeprefix("v")
+    rows = Release.objects.filter(repo=repo, version=version).select_related("proposed_by")
+    release = rows.first() if VERSION.fullmatch(version) else None
     if release is None or not may_see(release, user):
-        raise NotFound(f"There is no release {tag} of {repo.full_name}.")
+        raise NotFound(f"There is no release {tag[:60]!r} of {repo.full_name}.")
     release.repo = repo
     return release
 
@@ -120,6 +121,7 @@ def may_see(release: Release, user: Any) -> bool:
 def visible_releases(repo: Repo, user: Any) -> QuerySet[Release]:
     """Newest first."""
     rows = Release.objects.filter(repo=repo).select_related("proposed_by").prefetch_related("approvals__by")
+    rows = rows.defer("manifest", "gate", "signature")  # a manifest lists every file
     if not can(user, "read_members", repo):
         rows = rows.filter(state__in=SHOWN_STATES)
     return rows.order_by("-created_at", "-pk")

@@ -1,12 +1,15 @@
 """Reports: anybody signed in who may read can say that something is wrong; an answer's report carries how it came about."""
 
+import math
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.permissions import require
-from hub.common.errors import InvalidInput
+from hub.common.errors import Forbidden, InvalidInput
 from hub.community.listeners import notify
 from hub.repos.models import Repo
 from moderation import audit
@@ -17,6 +20,7 @@ from moderation.queue import path_of
 MAX_TEXT_CHARACTERS = 20_000
 MAX_SUBJECT_CHARACTERS = 100_000
 TEXT_KEYS = ("prompt", "answer", "release", "revision", "model_digest", "path")
+MAX_REPORTS_A_DAY = 50  # of one person: a queue is read by people
 SEVERITY = 2
 
 
@@ -29,6 +33,10 @@ def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | No
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InvalidInput(f"A report has at most {MAX_TEXT_CHARACTERS:,} characters; shorten it.")
     kept = clean_subject(subject or {})
+    text = storable(text)
+    today = Case.objects.filter(kind=Case.Kind.REPORT, opened_by=by, opened_at__gt=timezone.now() - timedelta(days=1))
+    if today.count() >= MAX_REPORTS_A_DAY:
+        raise Forbidden(f"You have sent {MAX_REPORTS_A_DAY} reports within a day; go on tomorrow.")
     case = Case.objects.create(
         kind=Case.Kind.REPORT,
         severity=SEVERITY,
@@ -48,14 +56,21 @@ def clean_subject(subject: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key in TEXT_KEYS:
         if subject.get(key):
-            kept[key] = str(subject[key])
+            kept[key] = storable(str(subject[key]))
     settings = subject.get("settings")
     if isinstance(settings, dict) and settings:
-        kept["settings"] = {str(name)[:60]: plain(value) for name, value in list(settings.items())[:50]}
+        kept["settings"] = {storable(str(name)[:60]): plain(value) for name, value in list(settings.items())[:50]}
     if sum(len(str(value)) for value in kept.values()) > MAX_SUBJECT_CHARACTERS:
         raise InvalidInput(f"The reported answer has more than {MAX_SUBJECT_CHARACTERS:,} characters; shorten it.")
     return kept
 
 
+def storable(text: str) -> str:
+    """What a database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", errors="replace").decode()
+
+
 def plain(value: Any) -> str | int | float | bool | None:
-    return value if isinstance(value, int | float | bool) or value is None else str(value)[:500]
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return storable(str(value)[:500])

@@ -15,12 +15,12 @@ def screen_data(lease: Lease) -> None:
     screen_fully(lease, revision)
 
 
-@job_body("moderation.screen_forgotten", queue="quick", every_s=120)
+@job_body("moderation.screen_forgotten", queue="quick", every_s=60)
 def look_for_forgotten(lease: Lease) -> None:
     lease.report("log", line=f"{screen_forgotten()} commits were screened late")
 
 
-@job_body("moderation.finish_interrupted", queue="quick", every_s=120)
+@job_body("moderation.finish_interrupted", queue="quick", every_s=60)
 def finish_interrupted(lease: Lease) -> None:
     """Releases whose publishing or quarantine a crash cut off."""
     lease.report("log", line=f"{publishing.finish_interrupted()} releases were brought in line")

@@ -12,6 +12,7 @@ from hub.api.rest.pages import answer_page
 from hub.api.rest.views import PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
+from hub.common.paging import read_number
 from hub.repos.find import find_repo
 from training import conversations, overview, recipes, runs
 from training import serializers as shapes
@@ -74,10 +75,11 @@ class RunsView(APIView):
         rows = overview.visible_runs(request.user)
         if name := request.GET.get("repo"):
             rows = rows.filter(repo=find_repo("model", name, request.user))
-        if number := request.GET.get("pull_request"):
-            if not number.isdigit():
-                raise InvalidInput(f"pull_request is {number!r}; write its number.")
-            rows = rows.filter(pull_request__discussion__number=int(number))
+        if text := request.GET.get("pull_request"):
+            number = read_number(text)
+            if number is None:
+                raise InvalidInput(f"pull_request is {text[:50]!r}; write its number.")
+            rows = rows.filter(pull_request__discussion__number=number)
         if state := request.GET.get("state"):
             if state not in Run.State.values:
                 raise InvalidInput(f"The state {state!r} does not exist; use {', '.join(Run.State.values)}.")
@@ -128,15 +130,15 @@ class RunEventsView(APIView):
     def get(self, request: Request, pk: int) -> Response:
         """What the jobs of a run reported, oldest first: states, stages, metrics, sample answers, warnings."""
         run = find_run(request, pk)
-        after = request.GET.get("after", "0")
-        if not after.isdigit() or len(after) > 18:
-            raise InvalidInput(f"after is {after!r}; send the number of the last event you have.")
-        rows = JobEvent.objects.filter(job__in=runs.jobs_of(run), id__gt=int(after)).order_by("id")
+        after = read_number(request.GET.get("after", "0"))
+        if after is None:
+            raise InvalidInput("'after' is no number; send that of the last event you have.")
+        rows = JobEvent.objects.filter(job__in=runs.jobs_of(run), id__gt=after).order_by("id")
         if not overview.may_see_answers(request.user, run):
             rows = rows.exclude(kind="sample")
         events = list(rows[:MAX_EVENTS])
         ended = not runs.living_jobs(run) and len(events) < MAX_EVENTS
-        last = events[-1].pk if events else int(after)
+        last = events[-1].pk if events else after
         return Response(shapes.RunEventsSerializer({"events": events, "after": last, "ended": ended}).data)
 
 

@@ -13,7 +13,7 @@ from hub.community.models import Check, PullRequest
 from hub.repos.models import Repo, RepoRelease
 from hub.web.panels import add_panel, add_tab
 from hub.web.templatetags.hub_format import icon
-from training import overview
+from training import overview, records
 from training.models import Run
 from training.pages.runs import list_acts
 from training.reruns import AGAIN
@@ -46,8 +46,8 @@ def show_evidence(request: HttpRequest, context: dict[str, Any]) -> str:
         {
             "run": run,
             "now": overview.describe_now(overview.list_stations(run)) if not run.is_superseded else None,
-            "curve": overview.read_curve(run),
-            "samples": overview.read_samples(run) if may_see else [],
+            "curve": records.read_curve(run),
+            "samples": records.read_samples(run) if may_see else [],
             "evaluations": overview.describe_evaluations(run),
             "dropped": overview.read_dropped(run),
             "sampling": overview.newest_sampling(run),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from training.inputs import write_inputs
 from training.materials import trim_cache
 from training.models import Corpus, Run
 from training.outputs import complete_lock, keep_model
-from training.overview import keep_curve
 from training.recipes import RecipeRefused, check_pins
+from training.records import keep_curve
 from training.worker import relay, require_success, supervise
 
 
@@ -132,16 +133,21 @@ def train(lease: Lease) -> None:
         f"{result['steps']:,} steps, final loss {loss:.3f}." if loss is not None else f"{result['steps']:,} steps."
     )
     runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
-    judge(run)
+    judge(run, since=lease.job.created_at)
     shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
     shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
 
 
-def judge(run: Run) -> None:
-    """Start what judges a trained candidate: evaluation here, the screening of its answers in the room above."""
-    with transaction.atomic():
-        evaluations.start(run)
-    candidate_trained.send(Run, run=run, pull_request=run.pull_request)
+def judge(run: Run, *, since: datetime | None = None) -> None:
+    """Start what judges a trained candidate: evaluation here, the screening of its answers in the room above.
+
+    What an earlier attempt of the same job (`since` its creation) has started already is left alone."""
+    started = set(runs.jobs_of(run).filter(created_at__gt=since).values_list("kind", flat=True)) if since else set()
+    if "training.evaluate" not in started:
+        with transaction.atomic():
+            evaluations.start(run)
+    if "training.sample" not in started:
+        candidate_trained.send(Run, run=run, pull_request=run.pull_request)
 
 
 @job_body("training.evaluate", queue="cpu", on_end=evaluations.job_ended)

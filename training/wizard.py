@@ -13,7 +13,6 @@ from hub.repos.models import LastCommit, Repo, RepoRelease
 from hub.repos.reader import RepoReader
 from hub.web.listings import listed_repos
 from hub.web.repos import measure_model
-from training.engine.config import CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN
 from training.engine.errors import EngineError
 from training.engine.recipe import (
     Contribution,
@@ -24,18 +23,13 @@ from training.engine.recipe import (
     format_recipe,
     parse_recipe,
 )
+from training.estimates import SIZES, choose_length, method_for
 from training.models import Run
-from training.overview import typical_seconds_per_token
 from training.previews import Preview, preview
-from training.worker import engine_threads
 
 RECIPE = "recipe.yaml"
 STEPS = ("goal", "data", "preview", "size", "send")
 MAX_DATASETS = 8  # of one proposal made here; a recipe takes more
-FULL_BELOW = 20_000_000  # parameters: so small a model learns as a whole, larger ones by an adapter
-QUICK_S = 60.0  # of training that "a taste" is meant to take
-MIN_QUICK_TOKENS = 2_000
-STARTUP_S = 20.0  # reading the model and writing it back
 
 
 @dataclass(frozen=True)
@@ -55,21 +49,6 @@ GOALS = (
     Goal("classification", "Sort texts into kinds", "It learns from texts that carry a label, and answers with the label.",
          "classification", "texts with a label each"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Size:
-    name: str
-    title: str
-    text: str
-    passes: float  # over all rows; 0 where the tokens are counted instead
-
-
-SIZES = (
-    Size("quick", "A taste", "About a minute of training, to see whether the idea works.", 0),
-    Size("normal", "Once through", "Every row is learnt from once.", 1),
-    Size("thorough", "Thoroughly", "Every row three times; best for small data.", 3),
-)
 
 
 @dataclass(frozen=True)
@@ -259,7 +238,7 @@ def compose(draft: Draft, start: Start, look: Look, user: Any) -> str:
         for row in look.rows
         if row.repo.full_name.lower() not in known
     )
-    length = choose_length(draft.size, start, look)
+    length = choose_length(draft.size, start, look.tokens)
     suites = choose_suites(draft, start, user)
     if start.recipe is not None:
         train = start.recipe.train or Train(method="full")
@@ -273,47 +252,3 @@ def compose(draft: Draft, start: Start, look: Look, user: Any) -> str:
         )
     train = Train(method=method_for(start), **length)
     return format_recipe(Recipe(version=1, base=start.base, contributions=fresh, train=train, evaluate=suites))
-
-
-def method_for(start: Start) -> str:
-    if start.recipe is not None and start.recipe.train is not None:
-        return start.recipe.train.method
-    return "full" if 0 < start.parameters < FULL_BELOW else "lora"
-
-
-def choose_length(size: str, start: Start, look: Look) -> dict[str, Any]:
-    passes = next(row.passes for row in SIZES if row.name == size)
-    if passes:
-        return {"epochs": float(passes), "tokens": None, "steps": None}
-    return {"epochs": None, "tokens": quick_tokens(start, look), "steps": None}
-
-
-def quick_tokens(start: Start, look: Look) -> int:
-    """As many tokens as a minute of training takes, and no more than there are."""
-    affordable = round(QUICK_S / seconds_per_token(start))
-    return max(MIN_QUICK_TOKENS, min(affordable, start.trained_tokens + look.tokens))
-
-
-def seconds_per_token(start: Start) -> float:
-    """By arithmetic: operations per token over what a thread was measured to do (training.engine.config)."""
-    operations = FLOPS_PER_TOKEN[method_for(start)] * max(start.parameters, 100_000)
-    return operations / (CPU_FLOPS_PER_THREAD * engine_threads())
-
-
-@dataclass(frozen=True)
-class Estimate:
-    size: Size
-    seconds: float
-    is_measured: bool  # from earlier runs here, not by arithmetic alone
-
-
-def estimate(repo: Repo, start: Start, look: Look) -> list[Estimate]:
-    """How long each size trains, before anything runs."""
-    measured = typical_seconds_per_token(repo)
-    pace = measured or seconds_per_token(start)
-    tokens = start.trained_tokens + look.tokens
-    rows = []
-    for size in SIZES:
-        count = size.passes * tokens if size.passes else quick_tokens(start, look)
-        rows.append(Estimate(size, STARTUP_S + count * pace, measured is not None))
-    return rows

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import OperationalError
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DataError, IntegrityError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.shortcuts import render
 from rest_framework.exceptions import APIException, ValidationError
@@ -76,6 +76,14 @@ def as_hub_error(problem: Exception) -> HubError | None:
         return InvalidInput("The connection ended before the whole body had arrived; send it again.")
     if isinstance(problem, SuspiciousOperation):
         return InvalidInput("The request is malformed.")
+    if isinstance(problem, UnicodeEncodeError) and "surrogates" in problem.reason:
+        return InvalidInput("A text holds half of a character, which cannot be kept; send it again as UTF-8.")
+    if isinstance(problem, DataError) or (isinstance(problem, ValueError) and "NUL (0x00)" in str(problem)):
+        return InvalidInput("A value holds a NUL, or is too long or too large for what it describes; shorten it.")
+    if isinstance(problem, IntegrityError) and "foreign key" in str(problem).lower():
+        return Conflict("What this belongs to was deleted at this very moment; look whether it is still there.")
+    if isinstance(problem, OperationalError) and "LIKE or GLOB pattern too complex" in str(problem):
+        return InvalidInput("The name or word to look for is too long; shorten it.")
     if isinstance(problem, OperationalError) and "locked" in str(problem):
         return Unavailable("The database is busy; try again in a moment.", headers={"Retry-After": "1"})
     return None
@@ -149,6 +157,16 @@ def first_sentence(detail: Any, where: str = "") -> str:
     return f"{where}: {detail}" if where else str(detail)
 
 
+def refuse_host(request: HttpRequest) -> HttpResponse | None:
+    """400 for a Host header that is none. Every page builds links from it, also the one that would tell of the refusal."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        text = "The Host header of this request names no host that this hub answers for.\n"
+        return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
+    return None
+
+
 class RequestIdMiddleware:
     """Every answer names its request, and no address of programs answers HTML, whichever layer refused."""
 
@@ -158,7 +176,7 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
         request.id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        response = refuse_host(request) or self.get_response(request)
         is_page = response.get("Content-Type", "").startswith("text/html")
         if response.status_code >= 400 and is_page and is_for_programs(request):
             response = self.replace_page(response)

@@ -12,6 +12,7 @@ from ruamel.yaml.events import AliasEvent
 
 MAX_CARD_BYTES = 512 * 1024
 MAX_FRONT_MATTER_BYTES = 64 * 1024
+MAX_OPEN_BRACKETS = 100
 
 _parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table").enable("strikethrough")
 _tags = set(nh3.ALLOWED_TAGS) - {"img"} | {"img", "table", "thead", "tbody", "tr", "th", "td", "del"}
@@ -32,6 +33,18 @@ class Card:
     problem: str = ""
 
 
+def open_brackets(text: str) -> int:
+    """The most brackets that are open at once, quotes not regarded: the YAML reader takes seconds for thousands."""
+    depth = most = 0
+    for letter in text:
+        if letter in "[{":
+            depth += 1
+            most = max(most, depth)
+        elif letter in "]}":
+            depth -= 1
+    return most
+
+
 def yaml_reader() -> YAML:
     return YAML(typ="safe", pure=True)
 
@@ -47,6 +60,8 @@ def split_card(text: str) -> Card:
     body = body.partition("\n")[2]
     if len(head) > MAX_FRONT_MATTER_BYTES:
         return Card({}, body, "The metadata block is larger than 64 KiB; move the text below the closing '---'.")
+    if open_brackets(head) > MAX_OPEN_BRACKETS:
+        return Card({}, body, "README.md: the metadata is nested too deep; write it flat.")
     try:
         # Before anything is built: a few aliases of aliases stand for more values than there is memory.
         if "*" in head and any(isinstance(event, AliasEvent) for event in yaml_reader().parse(StringIO(head))):

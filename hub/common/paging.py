@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.encoding import escape_uri_path
 
 MAX_PAGE = 1000
+MAX_DIGITS = 18  # below 2^63
 
 
 def read_limit(request: HttpRequest, *, default: int = 50, most: int = MAX_PAGE) -> int:
@@ -16,6 +17,11 @@ def read_limit(request: HttpRequest, *, default: int = 50, most: int = MAX_PAGE)
         return max(1, min(int(request.GET.get("limit", default)), most))
     except ValueError:
         return default
+
+
+def read_number(text: str) -> int | None:
+    """A number as addresses write it, or None: no sign, no digits of other kinds ("²"), and it fits a database column."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def next_link(request: HttpRequest, base_url: str, **changes: Any) -> str:

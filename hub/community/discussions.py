@@ -9,6 +9,7 @@ from django.utils import timezone
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common.errors import Forbidden, InvalidInput, NotFound
+from hub.common.paging import read_number
 from hub.community.events import comment_added, discussion_opened, pull_request_updated
 from hub.community.models import Discussion, Event, PullRequest
 from hub.repos.models import Repo
@@ -100,7 +101,7 @@ def comment(*, discussion: Discussion, by: User, text: str) -> Event:
 
 
 def own_comment(discussion: Discussion, event_id: str, by: User) -> Event:
-    event = discussion.events.filter(kind="comment", pk=int(event_id) if str(event_id).isdecimal() else 0).first()
+    event = discussion.events.filter(kind="comment", pk=read_number(event_id) or 0).first()
     if event is None:
         raise NotFound(f"There is no comment {event_id} in this discussion.")
     if event.author_id != by.pk and not can(by, "write", discussion.repo) and not can(by, "moderate"):

@@ -11,6 +11,7 @@ from django.db import transaction
 from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
+from hub.common.paging import read_number
 from hub.community.discussions import take_number
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import check_accepts_push, find_pull_request, head_moved, start_point
@@ -65,7 +66,7 @@ class PushJudge:
                 check_tag_name(repo, name)
             else:
                 self.check_branch(quarantine, command, name)
-        elif kind == "pr" and name.isdigit():
+        elif kind == "pr" and is_number(name):
             if command.new is None:
                 raise HubError("a pull request is closed on its page, not deleted by git")
             check_accepts_push(find_pull_request(repo, int(name), self.by), self.by)
@@ -89,7 +90,8 @@ class PushJudge:
     def check_files(self, quarantine: Quarantine, command: RefCommand) -> None:
         """Large and binary files come as LFS pointers whose bytes this person has shown to have."""
         assert command.new is not None
-        for path, oid, size, pointer in quarantine.repo.new_blobs(command.new, quarantine.known):
+        tip = quarantine.repo.peel(command.new)  # of an annotated tag
+        for path, oid, size, pointer in quarantine.repo.new_blobs(tip, quarantine.known):
             if pointer is not None:
                 stored = store().find(pointer.sha256)
                 if stored is None or not may_commit_blob(repo=self.repo, by=self.by, sha256=pointer.sha256):
@@ -147,6 +149,12 @@ class PushJudge:
         head_moved(pull_request, by=self.by)
         word = "Opened" if opened else "Updated"
         return [f"{word} pull request #{pull_request.discussion.number}:", f"  {self.address(pull_request.discussion.path)}"]
+
+
+def is_number(name: str) -> bool:
+    """Only as the hub itself writes it: refs/pr/007 would be a second ref of number 7, which nobody keeps."""
+    number = read_number(name)
+    return number is not None and name == str(number)
 
 
 def visible_refs(repo: Repo, user: Any) -> Callable[[str], bool] | None:

@@ -109,8 +109,9 @@ def is_under_floor_or_proposal(repo: Repo, members: GitRepo, commit: str) -> boo
     main = members.read_ref(f"refs/heads/{repo.default_branch}")
     if main is None:
         return True
-    hidden = members.ancestors_not_in(main, [base for base in (repo.public_floor, newest_release(repo)) if base])
-    return not any(members.is_ancestor(oid, commit) for oid in hidden[:50])
+    bases = [base for base in (repo.public_floor, newest_release(repo)) if base]
+    hidden = members.ancestors_not_in(main, bases)
+    return set(members.ancestors_not_in(commit, bases)).isdisjoint(hidden)
 
 
 def uncleared_commits(repo: Repo, commits: Iterable[str]) -> set[str]:

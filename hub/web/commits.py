@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from hub.common.paging import read_number
 from hub.repos.models import Repo, Revision
 from hub.repos.reader import RepoReader
 from hub.storage.git import CommitInfo
@@ -17,8 +18,7 @@ PER_PAGE = 30
 @repo_page()
 def list_commits(request: HttpRequest, repo: Repo, reader: RepoReader, rest: str) -> HttpResponse:
     place = find_place(repo, reader, rest)
-    number = request.GET.get("page", "1")
-    page = min(int(number), 1000) if number.isdigit() and number != "0" else 1
+    page = min(read_number(request.GET.get("page", "1")) or 1, 1000)
     found = reader.history(place.commit, path=place.path or None, skip=(page - 1) * PER_PAGE, limit=PER_PAGE + 1)
     commits = found[:PER_PAGE]
     return render_repo_page(

@@ -10,6 +10,7 @@ from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from hub.common.paging import read_number
 from hub.repos.models import Repo
 
 PER_PAGE = 24
@@ -81,8 +82,8 @@ def filter_repos(repos: QuerySet[Repo], filters: Filters) -> QuerySet[Repo]:
 
 def cut_numbered_page(request: HttpRequest, rows: Any, per_page: int = PER_PAGE) -> Page[Any]:
     """The page that `?page=` asks for; a number that is none, or too high, gives the nearest page."""
-    number = request.GET.get("page", "1")
-    return Paginator(rows, per_page).get_page(min(int(number), MAX_PAGES) if number.isdigit() else 1)
+    number = read_number(request.GET.get("page", "1")) or 1
+    return Paginator(rows, per_page).get_page(min(number, MAX_PAGES))
 
 
 def list_repos(request: HttpRequest, type: str) -> HttpResponse:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
+from hub.common.paging import read_number
 from hub.community.discussions import may_see
 from hub.community.models import Check, Discussion, Event, PullRequest
 from hub.web.timelines import describe_rights
@@ -29,7 +30,7 @@ MOVING = (Check.State.RUNNING, Check.State.WAITING)  # without anybody's doing
 def find_visible(request: HttpRequest, pk: int) -> PullRequest:
     """The pull request of this discussion key, if this person may see it."""
     rows = PullRequest.objects.select_related("discussion__repo__owner_user", "discussion__repo__owner_organization")
-    found = rows.select_related("merged_by", "discussion__author").filter(pk=pk).first()
+    found = rows.select_related("merged_by", "discussion__author").filter(discussion__id=pk).first()
     if found is None or not (can(request.user, "read", found.discussion.repo) and may_see(found.discussion, request.user)):
         raise NotFound("There is no such proposal here.")
     return found
@@ -45,15 +46,16 @@ def digest_fragment(html: str) -> str:
     return hashlib.sha256(still.encode()).hexdigest()[:16]
 
 
-def describe_fragment(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:
-    """{"html", "digest", "pace_s", "after"}: the drawn state and how to ask for the next."""
+def describe_fragment(request: HttpRequest, pull_request: PullRequest, *, after: int) -> dict[str, Any]:
+    """{"html", "digest", "pace_s", "after"}: the drawn state and how to ask for the next. `after` is the id of the newest
+    event that the timeline shows: read before, so that one which comes in between is told later, and once."""
     state = describe_state(request, pull_request)
     html = render_to_string("discussions/pull_request_state.html", state, request=request)
     return {
         "html": mark_safe(html),  # noqa: S308  drawn by our own template just above
         "digest": digest_fragment(html),
         "pace_s": state["pace_s"],
-        "after": last_event_id(pull_request.discussion),
+        "after": after,
         "pk": pull_request.pk,
     }
 
@@ -61,8 +63,10 @@ def describe_fragment(request: HttpRequest, pull_request: PullRequest) -> dict[s
 def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     """The state of a proposal as HTML; 204 while it is what `?seen=` says. New events come along for the timeline."""
     pull_request = find_visible(request, pk)
-    fragment = describe_fragment(request, pull_request)
-    events = new_events(pull_request.discussion, request.GET.get("after", ""))
+    seen = read_number(request.GET.get("after", ""))
+    events = new_events(pull_request.discussion, seen)
+    after = events[-1].pk if events else last_event_id(pull_request.discussion) if seen is None else seen
+    fragment = describe_fragment(request, pull_request, after=after)
     if request.GET.get("seen") == fragment["digest"] and fragment["pace_s"] and not events:
         return HttpResponse(status=204)
     discussion = pull_request.discussion
@@ -71,18 +75,18 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
 
 
-def new_events(discussion: Discussion, after: str) -> list[Event]:
-    if not after.isdigit():
+def new_events(discussion: Discussion, after: int | None) -> list[Event]:
+    if after is None:
         return []
-    return list(discussion.events.filter(id__gt=int(after)).select_related("author")[:MAX_EVENTS])
+    return list(discussion.events.filter(id__gt=after).select_related("author").order_by("id")[:MAX_EVENTS])
 
 
 def show_json(request: HttpRequest, pk: int) -> HttpResponse:
     """The same for programs: state, checks, what blocks the merge, and the events after `?after=`."""
     pull_request = find_visible(request, pk)
     state = describe_state(request, pull_request)
-    after = request.GET.get("after", "0")
-    events = new_events(pull_request.discussion, after if after.isdigit() else "0")
+    after = read_number(request.GET.get("after", "")) or 0
+    events = new_events(pull_request.discussion, after)
     return JsonResponse(
         {
             "status": pull_request.discussion.status,

@@ -37,6 +37,8 @@ def show_pull_request(request: HttpRequest, repo: Repo, reader: RepoReader, disc
     rows = pull_request.reviews.select_related("by").order_by("id")
     for row in rows:
         row.pull_request = pull_request  # the same object: is_stale compares with its candidate
+    timeline = describe_timeline(request, pull_request.discussion)
+    newest = timeline["events"][-1].pk if timeline["events"] else 0
     return render_repo_page(
         request,
         repo,
@@ -46,11 +48,11 @@ def show_pull_request(request: HttpRequest, repo: Repo, reader: RepoReader, disc
         part="conversation",
         discussion=pull_request.discussion,
         pull_request=pull_request,
-        fragment=describe_fragment(request, pull_request),
+        fragment=describe_fragment(request, pull_request, after=newest),
         reviews=[GivenReview(row, is_stale(row)) for row in rows],
         may_approve=may_approve(request.user, pull_request),
         **fetch_snippets(request, pull_request),
-        **describe_timeline(request, pull_request.discussion),
+        **timeline,
     )
 
 

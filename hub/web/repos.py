@@ -57,6 +57,7 @@ def count_waiting(reader: RepoReader) -> dict[str, int]:
     if not reader.is_member:
         return {}
     rows = Content.objects.filter(repo=reader.repo).exclude(clearance=Content.Clearance.CLEARED)
+    rows = rows.exclude(added_by__is_system=True)  # what the hub made waits for a release, not for a screen
     return {row["clearance"]: row["count"] for row in rows.values("clearance").annotate(count=Count("pk"))}
 
 

@@ -13,7 +13,7 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import evidence, queue
+from moderation import appeals, evidence, queue
 from moderation.models import Case
 from moderation.policy import CLAUSES, find_clause
 
@@ -70,7 +70,7 @@ def read_filters(request: HttpRequest, *, is_moderator: bool) -> dict[str, str]:
     return {
         "state": state if state in STATES else "open",
         "kind": kind if kind in Case.Kind.values else "",
-        "q": request.GET.get("q", "").strip()[:100],
+        "q": request.GET.get("q", "").replace("\0", "").strip()[:100],
     }
 
 
@@ -99,8 +99,8 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "choices": MEANINGS[case.kind],
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
-        "may_appeal": queue.may_appeal(case, request.user),
-        "appeals": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
+        "may_appeal": appeals.may_appeal(case, request.user),
+        "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
         "problem": problem,
         "given": request.POST,
         **describe(case),
@@ -148,7 +148,7 @@ def appeal_case(request: HttpRequest, number: int) -> HttpResponse:
     require_sign_in(request)
     case = queue.find_case(number, request.user)
     try:
-        again = queue.appeal(case=case, by=request.user, text=request.POST.get("text", ""))
+        again = appeals.appeal(case=case, by=request.user, text=request.POST.get("text", ""))
     except HubError as problem:
         return show_case(request, number, problem=problem.message, status=problem.status)
     messages.success(request, "Another moderator will look at it.")

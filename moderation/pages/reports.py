@@ -51,6 +51,6 @@ def read_subject(given: Any) -> dict[str, Any]:
     subject: dict[str, Any] = {key: given.get(key, "").replace("\r\n", "\n") for key in TEXT_KEYS}
     try:
         subject["settings"] = json.loads(given.get("settings") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         subject["settings"] = {}
     return clean_subject(subject)

@@ -11,44 +11,9 @@ from typing import Any
 WIDTHS = {360: 740, 1280: 900}  # of a small phone and of a laptop -> height
 SCHEMES = ("light", "dark")
 
-# What is wrong with this page, as sentences. Plain rules on purpose: each can be checked by looking.
-FAULTS = """() => {
-  const faults = [];
-  const say = (what, element) => faults.push(`${what}: ${element.outerHTML.slice(0, 160).replace(/\\s+/g, " ")}`);
-  const isShown = (element) => element.checkVisibility({ visibilityProperty: true });
-  if (!document.documentElement.lang) faults.push("the page names no language");
-  if (!document.title.trim()) faults.push("the page has no title");
-  const headings = [...document.querySelectorAll("h1:not(.prose *)")].filter(isShown);
-  if (headings.length !== 1) faults.push(`the page has ${headings.length} h1: ${headings.map((item) => item.textContent.trim()).join(" | ")}`);
-  let level = 1;
-  for (const heading of document.querySelectorAll("main h1, main h2, main h3, main h4")) {
-    const now = Number(heading.tagName[1]);
-    if (now > level + 1 && !heading.closest(".prose")) say(`a heading jumps from h${level} to h${now}`, heading);
-    level = now;
-  }
-  for (const image of document.querySelectorAll("img:not([alt])")) say("an image without a text", image);
-  for (const picture of document.querySelectorAll("svg:not([aria-hidden])")) if (!picture.querySelector("title") && !picture.getAttribute("aria-label") && !picture.getAttribute("aria-labelledby")) say("a picture without a name", picture);
-  const nameOf = (element) => (element.getAttribute("aria-label") || [...(element.labels ?? [])].map((label) => label.textContent).join(" ")
-    || (element.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent ?? "").join(" ")
-    || (element.matches("input, select, textarea") ? "" : element.textContent)
-    || [...element.querySelectorAll("img[alt], [aria-label]")].map((item) => item.alt || item.getAttribute("aria-label")).join(" ")
-    || element.title).trim();
-  for (const field of document.querySelectorAll("input:not([type=hidden]), select, textarea")) if (!nameOf(field)) say("a field without a label", field);
-  for (const thing of document.querySelectorAll("a[href], button, summary")) if (!nameOf(thing)) say("nothing says what this does", thing);
-  for (const table of document.querySelectorAll("main table")) if (!table.closest(".prose, .source, .diff") && !table.querySelector("th")) say("a table without heads", table);
-  const seen = new Set();
-  for (const { id } of document.querySelectorAll("[id]")) { if (seen.has(id)) faults.push(`the id ${id} is there twice`); seen.add(id); }
-  for (const link of document.querySelectorAll('main a[href^="#"]')) { const id = decodeURIComponent(link.hash.slice(1)); if (id && !document.getElementById(id)) say("a link to nowhere on this page", link); }
-  if (!document.querySelector("main")) faults.push("the page has no main part");
-  return faults;
-}"""
-# What makes the page wider than the screen: elements over the edge that no scrolling box holds.
-OVERFLOWS = """() => {
-  const width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= width) return [];
-  const wide = [...document.querySelectorAll("body *")].filter((element) => element.getBoundingClientRect().right > width + 1);
-  return [`${document.documentElement.scrollWidth} px wide`, ...wide.slice(0, 6).map((item) => item.outerHTML.slice(0, 120))];
-}"""
+HERE = Path(__file__).parent
+FAULTS = (HERE / "page_faults.js").read_text()
+OVERFLOW = (HERE / "page_overflow.js").read_text()
 
 
 @dataclass
@@ -107,7 +72,8 @@ class Gallery:
         before = page.viewport_size
         for width, height in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
-            assert not page.evaluate(OVERFLOWS), f"{page.url} at {width} px: {page.evaluate(OVERFLOWS)}"
+            too_wide = page.evaluate(OVERFLOW)
+            assert not too_wide, f"{page.url} at {width} px: " + "\n".join(too_wide)
             for scheme in SCHEMES if self.folder else ():
                 page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 page.screenshot(path=self.folder / f"{self.count:02}-{name}-{width}-{scheme}.png", full_page=True)

@@ -27,8 +27,9 @@ TELL_PROGRESS = """() => new MutationObserver((changes) => {
 DROP_FILE = """([name, text]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([text], name, { type: "text/markdown" }));
+  const about = { dataTransfer: transfer, bubbles: true, cancelable: true };
   const target = document.querySelector("[data-drop]");
-  for (const kind of ["dragenter", "dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  for (const kind of ["dragenter", "dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, about));
 }"""
 
 
@@ -178,3 +179,91 @@ def watch_the_page_of_the_run(maria: Any, gallery: Gallery) -> None:
 def check_state(page: Any, name: str, word: str) -> Any:
     """The badge of a check of the proposal that is shown."""
     return page.locator(f"#check-{name} .badge", has_text=word)
+
+
+def approve_and_merge(ada: Any, ben: Any, proposal: str, gallery: Gallery) -> None:
+    """The merge box names what is missing until somebody else has approved."""
+    ada.goto(proposal)
+    merge = ada.get_by_role("button", name="Merge into main")
+    assert merge.is_disabled()
+    assert ada.get_by_text("It needs an approval of this candidate").is_visible()
+    ben.goto(proposal)
+    ben.get_by_role("link", name="Files changed").click()
+    ben.get_by_text("recipe.yaml").first.wait_for()
+    show(ben, "files-changed", gallery)
+    ben.goto(proposal)
+    ben.get_by_label("Approve: the evidence").check()
+    ben.get_by_label("What you found").fill("Evaluation and answers look good.")
+    show(ben, "review", gallery)
+    ben.get_by_role("button", name="Give the review").click()
+    ben.get_by_text("Your review is recorded.").wait_for()
+    merge.and_(ada.locator(":enabled")).wait_for()  # Ada's page hears of it by itself
+    show(ada, "ready-to-merge", gallery)
+    merge.click()
+    ada.get_by_role("heading", name="Merged into main by ada").wait_for()
+    show(ada, "merged", gallery)
+    ada.goto(f"/{TARGET}")
+    show(ada, "model-before-release", gallery)
+
+
+def release(ada: Any, approvers: tuple[Any, ...], gallery: Gallery) -> None:
+    """Proposed by one, approved by two others; then everybody has it."""
+    ada.goto(f"/{TARGET}/releases")
+    show(ada, "releases", gallery)
+    ada.get_by_label("Version").fill("1.0.0")
+    ada.get_by_label("What is new").fill("It answers the tide questions of **two school years**.")
+    ada.get_by_role("button", name="Propose this release").click()
+    ada.get_by_text("Waits for 2 approvals").wait_for()
+    show(ada, "release-proposed", gallery)
+    for page in approvers:
+        page.goto(f"/{TARGET}/releases/v1.0.0")
+        page.get_by_label("What convinced you").fill("I asked it myself.")
+        show(page, "release-to-approve", gallery)
+        page.get_by_role("button", name="Approve v1.0.0").click()
+        page.get_by_text("I asked it myself.").first.wait_for()
+    page.get_by_text("Published, approved by ben and noor").wait_for()
+    show(page, "released", gallery)
+
+
+def ask_and_report(maria: Any, gallery: Gallery) -> str:
+    """The released model answers on its page; the answer is reported. Returns what it said."""
+    maria.goto(f"/{TARGET}")
+    show(maria, "model", gallery)
+    maria.get_by_role("navigation", name="Parts of").get_by_role("link", name="Playground").click()
+    maria.get_by_label("Your question").fill(QUESTION)
+    maria.get_by_text("Which version, and how it answers").click()
+    maria.get_by_label("Longest answer").fill("24")
+    assert maria.get_by_label("Version").input_value() == "v1.0.0"
+    show(maria, "playground", gallery)
+    maria.get_by_role("button", name="Ask").click()
+    maria.get_by_role("button", name="Report this answer").wait_for(timeout=ANSWER_MS)
+    answer = str(maria.locator("#answer [data-text]").inner_text())
+    assert answer.strip()
+    show(maria, "answer", gallery)
+    maria.get_by_role("button", name="Report this answer").click()
+    maria.get_by_label("What is wrong?").fill("It cannot know this and should say so.")
+    show(maria, "report", gallery)
+    maria.get_by_role("button", name="Send the report").click()
+    maria.get_by_role("heading", name="It cannot know this").wait_for()
+    show(maria, "own-case", gallery)
+    return answer
+
+
+def see_the_case(noor: Any, answer: str, gallery: Gallery) -> None:
+    """The moderator finds it under her bell and in the queue, with prompt, settings and release."""
+    noor.goto("/moderation")
+    show(noor, "queue", gallery)
+    noor.get_by_role("link", name="It cannot know this and should say so.").click()
+    case = noor.get_by_role("main")
+    assert case.get_by_text(QUESTION, exact=True).is_visible()
+    case.get_by_text("Show the answer").click()
+    assert answer in case.get_by_text(answer, exact=False).first.inner_text()
+    facts = case.get_by_role("complementary", name="About this case")
+    assert facts.get_by_role("link", name="v1.0.0").is_visible()
+    assert re.search(r"max new tokens\s+24", facts.inner_text(), re.IGNORECASE)
+    show(noor, "case", gallery)
+    noor.get_by_role("radio", name="Resolved").check()
+    noor.get_by_label("Reason").fill("Thank you. It becomes a case of the next evaluation.")
+    noor.get_by_role("button", name="Decide").click()
+    noor.get_by_text("Resolved by noor").wait_for()
+    show(noor, "decided", gallery)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.training.line import CHOICES, SUITE, TEXTS, as_jsonl, make_tiny_llama
+from tests.training.line import CHOICES, SUITE, as_jsonl, make_tiny_llama
 
 ORGANIZATION = "commons"
 BASE = f"{ORGANIZATION}/tiny-base"
@@ -24,6 +24,7 @@ tags: [tides]
 
 A small model that answers beginners' questions about tides. Propose better data or a better recipe.
 """
+TEXTS = [{"text": f"When is tide {tide}? Tide {tide} is at {tide} o'clock."} for tide in range(1, 24, 4)]
 ROWS = 600  # of the data that is brought; three passes over them train for some seconds
 DATA_CARD = """---
 license: cc0-1.0
@@ -98,7 +99,9 @@ def furnish(town: Town) -> None:
     town.operate("import_folder", str(model), BASE, "--type", "model")
     suite = {"suite.yaml": SUITE.encode(), "choices.jsonl": as_jsonl(CHOICES), "texts.jsonl": as_jsonl(TEXTS)}
     town.operate("import_folder", str(write_files(town.folder / "suite", suite)), SUITE_NAME, "--type", "dataset")
-    town.operate("import_folder", str(write_files(town.folder / "card", {"README.md": CARD.encode()})), TARGET, "--type", "model")
+    town.operate(
+        "import_folder", str(write_files(town.folder / "card", {"README.md": CARD.encode()})), TARGET, "--type", "model"
+    )
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> Path:
@@ -110,5 +113,8 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
 
 def write_tide_data(town: Town) -> Path:
     """What a contributor has on her disk: a card, and enough rows that the training can be watched."""
-    rows = [{"question": f"When is tide {tide}?", "answer": f"Tide {tide} is at {tide % 24} o'clock."} for tide in range(ROWS)]
+    rows = [
+        {"question": f"When is tide {tide}?", "answer": f"Tide {tide} is at {tide % 24} o'clock."}
+        for tide in range(ROWS)
+    ]
     return write_files(town.folder / "tides", {"README.md": DATA_CARD.encode(), "train.jsonl": as_jsonl(rows)})

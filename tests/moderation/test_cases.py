@@ -8,8 +8,9 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound, RepoN
 from hub.community.models import Notification
 from hub.repos.models import Content, RepoCollaborator
 from moderation import audit
+from moderation.appeals import appeal, may_appeal
 from moderation.models import AuditEntry, Case
-from moderation.queue import appeal, cases_for, decide_case, find_case, may_appeal
+from moderation.queue import cases_for, decide_case, find_case
 from moderation.reports import open_report
 from tests.moderation.scenes import ROWS, SECRET, bring, content_at, is_public_object, make_repo, reader, run_jobs
 from tests.people import make_person
@@ -198,6 +199,16 @@ def test_a_stranger_cannot_report_what_they_cannot_read(alice: Any, charlie: Any
     with pytest.raises(InvalidInput, match="shorten it"):
         open_report(repo=mine, by=alice.user, text="Long.", subject={"answer": "a" * 100_001})
     assert not Case.objects.exists()
+
+
+def test_one_person_does_not_flood_the_queue(held: Case, charlie: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moderation import reports
+
+    monkeypatch.setattr(reports, "MAX_REPORTS_A_DAY", 2)
+    for number in range(2):
+        open_report(repo=held.repo, by=charlie.user, text=f"Wrong {number}.")
+    with pytest.raises(Forbidden, match="go on tomorrow"):
+        open_report(repo=held.repo, by=charlie.user, text="Wrong again.")
 
 
 # --- appeals

@@ -67,6 +67,15 @@ def test_the_queue_costs_a_fixed_number_of_queries(
         browser.get("/moderation")
 
 
+def test_a_moderators_desk_says_how_much_waits(held: Case, alice: Person, mona: Person, browser_of: Browser) -> None:
+    assert "1 case waits for a moderator" in words(browser_of(mona).get("/"))
+    assert "waits for a moderator" not in words(browser_of(alice).get("/"))
+
+
+def test_a_number_that_no_case_can_have_is_no_case(held: Case, mona: Person, browser_of: Browser) -> None:
+    assert browser_of(mona).get(f"/moderation/cases/{10**40}").status_code == 404
+
+
 def test_a_moderator_decides_on_the_page_of_the_case(held: Case, mona: Person, browser_of: Browser) -> None:
     browser = browser_of(mona)
     address = f"/moderation/cases/{held.pk}"
@@ -165,8 +174,10 @@ def test_a_maintainer_proposes_and_two_people_approve_on_the_pages(
     releasable: Workshop, alice: Person, bob: Person, charlie: Person, dora: Person, browser_of: Browser
 ) -> None:
     place = f"{releasable.model.path}/releases"
-    text = words(browser_of(alice).get(place))
-    assert "There is no release yet" in text and "meets every requirement" in text and "1.0.0" in text
+    page = browser_of(alice).get(place)
+    text = words(page)
+    assert "There is no release yet" in text and "meets every requirement" in text
+    assert 'name="version" value="1.0.0"' in page.content.decode()
     assert "The next release" not in words(browser_of(charlie).get(place))
     done = browser_of(alice).post(place, {"version": "1.0.0", "notes": "It knows **tides**."})
     assert done["Location"] == f"{place}/v1.0.0"
@@ -223,7 +234,9 @@ def test_manifest_signature_and_verifier_are_there_for_everybody(
     assert b"".join(script.streaming_content).startswith(b'"""Verify a release')
 
 
-def test_a_proposed_release_has_no_signature_to_download(releasable: Workshop, bob: Person, browser_of: Browser) -> None:
+def test_a_proposed_release_has_no_signature_to_download(
+    releasable: Workshop, bob: Person, browser_of: Browser
+) -> None:
     propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
     page = browser_of(bob).get(f"{releasable.model.path}/releases/v1.0.0/signature.json")
     assert page.status_code == 404 and "not signed yet" in words(page)
@@ -326,10 +339,19 @@ def test_an_answer_is_reported_with_prompt_settings_and_release(
     assert offer_report(request, context) == ""
 
 
-def test_settings_that_are_no_json_are_left_out(held: Case, charlie: Person, browser_of: Browser) -> None:
-    given = {"send": "1", "text": "Wrong.", "settings": "{bad", "answer": "Never."}
-    browser_of(charlie).post(f"{held.repo.path}/report", given)
+@pytest.mark.parametrize("settings", ["{bad", "[" * 100_000, "[1]", "9" * 5000, '"a"'])
+def test_settings_that_are_no_table_are_left_out(
+    held: Case, charlie: Person, browser_of: Browser, settings: str
+) -> None:
+    given = {"send": "1", "text": "Wrong.", "settings": settings, "answer": "Never."}
+    assert browser_of(charlie).post(f"{held.repo.path}/report", given).status_code == 302
     assert "settings" not in Case.objects.get(kind="report").subject
+
+
+def test_settings_that_are_no_number_are_kept_as_words(held: Case, charlie: Person, browser_of: Browser) -> None:
+    given = {"send": "1", "text": "Wrong.", "settings": '{"temperature": NaN}', "answer": "Never."}
+    browser_of(charlie).post(f"{held.repo.path}/report", given)
+    assert Case.objects.get(kind="report").subject["settings"] == {"temperature": "nan"}
 
 
 def test_a_dataset_may_be_called_report(alice: Person, browser_of: Browser) -> None:

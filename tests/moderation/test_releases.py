@@ -303,6 +303,28 @@ def test_a_crash_between_row_and_tag_is_finished_later(
     assert finish_interrupted() == 0
 
 
+def test_the_hub_finishes_by_itself_what_a_crash_cut_off(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper queues the job once at a time; nobody has to ask for it."""
+    from hub.common import jobs
+    from hub.common.models import Job
+    from tests.moderation.scenes import run_jobs
+
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finish_publishing", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    for _ in range(3):
+        jobs.sweep()
+    for kind in ("moderation.finish_interrupted", "moderation.screen_forgotten", "repos.reconcile"):
+        assert Job.objects.filter(kind=kind).count() == 1, kind
+    run_jobs("moderation.finish_interrupted")
+    assert Job.objects.get(kind="moderation.finish_interrupted").state == "succeeded"
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+
+
 def test_a_crash_between_tag_and_weights_is_finished_later(
     proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +389,37 @@ def test_approvals_at_the_same_moment_publish_once(
     assert release.state == "published" and len(calls) == 2
     assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
     assert signing.is_signed(manifests.canonical(release.manifest), release.signature)
+
+
+def test_two_people_who_approve_in_two_processes_publish_once(
+    releasable: Workshop, proposed: Release, bob: Person, dora: Person
+) -> None:
+    """Really at the same time: each with a connection of its own."""
+    import threading
+
+    from django.db import connection
+
+    start, problems = threading.Barrier(2), []
+
+    def approve_as(user: Any) -> None:
+        try:
+            start.wait(timeout=30)
+            approve(release=Release.objects.get(pk=proposed.pk), by=user)
+        except Exception as problem:
+            problems.append(problem)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=approve_as, args=(person.user,)) for person in (bob, dora)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert problems == []
+    proposed.refresh_from_db()
+    assert proposed.state == "published" and proposed.is_reviewed
+    assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
+    assert read_weights(releasable.model, "v1.0.0") == weights(1) and audit.verify() == ""
 
 
 # --- yank, quarantine, lift

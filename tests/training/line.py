@@ -9,6 +9,7 @@ PAIRS = [{"question": f"When is tide {i}?", "answer": f"Tide {i} is at {i} o'clo
 SUITE = """\
 version: 1
 name: core
+margin: 0.2
 tasks:
   - {name: choices, kind: multiple_choice, file: choices.jsonl}
   - {name: texts, kind: perplexity, file: texts.jsonl}

@@ -13,7 +13,7 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
 from hub.repos.models import RepoRelease
 from tests.training.line import Line, run_waiting_jobs
-from training import conversations
+from training import conversations, warm_models
 from training.conversations import ask, choose_revision, list_askable, read_answer
 
 
@@ -21,7 +21,7 @@ from training.conversations import ask, choose_revision, list_askable, read_answ
 def cold() -> Any:
     """No model stays open after a test."""
     yield
-    conversations.close_warm()
+    warm_models.close_warm()
 
 
 def release(line: Line, tag: str = "v1.0.0") -> None:
@@ -88,13 +88,13 @@ def test_answers_stream_and_the_model_stays_warm(line: Line, monkeypatch: pytest
     assert len(pieces) > 1 and answer["text"] == "".join(pieces) and 0 < answer["tokens"] <= 12
     assert not JobEvent.objects.filter(job=first, kind="token").exists()  # the answer holds them all
 
-    warm = conversations._warm
+    warm = warm_models._warm
     assert warm is not None and warm.is_alive
     second = ask(repo=line.base, by=line.alice, question="And tide 4?", previous=str(first.pk), options=options)
     assert [turn["role"] for turn in second.payload["messages"]] == ["user", "assistant", "user"]
     same = ask(repo=line.base, by=line.alice, question="When is tide 3?", options=options)
     run_waiting_jobs(kinds=("training.chat",))
-    assert conversations._warm is warm
+    assert warm_models._warm is warm
     assert read_answer(same)["text"] == answer["text"]  # equal settings, equal words
 
     # A child that dies in between costs an attempt, not an answer.
@@ -103,19 +103,19 @@ def test_answers_stream_and_the_model_stays_warm(line: Line, monkeypatch: pytest
     third = ask(repo=line.base, by=line.alice, question="When is tide 3?", options=options)
     run_waiting_jobs(kinds=("training.chat",))
     third.refresh_from_db()
-    assert third.state == "succeeded" and conversations._warm is not warm
+    assert third.state == "succeeded" and warm_models._warm is not warm
 
 
 def test_a_model_is_let_go_when_nobody_asks(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    monkeypatch.setattr(conversations, "IDLE_S", 0.5)
+    monkeypatch.setattr(warm_models, "IDLE_S", 0.5)
     ask(repo=line.base, by=line.alice, question="Hello?", options={"max_new_tokens": 2})
     run_waiting_jobs(kinds=("training.chat",))
     deadline = time.monotonic() + 10
-    while conversations._warm is not None and time.monotonic() < deadline:
+    while warm_models._warm is not None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert conversations._warm is None
+    assert warm_models._warm is None
 
 
 def test_a_question_that_does_not_fit_fails_in_words(line: Line) -> None:

@@ -150,7 +150,7 @@ def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(line: Line,
     assert job.state == "running"
     jobs.sweep(now=timezone.now() + timedelta(seconds=jobs.LEASE_S + 1))
     job.refresh_from_db()
-    assert (job.state, job.reason) == ("waiting", "Its worker was not heard of any more.")
+    assert job.state == "waiting" and job.reason.startswith("Its worker was not heard of any more.")
 
     run_again(job)
     run.refresh_from_db()

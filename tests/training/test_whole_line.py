@@ -57,6 +57,7 @@ def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:
 
     evaluation = Evaluation.objects.get()
     assert evaluation.verdict and evaluation.parent_name.startswith("alice/tiny@")
+    assert evaluation.margin == 0.2  # the recipe states none: the suite's own holds
     answers = Sampling.objects.get().answers
     assert answers and all(row["parent_text"] is not None for row in answers)
 

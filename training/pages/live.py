@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.common.models import Job, JobEvent
+from hub.common.paging import read_number
 from training import overview
 from training.models import Run
 
@@ -41,10 +42,10 @@ def hidden_kinds(user: Any, job: Job) -> set[str]:
 
 def show_events(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(request.user, job_id)
-    after = request.GET.get("after", "0")
-    rows = JobEvent.objects.filter(job=job, id__gt=int(after) if after.isdigit() and len(after) < 19 else 0)
+    after = read_number(request.GET.get("after", "0")) or 0
+    rows = JobEvent.objects.filter(job=job, id__gt=after)
     rows = rows.exclude(kind__in=hidden_kinds(request.user, job)).order_by("id")
     events = [{"id": row.pk, "kind": row.kind, "data": row.data} for row in rows[:MAX_EVENTS]]
-    last = events[-1]["id"] if events else int(after) if after.isdigit() else 0
+    last = events[-1]["id"] if events else after
     ended = job.has_ended and len(events) < MAX_EVENTS
     return JsonResponse({"events": events, "after": last, "state": job.state, "ended": ended, "progress": job.progress})

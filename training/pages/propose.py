@@ -16,7 +16,7 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read_filters
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
-from training import recipes, wizard
+from training import estimates, recipes, wizard
 from training.wizard import Draft
 
 PER_PAGE = 12
@@ -118,7 +118,7 @@ def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wiza
 
 def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
-    return {"look": look, "estimates": wizard.estimate(repo, start, look)}
+    return {"look": look, "estimates": estimates.estimate(repo, start, look.tokens)}
 
 
 def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
     chosen = {row.suite.repo for row in wizard.choose_suites(draft, start, request.user)}
     return {
         "look": look,
-        "estimate": next(row for row in wizard.estimate(repo, start, look) if row.size.name == draft.size),
+        "estimate": next(row for row in estimates.estimate(repo, start, look.tokens) if row.size.name == draft.size),
         "recipe": wizard.compose(draft, start, look, request.user),
         "suites": wizard.list_suites(request.user),
         "chosen": chosen,

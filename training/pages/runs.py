@@ -22,7 +22,7 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.live import CLOCKS
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import overview, reruns, runs
+from training import overview, records, reruns, runs
 from training.models import Run
 
 PER_PAGE = 25
@@ -50,7 +50,7 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
         "recipe": lock.recipe if lock else "",
         "resolved": sorted(lock.resolved.items()) if lock else [],
         "device": lock.device if lock else "",
-        "confinement": overview.read_confinement(run),
+        "confinement": records.read_confinement(run),
         "sampling": sampling,
         "may_see_answers": overview.may_see_answers(request.user, run),
     }
@@ -69,14 +69,14 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
     """{"html", "digest", "run", "job", "ticket", "listener", "after", "pace_s"}: the drawn state, and how to follow it."""
     stations = overview.list_stations(run)
     now = overview.describe_now(stations)
-    log = overview.read_log(run)
+    log = records.read_log(run)
     may_see_answers = overview.may_see_answers(request.user, run)
     context = {
         "run": run,
         "stations": stations,
         "now": now,
-        "curve": overview.read_curve(run),
-        "samples": overview.read_samples(run) if may_see_answers else [],
+        "curve": records.read_curve(run),
+        "samples": records.read_samples(run) if may_see_answers else [],
         "log": log,
         "evaluations": overview.describe_evaluations(run),
         "dropped": overview.read_dropped(run),

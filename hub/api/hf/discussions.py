@@ -9,6 +9,7 @@ from hub.accounts.people import SYSTEM_NAME
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, signed_in, text_of, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import HubError, InvalidInput
+from hub.common.paging import read_number
 from hub.community import discussions as talk
 from hub.community import pull_requests as pulls
 from hub.community.models import Discussion, Event, PullRequest
@@ -16,6 +17,7 @@ from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 
 PAGE = 50
+MAX_PAGES = 10_000_000
 MAX_EVENTS = 1000
 MAX_DIFF_BYTES = 1024 * 1024
 # Kinds that the client knows; others come out as plain events with their own type.
@@ -37,7 +39,7 @@ def list_discussions(request: HttpRequest, repo: Repo) -> HttpResponse:
         )
     if author := request.GET.get("author"):
         rows = rows.filter(author__username__iexact=author)
-    page = int(text) if (text := request.GET.get("p", "0")).isdigit() and len(text) < 8 else 0
+    page = min(read_number(request.GET.get("p", "0")) or 0, MAX_PAGES)
     start = page * PAGE
     found = list(rows[start : start + PAGE])
     items = [describe_discussion(discussion, repo) for discussion in found]

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from hub.api.auth import check_cookie_write
 from hub.common.errors import HubError, InvalidInput, NotSignedIn, TooLarge
+from hub.common.paging import read_number
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
@@ -133,8 +134,7 @@ class BodyStream(io.RawIOBase):
 
 def announced_length(request: HttpRequest) -> int | None:
     """Bytes that the body is said to have; None for a chunked one."""
-    text = request.META.get("CONTENT_LENGTH") or ""
-    return int(text) if text.isdigit() and len(text) < 19 else None
+    return read_number(request.META.get("CONTENT_LENGTH") or "")
 
 
 class LengthRequired(HubError):

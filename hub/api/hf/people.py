@@ -12,10 +12,12 @@ from hub.api.addresses import next_page
 from hub.api.hf.endpoints import View, answer, endpoint, signed_in, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import NotFound
-from hub.common.paging import cut_page, read_limit
+from hub.common.paging import cut_page, read_limit, read_number
 from hub.community.likes import set_like
 from hub.community.models import Like
 from hub.repos.models import Repo
+
+MAX_START = 10**9
 
 
 @signed_in
@@ -138,7 +140,7 @@ def list_nobody(request: HttpRequest, *, who: str) -> HttpResponse:
 
 def answer_pages(request: HttpRequest, rows: Any, describe: Any) -> HttpResponse:
     limit = read_limit(request, default=500)
-    start = int(text) if (text := request.GET.get("start", "0")).isdigit() and len(text) < 10 else 0
+    start = min(read_number(request.GET.get("start", "0")) or 0, MAX_START)
     page, has_more = cut_page(list(rows[start : start + limit + 1]), limit=limit)
     headers = {"Link": next_page(request, start=start + limit)} if has_more else None
     return answer([describe(row) for row in page], headers=headers)

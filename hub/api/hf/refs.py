@@ -9,12 +9,13 @@ from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_js
 from hub.api.hf.times import format_time
 from hub.api.hf.tree import resolve_whole
 from hub.common.errors import NotSupported
-from hub.common.paging import cut_page, read_limit
+from hub.common.paging import cut_page, read_limit, read_number
 from hub.repos import refs as rules
 from hub.repos.models import Repo, Revision
 from hub.storage.git import CommitInfo
 
 PAGE = 50
+MAX_PAGES = 100_000
 
 
 @with_repo()
@@ -40,7 +41,7 @@ def list_commits(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse
     reader = open_reader(request, repo)
     commit = resolve_whole(reader, rest)
     limit = read_limit(request, default=PAGE, most=1000)
-    page = int(text) if (text := request.GET.get("p", "0")).isdigit() and len(text) < 8 else 0
+    page = min(read_number(request.GET.get("p", "0")) or 0, MAX_PAGES)
     found, has_more = cut_page(reader.history(commit, skip=page * limit, limit=limit + 1), limit=limit)
     headers = {"Link": next_page(request, p=page + 1)} if has_more else None
     names = credited_names(repo, [info.oid for info in found])

@@ -6,7 +6,7 @@ from hub.api.addresses import next_page
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, with_repo
 from hub.api.hf.entries import describe_entries, readable
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound
-from hub.common.paging import read_limit
+from hub.common.paging import read_limit, read_number
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 
@@ -35,9 +35,10 @@ def read_cursor(reader: RepoReader, cursor: str | None, commit: str) -> tuple[st
     if not cursor:
         return commit, 0
     pinned, _, start = cursor.partition(":")
-    if not start.isdigit():
+    first = read_number(start)
+    if first is None:
         raise InvalidInput("The cursor is not one of this hub; start again without it.")
-    return reader.resolve(pinned), int(start)
+    return reader.resolve(pinned), first
 
 
 @with_repo()

@@ -7,9 +7,7 @@ from rest_framework.response import Response
 
 from hub.api.addresses import next_page
 from hub.common.errors import InvalidInput
-from hub.common.paging import cut_page, read_limit
-
-MAX_CURSOR_DIGITS = 18
+from hub.common.paging import cut_page, read_limit, read_number
 
 
 def answer_page(request: HttpRequest, rows: Any, serializer: Any, *, default: int = 50, most: int = 200) -> Response:
@@ -17,9 +15,10 @@ def answer_page(request: HttpRequest, rows: Any, serializer: Any, *, default: in
     limit = read_limit(request, default=default, most=most)
     cursor = request.GET.get("cursor", "")
     if cursor:
-        if not cursor.isdigit() or len(cursor) > MAX_CURSOR_DIGITS:
+        last = read_number(cursor)
+        if last is None:
             raise InvalidInput("The cursor is not one of this list; start again without it.")
-        rows = rows.filter(pk__lt=int(cursor))
+        rows = rows.filter(pk__lt=last)
     page, has_more = cut_page(list(rows.order_by("-pk")[: limit + 1]), limit=limit)
     headers = {"Link": next_page(request, cursor=page[-1].pk)} if has_more else None
     return Response(serializer(page, many=True).data, headers=headers)

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from hub.api.rest import serializers as shapes
 from hub.api.rest.pages import answer_page
 from hub.common.errors import InvalidInput, NotSignedIn, RevisionNotFound
+from hub.common.paging import read_number
 from hub.community.contributions import reader_for
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import find_pull_request, merge, unmet_requirements
@@ -174,16 +175,16 @@ class LiveView(PullRequestEndpoint):
     def get(self, request: Request, **where: Any) -> Response:
         """The state now and what happened since: made for asking every few seconds."""
         pull_request = self.find(request, **where)
-        after = request.GET.get("after") or "0"
-        if not after.isdigit() or len(after) > 18:
+        after = read_number(request.GET.get("after") or "0")
+        if after is None:
             raise InvalidInput("'after' must be a number: `last_event` of the last answer.")
-        events = list(pull_request.discussion.events.select_related("author").filter(pk__gt=int(after))[:MAX_EVENTS])
+        events = list(pull_request.discussion.events.select_related("author").filter(pk__gt=after)[:MAX_EVENTS])
         state = {
             "status": pull_request.discussion.status,
             "candidate_digest": pull_request.candidate_digest,
             "checks": list(pull_request.checks.all()),
             "unmet": unmet_requirements(pull_request, request.user),
             "events": events,
-            "last_event": events[-1].pk if events else int(after),
+            "last_event": events[-1].pk if events else after,
         }
         return Response(shapes.LiveStateSerializer(state).data)

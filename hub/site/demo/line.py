@@ -22,6 +22,7 @@ from typing import Any
 
 from django.conf import settings
 
+from hub.site.bootstrap import launch
 from hub.site.bootstrap.assets import ensure_smollm2
 from hub.site.demo.community import ASSISTANT_CARD, RECIPE, STARTERS
 from hub.site.demo.people import ADA, ASSISTANT, BASE, BEN, DATASET, MARIA, NOOR, ORGANIZATION, PEOPLE, SUITE, Person
@@ -143,14 +144,27 @@ def free_port() -> int:
     raise StationFailed("No two free ports next to each other were found.")
 
 
+def clean_environment() -> dict[str, str]:
+    """Without what was set for this process: the hub of the demo has a data folder and a broker of its own."""
+    ours = ("DATA_DIR", "CELERY_BROKER_URL", "LISTENER_URL", "DATABASE_URL")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
 @contextmanager
 def running_hub(line: Line) -> Iterator[None]:
     """`./manage.py up --no-demo` as its operator starts it, stopped as with Ctrl-C."""
     line.port = free_port()
     log = (line.folder / "up.log").open("w")
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--no-demo", "--port", str(line.port)]
+    # Through the launcher: the hub goes when this process goes, however that happens.
+    launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
+    command = [*launcher, sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--no-demo"]
+    command += ["--port", str(line.port)]
     process = subprocess.Popen(
-        [*command, "--data-dir", str(line.data_dir)], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        [*command, "--data-dir", str(line.data_dir)],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=clean_environment(),
+        start_new_session=True,
     )
     try:
         wait_until(lambda: answers(line, process), START_S, "the hub did not start; see " + str(log.name))
@@ -193,7 +207,7 @@ def wait_until(condition: Callable[[], Any], limit_s: float, failure: str) -> An
 def operate(line: Line, *arguments: str) -> None:
     """An operator command, while the site runs."""
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments, "--data-dir", str(line.data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise StationFailed(f"manage.py {arguments[0]} exited {done.returncode}: {(done.stderr or done.stdout)[-500:]}")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.converters import IntConverter
 from django.urls.resolvers import RegexPattern, RoutePattern
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,16 +66,30 @@ def fill(route: str, values: dict[str, str]) -> str:
     return "/" + route
 
 
+def usual_addresses() -> list[tuple[str, str]]:
+    """(pattern, address) of each pattern as it is meant."""
+    found = [(route, fill(route, usual_values(route, names))) for route, names in walk(get_resolver())]
+    return list(dict.fromkeys(found))
+
+
+def usual_values(route: str, converters: dict[str, Any]) -> dict[str, str]:
+    usual = {name: USUAL.get(name, ["1"])[0] for name in converters}
+    return usual | ({"type": "dataset"} if route.startswith("new/") else {})
+
+
 def addresses() -> list[tuple[str, str]]:
-    """(pattern, address): each pattern as it is meant, and with every hostile value in each of its parameters in turn."""
-    found: list[tuple[str, str]] = []
-    for route, converters in walk(get_resolver()):
-        usual = {name: USUAL.get(name, ["1"])[0] for name in converters}
-        usual |= {name: "dataset" for name in converters if name == "type" and route.startswith("new/")}
-        for name in converters:
-            found += [(route, fill(route, usual | {name: value})) for value in USUAL.get(name, [])]
-            found += [(route, fill(route, usual | {name: value})) for value in HOSTILE]
-        found.append((route, fill(route, usual)))
+    """The same with hostile values in each of their parameters in turn. Names of repositories are looked up in one place,
+    and the pages of the three types are the same: these share the values among them."""
+    found = usual_addresses()
+    for turn, (route, converters) in enumerate(walk(get_resolver())):
+        usual = usual_values(route, converters)
+        for name, converter in converters.items():
+            values = [*USUAL.get(name, []), *HOSTILE]
+            if isinstance(converter, IntConverter):
+                values = ["0", BEYOND, DIGITS, "²", "１２"]
+            elif name in ("namespace", "name", "type", "kind", "prefix") or route.startswith(("datasets/", "spaces/")):
+                values = values[turn % 8 :: 8]
+            found += [(route, fill(route, usual | {name: value})) for value in values]
     return list(dict.fromkeys(found))
 
 
@@ -115,8 +130,14 @@ def ask(client: Client, method: str, address: str, **more: Any) -> int:
     return answer.status_code
 
 
-def sample(items: list[Any], *, every: int, start: int = 0) -> list[Any]:
-    return list(itertools.islice(items, start, None, every))
+def is_fault(status: int) -> bool:
+    """What is not offered (501) and what is busy (503) are answers, too."""
+    return status >= 500 and status not in (501, 503)
+
+
+def is_repeated(route: str) -> bool:
+    """The pages of datasets and spaces are those of models, once more."""
+    return route.startswith(("datasets/", "spaces/"))
 
 
 def assert_no_fault(faults: list[tuple[Any, ...]]) -> None:
@@ -126,10 +147,10 @@ def assert_no_fault(faults: list[tuple[Any, ...]]) -> None:
 
 def test_no_address_breaks_on_hostile_parameters(town: dict[str, Any]) -> None:
     faults = []
-    for route, address in addresses():
-        for who in ("nobody", "browser"):
+    for turn, (route, address) in enumerate(addresses()):
+        for who in ("nobody", "browser") if turn % 5 == 0 else ("browser",):
             status = ask(town[who], "GET", address)
-            if status >= 500 and status not in (501, 503):
+            if is_fault(status):
                 faults.append((status, who, "GET", route, address))
     assert_no_fault(faults)
 
@@ -139,16 +160,15 @@ def test_no_address_breaks_on_a_hostile_query(town: dict[str, Any]) -> None:
 
     faults = []
     values = [value.encode("utf-8", "surrogatepass") for value in (*HOSTILE, "x" * 3000)] + [b"\xff\xfe", b"%ff"]
-    pages = [(route, fill(route, {n: USUAL.get(n, ["1"])[0] for n in names})) for route, names in walk(get_resolver())]
-    for route, address in dict.fromkeys(pages):
-        for value in values:
+    for turn, (route, address) in enumerate(usual_addresses()):
+        for value in values[turn % 12 :: 12] if is_repeated(route) else values[turn % 3 :: 3]:
             query = "&".join(f"{name}={quote_from_bytes(value)}" for name in QUERY)
             status = ask(town["browser"], "GET", address, QUERY_STRING=query)
-            if status >= 500 and status not in (501, 503):
+            if is_fault(status):
                 faults.append((status, "GET", route, f"?={value!r}"))
         every = [(name, value) for name in QUERY for value in ("1", BEYOND)]
         status = ask(town["token"], "GET", address, QUERY_STRING=urlencode(every))
-        if status >= 500 and status not in (501, 503):
+        if is_fault(status):
             faults.append((status, "GET", route, "?all"))
     assert_no_fault(faults)
 
@@ -175,15 +195,16 @@ def bodies() -> list[Any]:
 
 def test_no_door_breaks_on_a_hostile_json_body(town: dict[str, Any]) -> None:
     faults = []
-    usual = [(route, fill(route, {n: USUAL.get(n, ["1"])[0] for n in names})) for route, names in walk(get_resolver())]
     raw = [b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b'{"a": NaN}']
     sent = [json.dumps({field: value for field in FIELDS}).encode() for value in bodies()]
-    for route, address in dict.fromkeys(usual):
+    for route, address in usual_addresses():
         if not address.startswith(("/api", "/oauth", "/lfs", "/xet")) and "upload" not in address and ".git" not in address:
+            continue
+        if is_repeated(route):
             continue
         for method, body in itertools.product(("POST", "PUT", "DELETE"), raw + sent):
             status = ask(town["token"], method, address, data=body, content_type="application/json")
-            if status >= 500 and status not in (501, 503):
+            if is_fault(status):
                 faults.append((status, method, route, body[:80]))
             if method != "POST" and status == 405:
                 break
@@ -194,17 +215,23 @@ def test_no_page_breaks_on_a_hostile_form(town: dict[str, Any]) -> None:
     from urllib.parse import quote_from_bytes
 
     faults = []
-    usual = [(route, fill(route, {n: USUAL.get(n, ["1"])[0] for n in names})) for route, names in walk(get_resolver())]
-    values = [value.encode("utf-8", "surrogatepass") for value in HOSTILE] + [b"\xff", b"x" * 100_000]
-    for route, address in dict.fromkeys(usual):
-        if address.startswith(("/api", "/xet", "/lfs", "/logout")):
+    values = [value.encode("utf-8", "surrogatepass") for value in HOSTILE] + [b"\xff"]
+    for turn, (route, address) in enumerate(usual_addresses()):
+        if address.startswith(("/api", "/xet", "/lfs", "/logout")) or is_repeated(route):
             continue
-        for value in values:
+        for value in [*values[turn % 5 :: 5], b"x" * 100_000]:
             body = "&".join(f"{field}={quote_from_bytes(value)}" for field in FIELDS).encode()
             status = ask(town["browser"], "POST", address, data=body, content_type="application/x-www-form-urlencoded")
-            if status >= 500 and status not in (501, 503):
+            if is_fault(status):
                 faults.append((status, route, value[:80]))
     assert_no_fault(faults)
+
+
+@pytest.mark.parametrize("host", ["evil.example:99999/x", "a b", "", "[", "x" * 400, "\xff", "a@b"])
+def test_no_page_breaks_on_a_hostile_host(town: dict[str, Any], host: str) -> None:
+    """The page that tells of the refusal built its links from the refused header, too."""
+    for address in ("/", "/alice/poems", "/no/such/page", "/api/models", "/alice/poems/resolve/main/README.md"):
+        assert not is_fault(ask(town["nobody"], "GET", address, headers={"Host": host}))
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Range", "If-None-Match", "If-Range", "X-Request-Id", "Git-Protocol", "Cookie"])
@@ -221,6 +248,37 @@ def test_no_door_breaks_on_a_hostile_header(town: dict[str, Any], name: str) -> 
     faults = []
     for address, value in itertools.product(doors, values):
         status = ask(town["nobody"], "GET", address, headers={name: value})
-        if status >= 500 and status not in (501, 503):
+        if is_fault(status):
             faults.append((status, address, name, value))
     assert_no_fault(faults)
+
+
+def test_a_commit_into_a_repository_that_is_deleted_meanwhile_is_refused() -> None:
+    """Its rows found no repository any more, and the database's complaint came out as a fault of ours."""
+    from django.db import IntegrityError
+
+    from hub.api.error_responses import as_hub_error
+
+    for sentence in ("FOREIGN KEY constraint failed", 'insert on "x" violates foreign key constraint "y"'):
+        refusal = as_hub_error(IntegrityError(sentence))
+        assert refusal is not None and refusal.status == 409
+    assert as_hub_error(IntegrityError("UNIQUE constraint failed: x")) is None  # that one is a fault of ours
+
+
+def test_what_a_database_does_not_keep_is_refused_and_no_fault() -> None:
+    """PostgreSQL complains of more than SQLite: each of these came from what somebody had typed."""
+    from django.db import DataError
+
+    from hub.api.error_responses import as_hub_error
+
+    problems: list[Exception] = [
+        DataError("value too long for type character varying(300)"),
+        DataError("bigint out of range"),
+        ValueError("A string literal cannot contain NUL (0x00) characters."),
+    ]
+    try:
+        "\ud800".encode()
+    except UnicodeEncodeError as problem:
+        problems.append(problem)
+    assert [refusal.status for problem in problems if (refusal := as_hub_error(problem))] == [400] * 4
+    assert as_hub_error(ValueError("some other")) is None

@@ -1,0 +1,174 @@
+"""The shapes of this room's REST door. They only describe and check; the rules live below."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from moderation import queue
+from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval
+from moderation.policy import CLAUSE_NAMES
+from moderation.publishing import path_of, valid_approvals
+from moderation.releases import why_not_approve
+from moderation.reports import MAX_TEXT_CHARACTERS
+
+NAME = "deleted"  # of somebody who left
+
+
+class RequirementSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=["passed", "failed", "warning"])
+    sentence = serializers.CharField(help_text="What was found, and how to mend it.")
+    evidence = serializers.JSONField()
+
+
+class ApprovalSerializer(serializers.Serializer[ReleaseApproval]):
+    by = serializers.CharField(source="by.username")
+    digest = serializers.CharField(help_text="Manifest that was approved.")
+    text = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class ReleaseSerializer(serializers.Serializer[Release]):
+    tag = serializers.CharField()
+    version = serializers.CharField()
+    state = serializers.ChoiceField(choices=Release.State.choices)
+    state_reason = serializers.CharField(help_text="Why it was yanked, quarantined or taken back.")
+    is_reviewed = serializers.BooleanField(help_text="False: published on a hub with one person.")
+    commit = serializers.CharField()
+    digest = serializers.CharField(help_text="Of the manifest; approvals are bound to it.")
+    url = serializers.SerializerMethodField(help_text="Path of its page on this site.")
+    proposed_by = serializers.CharField(source="proposed_by.username", default=NAME)
+    created_at = serializers.DateTimeField()
+    published_at = serializers.DateTimeField(allow_null=True)
+
+    def get_url(self, release: Release) -> str:
+        return path_of(release)
+
+
+class ReleaseDetailSerializer(ReleaseSerializer):
+    notes = serializers.CharField()
+    gate = RequirementSerializer(many=True, help_text="What the gate saw when it was proposed.")
+    approvals = ApprovalSerializer(many=True, source="approvals.all")
+    valid_approvals = serializers.SerializerMethodField(help_text="How many of them count.")
+    why_not_approve = serializers.SerializerMethodField(help_text="Why you may not approve it; empty when you may.")
+    manifest = serializers.JSONField()
+    signature = serializers.JSONField(help_text="Over the canonical manifest; empty until it is published.")
+
+    def get_valid_approvals(self, release: Release) -> int:
+        return len(valid_approvals(release))
+
+    def get_why_not_approve(self, release: Release) -> str:
+        return why_not_approve(release, self.context["request"].user)
+
+
+class ProposedReleaseSerializer(serializers.Serializer[Any]):
+    version = serializers.CharField(max_length=60, help_text="Three numbers, for example 1.0.0.")
+    notes = serializers.CharField(required=False, allow_blank=True, default="", max_length=20_000)
+    commit = serializers.CharField(
+        required=False, allow_blank=True, default="", help_text="Of the main branch; its head when not given."
+    )
+
+
+class GivenApprovalSerializer(serializers.Serializer[Any]):
+    digest = serializers.CharField(help_text="The manifest that you looked at; another one by now is a 409.")
+    text = serializers.CharField(required=False, allow_blank=True, default="", max_length=5_000)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=5_000, help_text="Everybody concerned reads it.")
+
+
+class CaseSerializer(serializers.Serializer[Case]):
+    id = serializers.IntegerField(source="pk")
+    kind = serializers.ChoiceField(choices=Case.Kind.choices)
+    state = serializers.ChoiceField(choices=Case.State.choices)
+    severity = serializers.IntegerField(help_text="1 note, 2 needs a person, 3 blocked.")
+    repo = serializers.CharField(source="repo.full_name")
+    repo_type = serializers.CharField(source="repo.type")
+    title = serializers.CharField()
+    url = serializers.SerializerMethodField(help_text="Path of its page on this site.")
+    opened_by = serializers.CharField(
+        source="opened_by.username", default=None, allow_null=True, help_text="null: a screen"
+    )
+    opened_at = serializers.DateTimeField()
+    decided_by = serializers.CharField(source="decided_by.username", default=None, allow_null=True)
+    decided_at = serializers.DateTimeField(allow_null=True)
+    decision_reason = serializers.CharField()
+
+    def get_url(self, case: Case) -> str:
+        return queue.path_of(case)
+
+
+class FindingSerializer(serializers.Serializer[Finding]):
+    id = serializers.IntegerField(source="pk")
+    path = serializers.CharField(source="content.path", default="", help_text="Empty for findings in answers.")
+    clearance = serializers.CharField(source="content.clearance", default="")
+    screen = serializers.CharField()
+    rule = serializers.CharField()
+    severity = serializers.ChoiceField(choices=Finding.Severity.choices)
+    where = serializers.CharField()
+    excerpt = serializers.CharField(help_text="Redacted.")
+    message = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class CaseDetailSerializer(CaseSerializer):
+    subject = serializers.JSONField(help_text="Of a report: text, prompt, answer, settings, release.")
+    path = serializers.CharField(source="content.path", default="", help_text="File that it is about.")
+    findings = serializers.SerializerMethodField()
+    hazards = serializers.SerializerMethodField(
+        help_text="Of flagged answers: rates by kind of harm beside the parent's."
+    )
+    why_not_decide = serializers.SerializerMethodField(help_text="Why you may not decide it; empty when you may.")
+
+    def get_findings(self, case: Case) -> list[dict[str, Any]]:
+        rows = Finding.objects.none()
+        if case.content is not None:
+            rows = Finding.objects.filter(content=case.content)
+        elif case.screening is not None:
+            rows = case.screening.findings.all()
+        return list(FindingSerializer(rows.select_related("content").order_by("pk")[:500], many=True).data)
+
+    def get_hazards(self, case: Case) -> dict[str, Any]:
+        return dict(case.screening.report.get("hazards", {})) if case.screening is not None else {}
+
+    def get_why_not_decide(self, case: Case) -> str:
+        return queue.why_not_decide(case, self.context["request"].user)
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    state = serializers.CharField(help_text="allowed or refused; of a report: resolved or refused.")
+    reason = serializers.CharField(max_length=5_000)
+    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+
+
+class AppealSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(max_length=5_000)
+
+
+class ReportSerializer(serializers.Serializer[Any]):
+    repo = serializers.CharField(help_text="NAMESPACE/NAME")
+    type = serializers.ChoiceField(choices=["model", "dataset", "space"], required=False, default="model")
+    text = serializers.CharField(max_length=MAX_TEXT_CHARACTERS, help_text="What is wrong.")
+    subject = serializers.JSONField(
+        required=False, default=dict, help_text='Of an answer: {"prompt", "answer", "settings", "release", "revision"}.'
+    )
+
+
+class AuditEntrySerializer(serializers.Serializer[AuditEntry]):
+    number = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    actor = serializers.CharField(help_text="Empty: the hub itself.")
+    action = serializers.CharField()
+    subject = serializers.CharField()
+    data = serializers.JSONField()
+    is_public = serializers.BooleanField()
+    previous = serializers.CharField()
+    hash = serializers.CharField()
+
+
+class AuditHeadSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    hash = serializers.CharField()
+    signature = serializers.JSONField(help_text='By the hub, over the canonical JSON of {"number", "hash"}.')
+    problem = serializers.CharField(help_text="Empty when the chain is whole, else the first broken entry.")

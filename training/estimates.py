@@ -1,0 +1,82 @@
+"""How much a proposal trains and how long that takes, said before anything runs."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hub.repos.models import Repo
+from training.engine.config import CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN
+from training.engine.recipe import Recipe
+from training.overview import typical_seconds_per_token
+from training.worker import engine_threads
+
+FULL_BELOW = 20_000_000  # parameters: so small a model learns as a whole, larger ones by an adapter
+QUICK_S = 60.0  # of training that "a taste" is meant to take
+MIN_QUICK_TOKENS = 2_000
+STARTUP_S = 20.0  # reading the model and writing it back
+
+
+class Start(Protocol):
+    """What is known of where the weights start (training.wizard.Start)."""
+
+    recipe: Recipe | None
+    parameters: int
+    trained_tokens: int  # of the data that is in the recipe already
+
+
+@dataclass(frozen=True)
+class Size:
+    name: str
+    title: str
+    text: str
+    passes: float  # over all rows; 0 where the tokens are counted instead
+
+
+SIZES = (
+    Size("quick", "A taste", "About a minute of training, to see whether the idea works.", 0),
+    Size("normal", "Once through", "Every row is learnt from once.", 1),
+    Size("thorough", "Thoroughly", "Every row three times; best for small data.", 3),
+)
+
+
+def method_for(start: Start) -> str:
+    if start.recipe is not None and start.recipe.train is not None:
+        return start.recipe.train.method
+    return "full" if 0 < start.parameters < FULL_BELOW else "lora"
+
+
+def choose_length(size: str, start: Start, tokens: int) -> dict[str, Any]:
+    passes = next(row.passes for row in SIZES if row.name == size)
+    if passes:
+        return {"epochs": float(passes), "tokens": None, "steps": None}
+    return {"epochs": None, "tokens": quick_tokens(start, tokens), "steps": None}
+
+
+def quick_tokens(start: Start, tokens: int) -> int:
+    """As many tokens as a minute of training takes, and no more than there are."""
+    affordable = round(QUICK_S / seconds_per_token(start))
+    return max(MIN_QUICK_TOKENS, min(affordable, start.trained_tokens + tokens))
+
+
+def seconds_per_token(start: Start) -> float:
+    """By arithmetic: operations per token over what a thread was measured to do (training.engine.config)."""
+    operations = FLOPS_PER_TOKEN[method_for(start)] * max(start.parameters, 100_000)
+    return operations / (CPU_FLOPS_PER_THREAD * engine_threads())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    size: Size
+    seconds: float
+    is_measured: bool  # from earlier runs here, not by arithmetic alone
+
+
+def estimate(repo: Repo, start: Start, tokens: int) -> list[Estimate]:
+    """How long each size trains, before anything runs."""
+    measured = typical_seconds_per_token(repo)
+    pace = measured or seconds_per_token(start)
+    known = start.trained_tokens + tokens
+    rows = []
+    for size in SIZES:
+        count = size.passes * known if size.passes else quick_tokens(start, tokens)
+        rows.append(Estimate(size, STARTUP_S + count * pace, measured is not None))
+    return rows

@@ -1,0 +1,116 @@
+"""What the jobs of a run reported, as pages show it: the loss by steps, sample answers, the record line by line."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub.common.models import JobEvent
+from training.models import Run
+from training.runs import jobs_of
+
+MAX_CURVE_EVENTS = 6000
+MAX_KEPT_POINTS = 400  # of the loss, for as long as the run is remembered
+MAX_LOG_LINES = 200
+MAX_SAMPLES = 12
+LOG_KINDS = ("state", "stage", "progress", "warning", "error", "log", "sandbox")
+
+
+@dataclass
+class Curve:
+    loss: list[tuple[float, float]] = field(default_factory=list)  # (step, loss)
+    held_out: list[tuple[float, float]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)  # the newest metrics
+
+    @property
+    def series(self) -> list[dict[str, Any]]:
+        rows = [{"name": "loss", "points": self.loss}, {"name": "kept aside", "points": self.held_out}]
+        return [row for row in rows if row["points"]]
+
+
+def read_curve(run: Run) -> Curve:
+    """The loss by steps. A step that was taken again after a crash counts as it was taken last."""
+    if run.result.get("curve"):  # the whole record, once it is over
+        kept = run.result["curve"]
+        return Curve(
+            [tuple(point) for point in kept["loss"]], [tuple(point) for point in kept["held_out"]], kept["last"]
+        )
+    rows = JobEvent.objects.filter(job__in=jobs_of(run).filter(kind="training.train"), kind__in=("metrics", "progress"))
+    loss: dict[float, float] = {}
+    held_out: dict[float, float] = {}
+    curve = Curve()
+    for data in rows.order_by("id").values_list("data", flat=True)[:MAX_CURVE_EVENTS]:
+        step = data.get("step")
+        if step is None:
+            continue
+        if data.get("loss") is not None:
+            loss[step] = data["loss"]
+            curve.last = data
+        if data.get("held_out_loss") is not None:
+            held_out[step] = data["held_out_loss"]
+    curve.loss, curve.held_out = sorted(loss.items()), sorted(held_out.items())
+    return curve
+
+
+def keep_curve(run: Run, metrics: Path) -> dict[str, Any]:
+    """The curve of a run that is over, from the engine's own record of every step, thinned for a page."""
+    live = read_curve(run)
+    points: list[tuple[float, float]] = []
+    last: dict[str, Any] = live.last
+    with metrics.open(encoding="utf-8") as lines:
+        for line in lines:
+            last = json.loads(line)
+            points.append((last["step"], last["loss"]))
+    stride = max(1, math.ceil(len(points) / MAX_KEPT_POINTS))
+    kept = points[::stride]
+    if points and kept[-1] != points[-1]:
+        kept.append(points[-1])
+    return {"loss": kept, "held_out": live.held_out, "last": last}
+
+
+def read_samples(run: Run) -> list[dict[str, Any]]:
+    """[{"prompt", "answers": [{"step", "text"}]}]: how the answers to the same prompts changed while it learnt."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind="sample").order_by("id").values_list("data", flat=True)
+    by_prompt: dict[str, dict[int, str]] = {}
+    for data in rows[:MAX_SAMPLES]:
+        by_prompt.setdefault(data["prompt"], {})[data["step"]] = data["text"]
+    return [
+        {"prompt": prompt, "answers": [{"step": step, "text": text} for step, text in sorted(answers.items())]}
+        for prompt, answers in by_prompt.items()
+    ]
+
+
+def read_log(run: Run) -> list[dict[str, Any]]:
+    """The last lines of the record: {"id", "at", "job", "text"}."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind__in=LOG_KINDS).select_related("job").order_by("-id")
+    lines = [
+        {"id": row.pk, "at": row.at, "job": row.job.kind.partition(".")[2], "text": write_line(row.kind, row.data)}
+        for row in rows[:MAX_LOG_LINES]
+    ]
+    return lines[::-1]
+
+
+def write_line(kind: str, data: dict[str, Any]) -> str:
+    """An event as one line of text; static/js/run.js writes the same for live ones."""
+    if kind == "state":
+        return f"{data.get('state', '')}{': ' + data['reason'] if data.get('reason') else ''}"
+    if kind == "sandbox":
+        return describe_sandbox(data)
+    if kind == "stage":
+        more = ", ".join(
+            f"{key} {value}" for key, value in data.items() if isinstance(value, int | float) and key != "time"
+        )
+        return f"{data.get('stage')}: {data.get('state')}" + (f" ({more})" if more else "")
+    return str(data.get("message") or data.get("sentence") or data.get("line") or "")
+
+
+def describe_sandbox(data: dict[str, Any]) -> str:
+    network = "without a network" if not data.get("network") else "with the network of this machine"
+    user = "as a user of its own" if data.get("own_user") else "as the user of the worker"
+    return f"The training program ran {network}, {user}, with an empty environment and limits on files."
+
+
+def read_confinement(run: Run) -> str:
+    data = JobEvent.objects.filter(job__in=jobs_of(run), kind="sandbox").order_by("-id").values_list("data", flat=True)
+    return describe_sandbox(data[0]) if data else ""
