@@ -111,7 +111,7 @@ def link_case(request: HttpRequest, context: dict[str, Any]) -> str:
     case = Case.objects.filter(screening=key, kind=Case.Kind.OUTPUT).order_by("-pk").first() if key else None
     if case is None or not may_see(case, request.user):
         return ""
-    return format_html('<a class="button button--quiet button--small" href="/moderation/cases/{}">Case</a>', case.pk)
+    return format_html('<a class="small" href="/moderation/cases/{}">Case</a>', case.pk)
 
 
 def offer_report(request: HttpRequest, context: dict[str, Any]) -> str:

@@ -46,7 +46,9 @@ def run_beside(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 def run_command(*words: str) -> "subprocess.CompletedProcess[str]":
     """A management command in a process of its own, while this one goes on using the database."""
-    return run_beside("import sys; from django.core.management import execute_from_command_line as go; go(sys.argv)", *words)
+    return run_beside(
+        "import sys; from django.core.management import execute_from_command_line as go; go(sys.argv)", *words
+    )
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:

@@ -46,5 +46,7 @@ def remove_member(*, organization: Organization, user: User) -> None:
     """Raises InvalidInput for the last admin; somebody who is no member is none afterwards either."""
     admins = organization.memberships.select_for_update().filter(role=Membership.Role.ADMIN)
     if list(admins.values_list("user_id", flat=True)) == [user.pk]:
-        raise InvalidInput(f"{user} is the last admin of {organization} and cannot leave; make somebody else admin first.")
+        raise InvalidInput(
+            f"{user} is the last admin of {organization} and cannot leave; make somebody else admin first."
+        )
     organization.memberships.filter(user=user).delete()

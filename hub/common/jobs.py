@@ -246,7 +246,7 @@ def run(job_id: str) -> None:
         return
     stop = threading.Event()
     beater = threading.Thread(target=keep_beating, args=(lease, stop), daemon=True)
-    in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()
+    in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
     if not in_memory:  # an in-memory test database cannot be shared with a thread
         beater.start()
     try:

@@ -28,13 +28,20 @@ def members_of(pull_request: PullRequest) -> GitRepo:
 def changed_paths(pull_request: PullRequest) -> list[str]:
     """What the pull request itself changes, against the point where it left the target."""
     members = members_of(pull_request)
-    base = members.merge_base(target_head(pull_request), pull_request.head) or pull_request.base
+    target = target_head(pull_request)
+    base = (members.merge_base(target, pull_request.head) if target else None) or pull_request.base
     return [change.path for change in members.changes(base, pull_request.head)]
 
 
 def makes_weights(pull_request: PullRequest) -> bool:
     """Whether weights follow from this change: it touches the recipe of a model."""
     return pull_request.discussion.repo.type == "model" and RECIPE in changed_paths(pull_request)
+
+
+def is_in_target(pull_request: PullRequest) -> bool:
+    """Whether the target holds its commits already: merged a moment ago, or pushed there by hand."""
+    target, head = target_head(pull_request), pull_request.head
+    return bool(target) and head != pull_request.base and members_of(pull_request).is_ancestor(head, target)
 
 
 def people_behind(pull_request: PullRequest) -> set[int]:
@@ -77,7 +84,11 @@ def merge_into_candidate(pull_request: PullRequest) -> tuple[str, str] | None:
 
 
 def build_candidate(pull_request: PullRequest) -> None:
-    """Build it again from the present target and head. Only for pull requests that change files."""
+    """Build it again from the present target and head. Only for pull requests that change files.
+
+    Where there is nothing to build, what was built before stays: the target is gone, or holds it all."""
+    if not target_head(pull_request) or is_in_target(pull_request):
+        return
     merged = merge_into_candidate(pull_request)
     if merged is None:
         return

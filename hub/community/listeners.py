@@ -5,6 +5,7 @@ from typing import Any
 from django.dispatch import receiver
 
 from hub.accounts.models import User
+from hub.community.candidates import build_candidate
 from hub.community.events import comment_added, pull_request_updated, review_given
 from hub.community.models import Discussion, Event, Notification, PullRequest, Review
 from hub.community.pull_requests import target_moved
@@ -28,6 +29,13 @@ def people_of(discussion: Discussion) -> list[User | None]:
     """Its author, who spoke in it, and the owner of the repository."""
     spoke = User.objects.filter(pk__in=discussion.events.exclude(author=None).values("author"))
     return [discussion.author, discussion.repo.owner_user, *spoke]
+
+
+@receiver(pull_request_updated)
+def catch_up_with_target(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
+    """While it was closed, its target may have moved and nothing was built."""
+    if reason == "reopened" and not pull_request.is_trained and pull_request.head != pull_request.base:
+        build_candidate(pull_request)
 
 
 @receiver(pull_request_updated)

@@ -9,7 +9,7 @@ from hub.accounts.models import User
 from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
-from hub.community.candidates import build_candidate, makes_weights, members_of, target_head
+from hub.community.candidates import build_candidate, is_in_target, makes_weights, members_of, target_head
 from hub.community.checks import blocking_checks
 from hub.community.discussions import add_event, check_comment, check_title, find_discussion, take_number
 from hub.community.events import pull_request_updated
@@ -22,7 +22,12 @@ from hub.repos.places import pair
 from hub.storage.git import ANY
 
 MERGE_TRIES = 3  # somebody else may move the target between our look and our move
-STATE_VERBS = {"waiting": "waits", "running": "is running", "held": "waits for a moderator", "cancelled": "was cancelled"}
+STATE_VERBS = {
+    "waiting": "waits",
+    "running": "is running",
+    "held": "waits for a moderator",
+    "cancelled": "was cancelled",
+}
 
 
 def start_point(repo: Repo, by: User, target: str) -> str:
@@ -101,11 +106,13 @@ def check_accepts_push(pull_request: PullRequest, by: User) -> None:
 def head_moved(pull_request: PullRequest, *, by: User) -> None:
     """Call after refs/pr/N moved: the row follows, the candidate is built anew, what was judged is stale."""
     new = members_of(pull_request).read_ref(pull_request.ref)
-    if new is None or new == pull_request.head:
-        return
-    old, pull_request.head = pull_request.head, new
-    is_first = old == pull_request.base
     with transaction.atomic():
+        # Of two who pushed at once, one tells of both.
+        old = PullRequest.objects.select_for_update().values_list("head", flat=True).get(pk=pull_request.pk)
+        pull_request.head = new or old
+        if new is None or new == old:
+            return
+        is_first = old == pull_request.base
         # Without its digest the old candidate cannot be merged, should the new one not come to be.
         PullRequest.objects.filter(pk=pull_request.pk).update(head=new, candidate_digest="")
         note_commits(pull_request, old, by)
@@ -143,8 +150,8 @@ def target_moved(repo: Repo, branch: str) -> None:
         discussion__repo=repo, target=branch, discussion__status__in=("open", "draft")
     )
     for pull_request in rows.order_by("-pk")[:100]:
-        if pull_request.candidate and pull_request.candidate == target_head(pull_request):
-            continue  # it is the one being merged: what was judged stays as it is
+        if is_in_target(pull_request):
+            continue  # it is being merged: what was judged stays as it is
         if pull_request.is_trained:
             pull_request_updated.send(PullRequest, pull_request=pull_request, reason="target_moved")
         elif pull_request.head != pull_request.base:
@@ -168,6 +175,10 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         return ["It is merged already."]
     if discussion.status == Discussion.Status.CLOSED:
         return ["It is closed; reopen it first."]
+    if not target_head(pull_request):
+        return [f"Its target {pull_request.target!r} does not exist any more; open a new one."]
+    if is_in_target(pull_request):
+        return [f"Its commits are in {pull_request.target} already; close it."]
     reasons: list[str] = []
     if discussion.status == Discussion.Status.DRAFT:
         reasons.append("It is a draft; its author marks it as ready by opening it.")
@@ -213,6 +224,7 @@ def merge(*, pull_request: PullRequest, by: User, text: str = "") -> Revision:
     repo = pull_request.discussion.repo
     require(by, "read", repo)
     require(by, "write", repo)
+    text = check_comment(text) if text.strip() else ""
     for _ in range(MERGE_TRIES):
         pull_request.refresh_from_db()
         pull_request.discussion.refresh_from_db()
@@ -246,6 +258,8 @@ def record_merge(pull_request: PullRequest, by: User, text: str) -> Revision:
     """The merge of the candidate as this object knows it; the row may have been built anew meanwhile."""
     discussion, merged = pull_request.discussion, pull_request.candidate
     with transaction.atomic():
+        if Discussion.objects.select_for_update().get(pk=discussion.pk).status == Discussion.Status.MERGED:
+            return Revision.objects.get(repo=discussion.repo, commit=merged)  # told already, after an interruption
         PullRequest.objects.filter(pk=pull_request.pk).update(
             merge_commit=merged,
             merged_by=by,
@@ -254,7 +268,7 @@ def record_merge(pull_request: PullRequest, by: User, text: str) -> Revision:
         )
         Discussion.objects.filter(pk=discussion.pk).update(status=Discussion.Status.MERGED)
         if text.strip():
-            add_event(discussion, "comment", by, text=check_comment(text))
+            add_event(discussion, "comment", by, text=text)
         add_event(discussion, "status-change", by, status="merged")
         add_event(discussion, "merge", by, oid=merged)
     discussion.status = Discussion.Status.MERGED

@@ -85,7 +85,9 @@ class PushJudge:
             raise HubError(f"{name} is the default branch and stays")
         is_forward = command.old is None or quarantine.repo.is_ancestor(command.old, command.new)
         if not is_forward and self.repo.has_release_policy:
-            raise HubError(f"the history of {name} belongs to releases and is not rewritten; merge or rebase, then push")
+            raise HubError(
+                f"the history of {name} belongs to releases and is not rewritten; merge or rebase, then push"
+            )
 
     def check_files(self, quarantine: Quarantine, command: RefCommand) -> None:
         """Large and binary files come as LFS pointers whose bytes this person has shown to have."""
@@ -95,11 +97,15 @@ class PushJudge:
             if pointer is not None:
                 stored = store().find(pointer.sha256)
                 if stored is None or not may_commit_blob(repo=self.repo, by=self.by, sha256=pointer.sha256):
-                    raise HubError(f"{path}: its large file was not uploaded; run 'git lfs push --all origin' and push again")
+                    raise HubError(
+                        f"{path}: its large file was not uploaded; run 'git lfs push --all origin' and push again"
+                    )
                 if stored.size != pointer.size:
                     raise HubError(f"{path}: its pointer says {pointer.size} bytes, the file has {stored.size}")
             elif size > settings.MAX_REGULAR_FILE_BYTES:
-                raise HubError(f"{path} has {size:,} bytes; run 'git lfs migrate import --include=\"{path}\"' and push again")
+                raise HubError(
+                    f"{path} has {size:,} bytes; run 'git lfs migrate import --include=\"{path}\"' and push again"
+                )
             elif not is_text(quarantine.repo.read_blob(oid)[:SAMPLE_BYTES]):
                 raise HubError(f"{path} is binary; run 'git lfs migrate import --include=\"{path}\"' and push again")
 
@@ -148,7 +154,10 @@ class PushJudge:
         pull_request = opened or find_pull_request(self.repo, int(result.ref.removeprefix("refs/pr/")), self.by)
         head_moved(pull_request, by=self.by)
         word = "Opened" if opened else "Updated"
-        return [f"{word} pull request #{pull_request.discussion.number}:", f"  {self.address(pull_request.discussion.path)}"]
+        return [
+            f"{word} pull request #{pull_request.discussion.number}:",
+            f"  {self.address(pull_request.discussion.path)}",
+        ]
 
 
 def is_number(name: str) -> bool:

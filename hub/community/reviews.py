@@ -27,11 +27,9 @@ def review(*, pull_request: PullRequest, by: User, verdict: str, text: str = "",
         check_may_approve(row, by)
         if digest and digest != row.candidate_digest:
             raise Conflict("The candidate has changed since you looked; reload the page and judge the new one.")
-    if verdict != Review.Verdict.APPROVE:
-        check_comment(text)
-    given = Review.objects.create(
-        pull_request=row, by=by, verdict=verdict, digest=row.candidate_digest, text=text[:65_536]
-    )
+    if text.strip() or verdict != Review.Verdict.APPROVE:
+        text = check_comment(text)
+    given = Review.objects.create(pull_request=row, by=by, verdict=verdict, digest=row.candidate_digest, text=text)
     add_event(row.discussion, "review", by, verdict=verdict, digest=row.candidate_digest, text=text)
     transaction.on_commit(lambda: review_given.send(Review, review=given))
     return given

@@ -13,500 +13,869 @@ import hub.repos.models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Discussion',
+            name="Discussion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('title', models.CharField(max_length=300)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('open', 'Open'), ('closed', 'Closed'), ('merged', 'Merged')], default='open', max_length=8)),
-                ('is_pull_request', models.BooleanField(default=False)),
-                ('is_private', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("title", models.CharField(max_length=300)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("open", "Open"), ("closed", "Closed"), ("merged", "Merged")],
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                ("is_pull_request", models.BooleanField(default=False)),
+                ("is_private", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
-            name='StoredBlob',
+            name="StoredBlob",
             fields=[
-                ('sha256', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('xet_hash', models.CharField(db_index=True, max_length=64)),
-                ('size', models.PositiveBigIntegerField()),
+                ("sha256", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("xet_hash", models.CharField(db_index=True, max_length=64)),
+                ("size", models.PositiveBigIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('username', models.CharField(max_length=96, unique=True)),
-                ('fullname', models.CharField(blank=True, max_length=150)),
-                ('email', models.EmailField(blank=True, max_length=254)),
-                ('bio', models.TextField(blank=True)),
-                ('is_staff', models.BooleanField(default=False)),
-                ('is_moderator', models.BooleanField(default=False)),
-                ('is_system', models.BooleanField(default=False)),
-                ('is_active', models.BooleanField(default=True)),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                ("username", models.CharField(max_length=96, unique=True)),
+                ("fullname", models.CharField(blank=True, max_length=150)),
+                ("email", models.EmailField(blank=True, max_length=254)),
+                ("bio", models.TextField(blank=True)),
+                ("is_staff", models.BooleanField(default=False)),
+                ("is_moderator", models.BooleanField(default=False)),
+                ("is_system", models.BooleanField(default=False)),
+                ("is_active", models.BooleanField(default=True)),
+                ("date_joined", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
             managers=[
-                ('objects', hub.accounts.models.UserManager()),
+                ("objects", hub.accounts.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='AccessToken',
+            name="AccessToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100)),
-                ('digest', models.CharField(max_length=64, unique=True)),
-                ('hint', models.CharField(max_length=20)),
-                ('role', models.CharField(choices=[('read', 'Read'), ('write', 'Write'), ('fineGrained', 'Fine-grained')], default='read', max_length=12)),
-                ('scopes', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('last_used_at', models.DateTimeField(null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100)),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("hint", models.CharField(max_length=20)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("read", "Read"), ("write", "Write"), ("fineGrained", "Fine-grained")],
+                        default="read",
+                        max_length=12,
+                    ),
+                ),
+                ("scopes", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("last_used_at", models.DateTimeField(null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='DeviceGrant',
+            name="DeviceGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('device_code_digest', models.CharField(max_length=64, unique=True)),
-                ('user_code', models.CharField(max_length=12, unique=True)),
-                ('denied', models.BooleanField(default=False)),
-                ('issued', models.BooleanField(default=False)),
-                ('expires_at', models.DateTimeField()),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("device_code_digest", models.CharField(max_length=64, unique=True)),
+                ("user_code", models.CharField(max_length=12, unique=True)),
+                ("denied", models.BooleanField(default=False)),
+                ("issued", models.BooleanField(default=False)),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PullRequest',
+            name="PullRequest",
             fields=[
-                ('discussion', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='pull_request', serialize=False, to='hub.discussion')),
-                ('target', models.CharField(default='main', max_length=100)),
-                ('base', models.CharField(max_length=40)),
-                ('head', models.CharField(max_length=40)),
-                ('candidate', models.CharField(blank=True, max_length=40)),
-                ('candidate_digest', models.CharField(blank=True, max_length=80)),
-                ('candidate_target', models.CharField(blank=True, max_length=40)),
-                ('is_trained', models.BooleanField(default=False)),
-                ('conflict_paths', models.JSONField(default=list)),
-                ('merge_commit', models.CharField(blank=True, max_length=40)),
-                ('merged_at', models.DateTimeField(null=True)),
-                ('merged_unreviewed', models.BooleanField(default=False)),
-                ('merged_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "discussion",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="pull_request",
+                        serialize=False,
+                        to="hub.discussion",
+                    ),
+                ),
+                ("target", models.CharField(default="main", max_length=100)),
+                ("base", models.CharField(max_length=40)),
+                ("head", models.CharField(max_length=40)),
+                ("candidate", models.CharField(blank=True, max_length=40)),
+                ("candidate_digest", models.CharField(blank=True, max_length=80)),
+                ("candidate_target", models.CharField(blank=True, max_length=40)),
+                ("is_trained", models.BooleanField(default=False)),
+                ("conflict_paths", models.JSONField(default=list)),
+                ("merge_commit", models.CharField(blank=True, max_length=40)),
+                ("merged_at", models.DateTimeField(null=True)),
+                ("merged_unreviewed", models.BooleanField(default=False)),
+                (
+                    "merged_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='discussion',
-            name='author',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='discussions', to=settings.AUTH_USER_MODEL),
+            model_name="discussion",
+            name="author",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="discussions",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=20)),
-                ('data', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('edited_at', models.DateTimeField(null=True)),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('discussion', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='hub.discussion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(max_length=20)),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("edited_at", models.DateTimeField(null=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "discussion",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="hub.discussion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(max_length=80)),
-                ('queue', models.CharField(default='default', max_length=20)),
-                ('payload', models.JSONField(default=dict)),
-                ('subject', models.CharField(blank=True, max_length=120)),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='waiting', max_length=12)),
-                ('reason', models.TextField(blank=True)),
-                ('progress', models.JSONField(default=dict)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('max_attempts', models.PositiveIntegerField(default=5)),
-                ('fencing', models.PositiveBigIntegerField(default=0)),
-                ('worker', models.CharField(blank=True, max_length=120)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('cancel_requested', models.BooleanField(default=False)),
-                ('budget_s', models.PositiveIntegerField(default=3600)),
-                ('not_before', models.DateTimeField(null=True)),
-                ('woken_at', models.DateTimeField(null=True)),
-                ('created_at', models.DateTimeField()),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('charged_to', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("kind", models.CharField(max_length=80)),
+                ("queue", models.CharField(default="default", max_length=20)),
+                ("payload", models.JSONField(default=dict)),
+                ("subject", models.CharField(blank=True, max_length=120)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="waiting",
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("progress", models.JSONField(default=dict)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("max_attempts", models.PositiveIntegerField(default=5)),
+                ("fencing", models.PositiveBigIntegerField(default=0)),
+                ("worker", models.CharField(blank=True, max_length=120)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("cancel_requested", models.BooleanField(default=False)),
+                ("budget_s", models.PositiveIntegerField(default=3600)),
+                ("not_before", models.DateTimeField(null=True)),
+                ("woken_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "charged_to",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='JobEvent',
+            name="JobEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=20)),
-                ('data', models.JSONField(default=dict)),
-                ('at', models.DateTimeField()),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='hub.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(max_length=20)),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField()),
+                (
+                    "job",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="events", to="hub.job"),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('read', 'Read'), ('write', 'Write'), ('admin', 'Admin')], default='read', max_length=8)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("read", "Read"), ("write", "Write"), ("admin", "Admin")], default="read", max_length=8
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Notification',
+            name="Notification",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('text', models.CharField(max_length=300)),
-                ('path', models.CharField(max_length=300)),
-                ('is_read', models.BooleanField(default=False)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notifications', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("text", models.CharField(max_length=300)),
+                ("path", models.CharField(max_length=300)),
+                ("is_read", models.BooleanField(default=False)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notifications",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Organization',
+            name="Organization",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=96, unique=True)),
-                ('fullname', models.CharField(blank=True, max_length=150)),
-                ('description', models.TextField(blank=True)),
-                ('is_private_by_default', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('members', models.ManyToManyField(related_name='organizations', through='hub.Membership', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=96, unique=True)),
+                ("fullname", models.CharField(blank=True, max_length=150)),
+                ("description", models.TextField(blank=True)),
+                ("is_private_by_default", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "members",
+                    models.ManyToManyField(
+                        related_name="organizations", through="hub.Membership", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Namespace',
+            name="Namespace",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=96)),
-                ('is_current', models.BooleanField(default=True)),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='names', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='names', to='hub.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=96)),
+                ("is_current", models.BooleanField(default=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="names",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="names",
+                        to="hub.organization",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='membership',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='hub.organization'),
+            model_name="membership",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="memberships", to="hub.organization"
+            ),
         ),
         migrations.CreateModel(
-            name='Repo',
+            name="Repo",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(default=hub.repos.models.new_key, editable=False, max_length=32, unique=True)),
-                ('type', models.CharField(choices=[('model', 'Model'), ('dataset', 'Dataset'), ('space', 'Space')], max_length=8)),
-                ('name', models.CharField(max_length=96)),
-                ('is_private', models.BooleanField(default=False)),
-                ('gated', models.CharField(blank=True, max_length=8)),
-                ('is_disabled', models.BooleanField(default=False)),
-                ('disabled_reason', models.TextField(blank=True)),
-                ('shows', models.CharField(choices=[('cleared', 'Every cleared commit'), ('releases', 'Releases only')], default='cleared', max_length=10)),
-                ('has_release_policy', models.BooleanField(default=False)),
-                ('default_branch', models.CharField(default='main', max_length=100)),
-                ('next_number', models.PositiveIntegerField(default=1)),
-                ('description', models.CharField(blank=True, max_length=300)),
-                ('card', models.JSONField(default=dict)),
-                ('card_problem', models.TextField(blank=True)),
-                ('tags', models.JSONField(default=list)),
-                ('head', models.CharField(blank=True, max_length=40)),
-                ('public_head', models.CharField(blank=True, max_length=40)),
-                ('public_floor', models.CharField(blank=True, max_length=40)),
-                ('downloads', models.PositiveBigIntegerField(default=0)),
-                ('likes', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('owner_organization', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='repos', to='hub.organization')),
-                ('owner_user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='repos', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(default=hub.repos.models.new_key, editable=False, max_length=32, unique=True)),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[("model", "Model"), ("dataset", "Dataset"), ("space", "Space")], max_length=8
+                    ),
+                ),
+                ("name", models.CharField(max_length=96)),
+                ("is_private", models.BooleanField(default=False)),
+                ("gated", models.CharField(blank=True, max_length=8)),
+                ("is_disabled", models.BooleanField(default=False)),
+                ("disabled_reason", models.TextField(blank=True)),
+                (
+                    "shows",
+                    models.CharField(
+                        choices=[("cleared", "Every cleared commit"), ("releases", "Releases only")],
+                        default="cleared",
+                        max_length=10,
+                    ),
+                ),
+                ("has_release_policy", models.BooleanField(default=False)),
+                ("default_branch", models.CharField(default="main", max_length=100)),
+                ("next_number", models.PositiveIntegerField(default=1)),
+                ("description", models.CharField(blank=True, max_length=300)),
+                ("card", models.JSONField(default=dict)),
+                ("card_problem", models.TextField(blank=True)),
+                ("tags", models.JSONField(default=list)),
+                ("head", models.CharField(blank=True, max_length=40)),
+                ("public_head", models.CharField(blank=True, max_length=40)),
+                ("public_floor", models.CharField(blank=True, max_length=40)),
+                ("downloads", models.PositiveBigIntegerField(default=0)),
+                ("likes", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "owner_organization",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="repos",
+                        to="hub.organization",
+                    ),
+                ),
+                (
+                    "owner_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="repos",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PendingWrite',
+            name="PendingWrite",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ref', models.CharField(max_length=200)),
-                ('door', models.CharField(max_length=12)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pending_writes', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("ref", models.CharField(max_length=200)),
+                ("door", models.CharField(max_length=12)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="pending_writes", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Like',
+            name="Like",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='likes', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='liked_by', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="likes", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="liked_by", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LastCommit',
+            name="LastCommit",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.TextField()),
-                ('commit', models.CharField(max_length=40)),
-                ('title', models.CharField(max_length=300)),
-                ('date', models.DateTimeField()),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='last_commits', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("path", models.TextField()),
+                ("commit", models.CharField(max_length=40)),
+                ("title", models.CharField(max_length=300)),
+                ("date", models.DateTimeField()),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="last_commits", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='discussion',
-            name='repo',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='discussions', to='hub.repo'),
+            model_name="discussion",
+            name="repo",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="discussions", to="hub.repo"
+            ),
         ),
         migrations.CreateModel(
-            name='Content',
+            name="Content",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=80)),
-                ('size', models.PositiveBigIntegerField(default=0)),
-                ('path', models.TextField()),
-                ('clearance', models.CharField(choices=[('pending', 'Waiting for screening'), ('cleared', 'Cleared'), ('withheld', 'Withheld')], default='pending', max_length=8)),
-                ('reason', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('decided_at', models.DateTimeField(null=True)),
-                ('added_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contents', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=80)),
+                ("size", models.PositiveBigIntegerField(default=0)),
+                ("path", models.TextField()),
+                (
+                    "clearance",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Waiting for screening"),
+                            ("cleared", "Cleared"),
+                            ("withheld", "Withheld"),
+                        ],
+                        default="pending",
+                        max_length=8,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("decided_at", models.DateTimeField(null=True)),
+                (
+                    "added_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="contents", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RepoAlias',
+            name="RepoAlias",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('type', models.CharField(max_length=8)),
-                ('full_name', models.CharField(max_length=200)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='aliases', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("type", models.CharField(max_length=8)),
+                ("full_name", models.CharField(max_length=200)),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="aliases", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RepoCollaborator',
+            name="RepoCollaborator",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('read', 'Read'), ('write', 'Write'), ('admin', 'Admin')], max_length=8)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='collaborators', to='hub.repo')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='collaborations', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(choices=[("read", "Read"), ("write", "Write"), ("admin", "Admin")], max_length=8),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="collaborators", to="hub.repo"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="collaborations",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RepoRelease',
+            name="RepoRelease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tag', models.CharField(max_length=60)),
-                ('commit', models.CharField(max_length=40)),
-                ('state', models.CharField(choices=[('published', 'Published'), ('yanked', 'Yanked'), ('quarantined', 'Quarantined')], default='published', max_length=12)),
-                ('reason', models.TextField(blank=True)),
-                ('is_reviewed', models.BooleanField(default=True)),
-                ('published_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='public_releases', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tag", models.CharField(max_length=60)),
+                ("commit", models.CharField(max_length=40)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("published", "Published"), ("yanked", "Yanked"), ("quarantined", "Quarantined")],
+                        default="published",
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("is_reviewed", models.BooleanField(default=True)),
+                ("published_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="public_releases", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Revision',
+            name="Revision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('commit', models.CharField(max_length=40)),
-                ('parents', models.JSONField(default=list)),
-                ('door', models.CharField(max_length=12)),
-                ('title', models.CharField(blank=True, max_length=300)),
-                ('ref', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='revisions', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='revisions', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("commit", models.CharField(max_length=40)),
+                ("parents", models.JSONField(default=list)),
+                ("door", models.CharField(max_length=12)),
+                ("title", models.CharField(blank=True, max_length=300)),
+                ("ref", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="revisions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="revisions", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RevisionContent',
+            name="RevisionContent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='brought_by', to='hub.content')),
-                ('revision', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='brought', to='hub.revision')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "content",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="brought_by", to="hub.content"
+                    ),
+                ),
+                (
+                    "revision",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="brought", to="hub.revision"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='BlobXorb',
+            name="BlobXorb",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('xorb', models.CharField(db_index=True, max_length=64)),
-                ('blob', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='made_of', to='hub.storedblob')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("xorb", models.CharField(db_index=True, max_length=64)),
+                (
+                    "blob",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="made_of", to="hub.storedblob"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='UploadedBlob',
+            name="UploadedBlob",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sha256', models.CharField(max_length=64)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('by', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='uploaded_blobs', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sha256", models.CharField(max_length=64)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="uploaded_blobs", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Review',
+            name="Review",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('verdict', models.CharField(choices=[('approve', 'Approved'), ('request_changes', 'Changes requested'), ('comment', 'Commented')], max_length=16)),
-                ('digest', models.CharField(max_length=80)),
-                ('text', models.TextField(blank=True)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='reviews', to=settings.AUTH_USER_MODEL)),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reviews', to='hub.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("approve", "Approved"),
+                            ("request_changes", "Changes requested"),
+                            ("comment", "Commented"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("digest", models.CharField(max_length=80)),
+                ("text", models.TextField(blank=True)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="reviews", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="reviews", to="hub.pullrequest"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Check',
+            name="Check",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=40)),
-                ('position', models.PositiveSmallIntegerField(default=0)),
-                ('is_required', models.BooleanField(default=True)),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('passed', 'Passed'), ('failed', 'Failed'), ('held', 'Waiting for a moderator'), ('cancelled', 'Cancelled')], default='waiting', max_length=10)),
-                ('summary', models.TextField(blank=True)),
-                ('evidence', models.JSONField(default=dict)),
-                ('digest', models.CharField(blank=True, max_length=80)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checks', to='hub.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=40)),
+                ("position", models.PositiveSmallIntegerField(default=0)),
+                ("is_required", models.BooleanField(default=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("passed", "Passed"),
+                            ("failed", "Failed"),
+                            ("held", "Waiting for a moderator"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("summary", models.TextField(blank=True)),
+                ("evidence", models.JSONField(default=dict)),
+                ("digest", models.CharField(blank=True, max_length=80)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="checks", to="hub.pullrequest"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'name'],
+                "ordering": ["position", "name"],
             },
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['state', 'lease_until'], name='job_sweep'),
+            model_name="job",
+            index=models.Index(fields=["state", "lease_until"], name="job_sweep"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['subject', '-created_at'], name='job_subject'),
+            model_name="job",
+            index=models.Index(fields=["subject", "-created_at"], name="job_subject"),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', False), _connector='OR'), name='job_running_has_a_lease'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "running"), _negated=True), ("lease_until__isnull", False), _connector="OR"
+                ),
+                name="job_running_has_a_lease",
+            ),
         ),
         migrations.AddIndex(
-            model_name='jobevent',
-            index=models.Index(fields=['job', 'id'], name='job_event_tail'),
+            model_name="jobevent",
+            index=models.Index(fields=["job", "id"], name="job_event_tail"),
         ),
         migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(fields=['user', 'is_read', '-at'], name='notification_bell'),
+            model_name="notification",
+            index=models.Index(fields=["user", "is_read", "-at"], name="notification_bell"),
         ),
         migrations.AddConstraint(
-            model_name='namespace',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='namespace_name_unique'),
+            model_name="namespace",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"), name="namespace_name_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='namespace',
-            constraint=models.CheckConstraint(condition=models.Q(('user__isnull', True), ('organization__isnull', True), _connector='XOR'), name='namespace_has_one_owner'),
+            model_name="namespace",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("user__isnull", True), ("organization__isnull", True), _connector="XOR"),
+                name="namespace_has_one_owner",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('organization', 'user'), name='membership_once'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(fields=("organization", "user"), name="membership_once"),
         ),
         migrations.AddIndex(
-            model_name='repo',
-            index=models.Index(fields=['type', '-updated_at'], name='repo_listing'),
+            model_name="repo",
+            index=models.Index(fields=["type", "-updated_at"], name="repo_listing"),
         ),
         migrations.AddConstraint(
-            model_name='repo',
-            constraint=models.UniqueConstraint(models.F('type'), models.F('owner_user'), django.db.models.functions.text.Lower('name'), name='repo_name_unique_user'),
+            model_name="repo",
+            constraint=models.UniqueConstraint(
+                models.F("type"),
+                models.F("owner_user"),
+                django.db.models.functions.text.Lower("name"),
+                name="repo_name_unique_user",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='repo',
-            constraint=models.UniqueConstraint(models.F('type'), models.F('owner_organization'), django.db.models.functions.text.Lower('name'), name='repo_name_unique_org'),
+            model_name="repo",
+            constraint=models.UniqueConstraint(
+                models.F("type"),
+                models.F("owner_organization"),
+                django.db.models.functions.text.Lower("name"),
+                name="repo_name_unique_org",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='repo',
-            constraint=models.CheckConstraint(condition=models.Q(('owner_user__isnull', True), ('owner_organization__isnull', True), _connector='XOR'), name='repo_has_one_owner'),
+            model_name="repo",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("owner_user__isnull", True), ("owner_organization__isnull", True), _connector="XOR"
+                ),
+                name="repo_has_one_owner",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='like',
-            constraint=models.UniqueConstraint(fields=('repo', 'user'), name='like_once'),
+            model_name="like",
+            constraint=models.UniqueConstraint(fields=("repo", "user"), name="like_once"),
         ),
         migrations.AddConstraint(
-            model_name='lastcommit',
-            constraint=models.UniqueConstraint(fields=('repo', 'path'), name='last_commit_once'),
+            model_name="lastcommit",
+            constraint=models.UniqueConstraint(fields=("repo", "path"), name="last_commit_once"),
         ),
         migrations.AddIndex(
-            model_name='discussion',
-            index=models.Index(fields=['repo', 'status', '-created_at'], name='discussion_list'),
+            model_name="discussion",
+            index=models.Index(fields=["repo", "status", "-created_at"], name="discussion_list"),
         ),
         migrations.AddConstraint(
-            model_name='discussion',
-            constraint=models.UniqueConstraint(fields=('repo', 'number'), name='discussion_number'),
+            model_name="discussion",
+            constraint=models.UniqueConstraint(fields=("repo", "number"), name="discussion_number"),
         ),
         migrations.AddIndex(
-            model_name='content',
-            index=models.Index(fields=['clearance', 'created_at'], name='content_waiting'),
+            model_name="content",
+            index=models.Index(fields=["clearance", "created_at"], name="content_waiting"),
         ),
         migrations.AddIndex(
-            model_name='content',
-            index=models.Index(fields=['digest'], name='content_digest'),
+            model_name="content",
+            index=models.Index(fields=["digest"], name="content_digest"),
         ),
         migrations.AddConstraint(
-            model_name='content',
-            constraint=models.UniqueConstraint(fields=('repo', 'digest'), name='content_once'),
+            model_name="content",
+            constraint=models.UniqueConstraint(fields=("repo", "digest"), name="content_once"),
         ),
         migrations.AddConstraint(
-            model_name='repoalias',
-            constraint=models.UniqueConstraint(models.F('type'), django.db.models.functions.text.Lower('full_name'), name='alias_unique'),
+            model_name="repoalias",
+            constraint=models.UniqueConstraint(
+                models.F("type"), django.db.models.functions.text.Lower("full_name"), name="alias_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='repocollaborator',
-            constraint=models.UniqueConstraint(fields=('repo', 'user'), name='collaborator_once'),
+            model_name="repocollaborator",
+            constraint=models.UniqueConstraint(fields=("repo", "user"), name="collaborator_once"),
         ),
         migrations.AddConstraint(
-            model_name='reporelease',
-            constraint=models.UniqueConstraint(fields=('repo', 'tag'), name='release_tag_once'),
+            model_name="reporelease",
+            constraint=models.UniqueConstraint(fields=("repo", "tag"), name="release_tag_once"),
         ),
         migrations.AddConstraint(
-            model_name='revision',
-            constraint=models.UniqueConstraint(fields=('repo', 'commit'), name='revision_once'),
+            model_name="revision",
+            constraint=models.UniqueConstraint(fields=("repo", "commit"), name="revision_once"),
         ),
         migrations.AddConstraint(
-            model_name='revisioncontent',
-            constraint=models.UniqueConstraint(fields=('revision', 'content'), name='brought_once'),
+            model_name="revisioncontent",
+            constraint=models.UniqueConstraint(fields=("revision", "content"), name="brought_once"),
         ),
         migrations.AddConstraint(
-            model_name='blobxorb',
-            constraint=models.UniqueConstraint(fields=('blob', 'xorb'), name='blob_xorb_once'),
+            model_name="blobxorb",
+            constraint=models.UniqueConstraint(fields=("blob", "xorb"), name="blob_xorb_once"),
         ),
         migrations.AddConstraint(
-            model_name='uploadedblob',
-            constraint=models.UniqueConstraint(fields=('repo', 'sha256', 'by'), name='uploaded_once'),
+            model_name="uploadedblob",
+            constraint=models.UniqueConstraint(fields=("repo", "sha256", "by"), name="uploaded_once"),
         ),
         migrations.AddConstraint(
-            model_name='check',
-            constraint=models.UniqueConstraint(fields=('pull_request', 'name'), name='check_once'),
+            model_name="check",
+            constraint=models.UniqueConstraint(fields=("pull_request", "name"), name="check_once"),
         ),
     ]

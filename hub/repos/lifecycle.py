@@ -65,7 +65,9 @@ def create_repo(
     if is_private is None:
         is_private = isinstance(owner, Organization) and owner.is_private_by_default
     holder = {"owner_organization": owner} if isinstance(owner, Organization) else {"owner_user": owner}
-    repo = Repo(type=type, name=name, is_private=is_private, description=description[:MAX_DESCRIPTION_CHARACTERS], **holder)
+    repo = Repo(
+        type=type, name=name, is_private=is_private, description=description[:MAX_DESCRIPTION_CHARACTERS], **holder
+    )
     first = make_folder(repo, by)  # before the row: whoever finds the row finds a branch to commit to
     try:
         with transaction.atomic():
@@ -113,7 +115,9 @@ def rename(repo: Repo, owner: User | Organization, name: str) -> None:
     repo.owner_organization = owner if isinstance(owner, Organization) else None
     repo.owner_user = None if isinstance(owner, Organization) else owner
     repo.name = name
-    repo.save(update_fields=["owner_organization", "owner_user", "name"])  # others count numbers and move heads meanwhile
+    repo.save(
+        update_fields=["owner_organization", "owner_user", "name"]
+    )  # others count numbers and move heads meanwhile
     RepoAlias.objects.filter(type=repo.type, full_name__iexact=repo.full_name).delete()
     if old_name.lower() != repo.full_name.lower():
         RepoAlias.objects.update_or_create(

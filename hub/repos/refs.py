@@ -40,7 +40,9 @@ def check_tag_name(repo: Repo, name: str) -> str:
 
 def check_form(ref: str, kind: str, name: str) -> str:
     if len(name) > MAX_NAME_CHARACTERS:
-        raise InvalidInput(f"The {kind} name {name[:30]!r}... has {len(name)} characters; use at most {MAX_NAME_CHARACTERS}.")
+        raise InvalidInput(
+            f"The {kind} name {name[:30]!r}... has {len(name)} characters; use at most {MAX_NAME_CHARACTERS}."
+        )
     try:
         return check_ref(ref)
     except InvalidOperation:

@@ -170,7 +170,9 @@ class BlobStore:
         for xorb_hash, position in self._index.find(wanted):
             xorb = self._tell(xorb_hash, may_tell, shown)
             if xorb is not None and position < len(xorb) and xorb.hash_at(position) == wanted:
-                beside = (self._tell(neighbour, may_tell, shown) for neighbour in self._index.find_neighbours(xorb_hash))
+                beside = (
+                    self._tell(neighbour, may_tell, shown) for neighbour in self._index.find_neighbours(xorb_hash)
+                )
                 period = int((time.time() if now is None else now) // _KEY_PERIOD_S)
                 return format_dedup_shard(
                     [xorb, *(neighbour for neighbour in beside if neighbour is not None)],

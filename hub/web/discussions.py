@@ -89,7 +89,13 @@ def new_discussion(request: HttpRequest, repo: Repo, reader: RepoReader) -> Http
         else:
             return HttpResponseRedirect(made.path)
     return render_repo_page(
-        request, repo, reader, "discussions/new.html", tab="/discussions", form=form, status=400 if form.is_bound else 200
+        request,
+        repo,
+        reader,
+        "discussions/new.html",
+        tab="/discussions",
+        form=form,
+        status=400 if form.is_bound else 200,
     )
 
 

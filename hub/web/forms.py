@@ -170,7 +170,9 @@ class CommitForm(forms.Form):
 
 class EditForm(CommitForm):
     path = forms.CharField(
-        label="File name", max_length=1024, widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false"})
+        label="File name",
+        max_length=1024,
+        widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false"}),
     )
     content = forms.CharField(label="Content", required=False, strip=False, widget=forms.Textarea(attrs=CODE))
     parent = forms.CharField(required=False, widget=forms.HiddenInput, max_length=40)

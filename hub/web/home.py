@@ -60,7 +60,10 @@ def show_desk(request: HttpRequest) -> HttpResponse:
         "waiting": waiting[:SHOWN],
         "held": set(held.values_list("pull_request_id", flat=True)),
         "news": Notification.objects.filter(user=user, is_read=False).order_by("-at")[:SHOWN],
-        "others": listed_repos(user).filter(type="model").exclude(pk__in=mine.order_by().values("pk")).order_by("-updated_at")[:SHOWN],
+        "others": listed_repos(user)
+        .filter(type="model")
+        .exclude(pk__in=mine.order_by().values("pk"))
+        .order_by("-updated_at")[:SHOWN],
     }
     return render(request, "desk.html", context)
 

@@ -31,7 +31,9 @@ def find_visible(request: HttpRequest, pk: int) -> PullRequest:
     """The pull request of this discussion key, if this person may see it."""
     rows = PullRequest.objects.select_related("discussion__repo__owner_user", "discussion__repo__owner_organization")
     found = rows.select_related("merged_by", "discussion__author").filter(discussion__id=pk).first()
-    if found is None or not (can(request.user, "read", found.discussion.repo) and may_see(found.discussion, request.user)):
+    if found is None or not (
+        can(request.user, "read", found.discussion.repo) and may_see(found.discussion, request.user)
+    ):
         raise NotFound("There is no such proposal here.")
     return found
 

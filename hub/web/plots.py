@@ -119,7 +119,9 @@ def describe(line: Series) -> str:
     )
 
 
-def draw_grid(x_ticks: list[float], y_ticks: list[float], place_x: Any, place_y: Any, x_label: str, y_label: str) -> str:
+def draw_grid(
+    x_ticks: list[float], y_ticks: list[float], place_x: Any, place_y: Any, x_label: str, y_label: str
+) -> str:
     parts = []
     for tick in y_ticks:
         y = place_y(tick)

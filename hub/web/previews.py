@@ -73,7 +73,9 @@ def read_json_lines(text: str, *, is_whole: bool) -> Table:
             break
         records.append((number, value if isinstance(value, dict) else {"value": value}))
     columns = list(dict.fromkeys(str(key) for _, record in records for key in record))[:MAX_COLUMNS]
-    rows = [Row(number, [show(record.get(column)) for column in columns], read_turns(record)) for number, record in records]
+    rows = [
+        Row(number, [show(record.get(column)) for column in columns], read_turns(record)) for number, record in records
+    ]
     is_cut = not is_whole or len(lines) > len(records)
     if rows and all(row.turns for row in rows[:MAX_CHATS]):
         return Table(columns, rows[:MAX_CHATS], is_cut or len(rows) > MAX_CHATS, problem)

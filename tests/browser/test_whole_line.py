@@ -39,6 +39,7 @@ def test_the_whole_line_in_a_browser(town: Town, open_window: Callable[..., Any]
     proposal = propose_with_the_wizard(maria, gallery)
     ada, ben, noor = open_window("ada"), open_window("ben"), open_window("noor")
     watch_the_run(maria, ada, proposal, gallery)
+    judge_the_answers(maria, noor, gallery)
     approve_and_merge(ada, ben, proposal, gallery)
     release(ada, (ben, noor), gallery)
     answer = ask_and_report(maria, gallery)
@@ -153,9 +154,26 @@ def watch_the_run(maria: Any, ada: Any, proposal: str, gallery: Gallery) -> None
     check_state(maria, "train", "Running").wait_for(timeout=RUN_MS)
     gallery.keep(maria, "proposal-runs")
     watch_the_page_of_the_run(maria, gallery)
-    for name in ("train", "evaluate", "screen"):
+    for name in ("train", "evaluate"):
         check_state(maria, name, "Passed").wait_for(timeout=RUN_MS)
     maria.locator("figure.plot").first.wait_for()
+    maria.locator("#check-screen .badge", has_text=re.compile("Passed|Waiting for a person")).wait_for(timeout=RUN_MS)
+    assert maria.evaluate("window.isStillTheSame"), "the page was loaded again"
+    show(maria, "proposal-screened", gallery)
+
+
+def judge_the_answers(maria: Any, noor: Any, gallery: Gallery) -> None:
+    """So small a model declines nothing. When the screen says so, a moderator reads the answers and decides."""
+    if check_state(maria, "screen", "Waiting for a person").count():
+        noor.goto("/moderation")
+        noor.get_by_role("link", name=re.compile("answers screened")).click()
+        noor.get_by_text("Show the answers").first.click()
+        noor.get_by_text("It says nothing harmful").or_(noor.get_by_role("radio", name="Allowed")).first.check()
+        noor.get_by_label("Reason").fill("I read the answers; none of them helps to do harm.")
+        show(noor, "case-of-answers", gallery)
+        noor.get_by_role("button", name="Decide").click()
+        noor.get_by_text("Allowed by noor").wait_for()
+    check_state(maria, "screen", "Passed").wait_for(timeout=RUN_MS)
     assert maria.evaluate("window.isStillTheSame"), "the page was loaded again"
     show(maria, "proposal-done", gallery)
 

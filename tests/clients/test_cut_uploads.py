@@ -123,7 +123,9 @@ def test_a_cut_lfs_object_can_be_sent_again(granian_server: RunningHub, name: st
     data = random.randbytes(3_000_000)
     value = large_line("a.bin", data)["value"]
     batch = {"operation": "upload", "objects": [{"oid": value["oid"], "size": len(data)}]}
-    offer = granian_server.call("POST", f"/datasets/alice/{name}.git/info/lfs/objects/batch", person="alice", json=batch)
+    offer = granian_server.call(
+        "POST", f"/datasets/alice/{name}.git/info/lfs/objects/batch", person="alice", json=batch
+    )
     address = offer.json()["objects"][0]["actions"]["upload"]["href"]
     path = address.removeprefix(granian_server.url)
     before = snapshot(granian_server, name)
@@ -196,7 +198,9 @@ def test_a_cut_part_of_a_browser_upload_does_not_come_to_be(granian_server: Runn
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_cut_form_of_a_browser_commits_nothing(granian_server: RunningHub, name: str, share: float):
     fields = {"title": "By form", "goes_to": "branch"}
-    parts = [f'--limit\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
+    parts = [
+        f'--limit\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()
+    ]
     text = "a line of text\n" * 20_000
     head = '--limit\r\nContent-Disposition: form-data; name="files"; filename="long.txt"\r\n\r\n'
     body = ("".join(parts) + head + text + "\r\n--limit--\r\n").encode()

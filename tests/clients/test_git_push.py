@@ -77,7 +77,10 @@ def test_a_member_pushes_branches_tags_and_large_files(granian_server: RunningHu
     assert granian_server.commit(f"{api}/commit/main", line).status_code == 200
     push(folder, ":refs/heads/deep/side", ":refs/tags/light")
     refs = granian_server.call("GET", f"{api}/refs").json()
-    assert ([row["name"] for row in refs["branches"]], [row["name"] for row in refs["tags"]]) == (["main"], ["annotated"])
+    assert ([row["name"] for row in refs["branches"]], [row["name"] for row in refs["tags"]]) == (
+        ["main"],
+        ["annotated"],
+    )
 
 
 def test_a_long_push_arrives_in_chunks(granian_server: RunningHub, name: str, tmp_path: Path):
@@ -119,7 +122,14 @@ def test_a_stranger_reaches_only_their_own_pull_request(granian_server: RunningH
     push(charlies, "HEAD:refs/for/main")
     bobs = clone(granian_server, name, tmp_path / "bob", "bob")
     commit(bobs, {"b.txt": b"b\n"}, "Bob's")
-    for ref in ("refs/pr/1", "refs/heads/new", "refs/tags/v1", "refs/convert/candidate_1", "refs/for/nowhere", "refs/pr/77"):
+    for ref in (
+        "refs/pr/1",
+        "refs/heads/new",
+        "refs/tags/v1",
+        "refs/convert/candidate_1",
+        "refs/for/nowhere",
+        "refs/pr/77",
+    ):
         push_refused(bobs, f"+HEAD:{ref}")
     push_refused(charlies, ":refs/pr/1")
     refs = granian_server.git_in(name.partition("/")[2], "for-each-ref", "--format=%(refname)").split()
@@ -128,16 +138,22 @@ def test_a_stranger_reaches_only_their_own_pull_request(granian_server: RunningH
     for person, revision, status in (("bob", "refs%2Fpr%2F1", 403), ("bob", "main", 403), ("charlie", "main", 403)):
         answer = granian_server.commit(f"/api/datasets/{name}/commit/{revision}", line, person=person)
         assert answer.status_code == status
-    assert granian_server.commit(f"/api/datasets/{name}/commit/refs%2Fpr%2F1", line, person="charlie").status_code == 200
+    assert (
+        granian_server.commit(f"/api/datasets/{name}/commit/refs%2Fpr%2F1", line, person="charlie").status_code == 200
+    )
 
 
 def test_a_pushed_binary_file_is_refused_with_its_remedy(granian_server: RunningHub, name: str, tmp_path: Path):
     folder = clone(granian_server, name, tmp_path / "clone")
     commit(folder, {"picture.raw": bytes(range(256)) * 10})
-    assert 'picture.raw is binary; run \'git lfs migrate import --include="picture.raw"\'' in push_refused(folder, "HEAD:main")
+    assert "picture.raw is binary; run 'git lfs migrate import --include=\"picture.raw\"'" in push_refused(
+        folder, "HEAD:main"
+    )
 
 
-@pytest.mark.parametrize("options", [["--depth=1"], ["--filter=blob:none"], ["--filter=tree:0"], ["--depth=1", "--filter=blob:none"]])
+@pytest.mark.parametrize(
+    "options", [["--depth=1"], ["--filter=blob:none"], ["--filter=tree:0"], ["--depth=1", "--filter=blob:none"]]
+)
 def test_shallow_and_partial_clones_work_and_push_back(
     granian_server: RunningHub, name: str, tmp_path: Path, options: list[str]
 ):

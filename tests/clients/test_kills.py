@@ -144,7 +144,7 @@ def check_git(hub: RunningHub) -> None:
 
 def check_rows(hub: RunningHub, writers: Writers) -> None:
     sql = (
-        "SELECT r.commit_id, u.username, r.title FROM (SELECT \"commit\" AS commit_id, author_id, title FROM hub_revision"
+        'SELECT r.commit_id, u.username, r.title FROM (SELECT "commit" AS commit_id, author_id, title FROM hub_revision'
         " WHERE repo_id = (SELECT id FROM hub_repo WHERE name = ?)) r LEFT JOIN hub_user u ON u.id = r.author_id"
     )
     rows = hub.query(sql, NAME)
@@ -156,7 +156,10 @@ def check_rows(hub: RunningHub, writers: Writers) -> None:
     pulls = hub.query(
         "SELECT d.number, p.head, d.title, d.status, p.base FROM hub_pullrequest p JOIN hub_discussion d ON d.id = p.discussion_id"
     )
-    refs = dict(reversed(line.split()) for line in hub.git_in(NAME, "for-each-ref", "--format=%(objectname) %(refname)").splitlines())
+    refs = dict(
+        reversed(line.split())
+        for line in hub.git_in(NAME, "for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+    )
     for number, head, _, status, base in pulls:
         assert refs[f"refs/pr/{number}"] == head
         assert (head != base) == (status == "open")

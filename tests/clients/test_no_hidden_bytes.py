@@ -184,7 +184,9 @@ def test_a_digest_is_no_proof_of_having_the_bytes(garden: Garden, own_address: s
 
 
 def test_nothing_is_copied_out_of_a_private_repository(garden: Garden, own_address: str):
-    files = {"files": [{"xetHash": garden.xet_hash("cellar.bin"), "sha256": garden.sha256("cellar.bin"), "filename": "x"}]}
+    files = {
+        "files": [{"xetHash": garden.xet_hash("cellar.bin"), "sha256": garden.sha256("cellar.bin"), "filename": "x"}]
+    }
     target = {"target": {"type": "dataset", "name": "charlie/plot"}, **files}
     answer = garden.hub.call("POST", "/api/datasets/alice/cellar/lfs-files/duplicate", person="charlie", json=target)
     assert answer.status_code == 404

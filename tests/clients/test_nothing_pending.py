@@ -71,7 +71,14 @@ def test_git_tells_no_hidden_reference(garden: Garden, protocol: str):
 def test_a_partial_clone_fetches_no_hidden_blob_later(garden: Garden, tmp_path: Path):
     for person, way, is_given in (("charlie", "", False), ("charlie", "/git", False), ("alice", "/git", True)):
         clone = tmp_path / f"{person}-{len(way)}"
-        git("clone", "-q", "--filter=blob:none", "--no-checkout", remote(garden.hub, way + garden.page, person), str(clone))
+        git(
+            "clone",
+            "-q",
+            "--filter=blob:none",
+            "--no-checkout",
+            remote(garden.hub, way + garden.page, person),
+            str(clone),
+        )
         for oid in garden.blobs[:2]:
             got = git("cat-file", "-p", oid, cwd=clone, check=False)
             assert (got.returncode == 0) is is_given, got.stderr

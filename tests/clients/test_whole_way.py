@@ -92,7 +92,9 @@ details = api.get_discussion_details({name!r}, pull.num, repo_type="dataset")
 api.merge_pull_request({name!r}, pull.num, repo_type="dataset", comment="Thanks")
 print(details.title, details.author, api.get_discussion_details({name!r}, pull.num, repo_type="dataset").status)
 """
-    assert Machine(tmp_path / "alice", granian_server.url, "alice").python(merge).split("\n")[0] == "Add tables bob merged"
+    assert (
+        Machine(tmp_path / "alice", granian_server.url, "alice").python(merge).split("\n")[0] == "Add tables bob merged"
+    )
     Machine(tmp_path / "charlie", granian_server.url, "charlie").hf(
         "download", name, "--repo-type", "dataset", "--local-dir", str(tmp_path / "down")
     )

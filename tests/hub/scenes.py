@@ -81,8 +81,18 @@ def public_texts(repo: Any) -> set[bytes]:
     from hub.repos.places import pair
 
     path = str(pair(repo).public.path)
-    listing = ["git", "-C", path, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname) %(objecttype)"]
-    rows = [line.split() for line in subprocess.run(listing, capture_output=True, check=True, text=True).stdout.splitlines()]
+    listing = [
+        "git",
+        "-C",
+        path,
+        "cat-file",
+        "--batch-all-objects",
+        "--unordered",
+        "--batch-check=%(objectname) %(objecttype)",
+    ]
+    rows = [
+        line.split() for line in subprocess.run(listing, capture_output=True, check=True, text=True).stdout.splitlines()
+    ]
     blobs = [oid for oid, kind in rows if kind == "blob"]
     if not blobs:
         return set()

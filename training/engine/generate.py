@@ -171,7 +171,7 @@ def _read_prompt(line: bytes, where: str) -> Prompt:
     except (ValueError, RecursionError):
         raise EngineError(f"{where}: this is not JSON; write one object a line.", code="bad_prompt") from None
     if not isinstance(row, dict) or not isinstance(row.get("id"), str | int):
-        raise EngineError(f"{where}: a row needs an 'id'; write {{\"id\": ..., \"prompt\": ...}}.", code="bad_prompt")
+        raise EngineError(f'{where}: a row needs an \'id\'; write {{"id": ..., "prompt": ...}}.', code="bad_prompt")
     try:
         if "messages" in row:
             return Prompt(str(row["id"]), messages=check_messages(row["messages"]))

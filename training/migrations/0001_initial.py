@@ -7,116 +7,236 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('hub', '0001_initial'),
+        ("hub", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Corpus',
+            name="Corpus",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=80, unique=True)),
-                ('manifest', models.JSONField(default=dict)),
-                ('rows', models.PositiveBigIntegerField(default=0)),
-                ('tokens', models.PositiveBigIntegerField(default=0)),
-                ('dropped', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=80, unique=True)),
+                ("manifest", models.JSONField(default=dict)),
+                ("rows", models.PositiveBigIntegerField(default=0)),
+                ("tokens", models.PositiveBigIntegerField(default=0)),
+                ("dropped", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
-            name='Evaluation',
+            name="Evaluation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('suite_name', models.CharField(max_length=200)),
-                ('suite_commit', models.CharField(max_length=40)),
-                ('model_digest', models.CharField(max_length=80)),
-                ('parent_digest', models.CharField(blank=True, max_length=80)),
-                ('parent_name', models.CharField(blank=True, max_length=300)),
-                ('margin', models.FloatField(default=0.01)),
-                ('results', models.JSONField(default=dict)),
-                ('verdict', models.CharField(blank=True, max_length=12)),
-                ('digest', models.CharField(blank=True, max_length=80)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
-                ('pull_request', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='evaluations', to='hub.pullrequest')),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='evaluations', to='hub.repo')),
-                ('suite_repo', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("suite_name", models.CharField(max_length=200)),
+                ("suite_commit", models.CharField(max_length=40)),
+                ("model_digest", models.CharField(max_length=80)),
+                ("parent_digest", models.CharField(blank=True, max_length=80)),
+                ("parent_name", models.CharField(blank=True, max_length=300)),
+                ("margin", models.FloatField(default=0.01)),
+                ("results", models.JSONField(default=dict)),
+                ("verdict", models.CharField(blank=True, max_length=12)),
+                ("digest", models.CharField(blank=True, max_length=80)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="evaluations",
+                        to="hub.pullrequest",
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="evaluations", to="hub.repo"
+                    ),
+                ),
+                (
+                    "suite_repo",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerEntry',
+            name="LedgerEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('reserved', 'Reserved'), ('settled', 'Settled'), ('refunded', 'Refunded')], max_length=8)),
-                ('seconds', models.FloatField()),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ledger', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("reserved", "Reserved"), ("settled", "Settled"), ("refunded", "Refunded")],
+                        max_length=8,
+                    ),
+                ),
+                ("seconds", models.FloatField()),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="ledger", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('input_commit', models.CharField(max_length=40)),
-                ('recipe_digest', models.CharField(max_length=80)),
-                ('lock_digest', models.CharField(blank=True, max_length=80)),
-                ('state', models.CharField(choices=[('held', 'Waiting for a maintainer to press run'), ('preparing', 'Preparing data'), ('training', 'Training'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='held', max_length=10)),
-                ('reason', models.TextField(blank=True)),
-                ('model_digest', models.CharField(blank=True, max_length=80)),
-                ('result', models.JSONField(default=dict)),
-                ('is_superseded', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('approved_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('corpus', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='training.corpus')),
-                ('prepare_job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
-                ('proposed_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to=settings.AUTH_USER_MODEL)),
-                ('pull_request', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='hub.pullrequest')),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='hub.repo')),
-                ('train_job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("input_commit", models.CharField(max_length=40)),
+                ("recipe_digest", models.CharField(max_length=80)),
+                ("lock_digest", models.CharField(blank=True, max_length=80)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("held", "Waiting for a maintainer to press run"),
+                            ("preparing", "Preparing data"),
+                            ("training", "Training"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="held",
+                        max_length=10,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("model_digest", models.CharField(blank=True, max_length=80)),
+                ("result", models.JSONField(default=dict)),
+                ("is_superseded", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "approved_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "corpus",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="runs",
+                        to="training.corpus",
+                    ),
+                ),
+                (
+                    "prepare_job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
+                (
+                    "proposed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="runs",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="runs",
+                        to="hub.pullrequest",
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="hub.repo"),
+                ),
+                (
+                    "train_job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('step', models.PositiveIntegerField()),
-                ('digest', models.CharField(max_length=80)),
-                ('files', models.JSONField(default=dict)),
-                ('is_final', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checkpoints', to='training.run')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.PositiveIntegerField()),
+                ("digest", models.CharField(max_length=80)),
+                ("files", models.JSONField(default=dict)),
+                ("is_final", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="checkpoints", to="training.run"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Sampling',
+            name="Sampling",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_digest', models.CharField(max_length=80)),
-                ('parent_digest', models.CharField(blank=True, max_length=80)),
-                ('prompts_digest', models.CharField(max_length=80)),
-                ('answers', models.JSONField(default=list)),
-                ('settings', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='hub.job')),
-                ('pull_request', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='samplings', to='hub.pullrequest')),
-                ('repo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samplings', to='hub.repo')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("model_digest", models.CharField(max_length=80)),
+                ("parent_digest", models.CharField(blank=True, max_length=80)),
+                ("prompts_digest", models.CharField(max_length=80)),
+                ("answers", models.JSONField(default=list)),
+                ("settings", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="hub.job"
+                    ),
+                ),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="samplings",
+                        to="hub.pullrequest",
+                    ),
+                ),
+                (
+                    "repo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="samplings", to="hub.repo"
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['repo', '-created_at'], name='run_list'),
+            model_name="run",
+            index=models.Index(fields=["repo", "-created_at"], name="run_list"),
         ),
         migrations.AddConstraint(
-            model_name='checkpoint',
-            constraint=models.UniqueConstraint(fields=('run', 'step'), name='checkpoint_step_once'),
+            model_name="checkpoint",
+            constraint=models.UniqueConstraint(fields=("run", "step"), name="checkpoint_step_once"),
         ),
     ]

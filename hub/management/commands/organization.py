@@ -34,7 +34,9 @@ class Command(BaseCommand):
         for member in options["member"]:
             name, colon, role = member.rpartition(":")
             if not colon:
-                raise CommandError(f"Write the member {member!r} with a role, like {member}:write (read, write, admin).")
+                raise CommandError(
+                    f"Write the member {member!r} with a role, like {member}:write (read, write, admin)."
+                )
             user = User.objects.filter(username__iexact=name).first()
             if user is None:
                 raise CommandError(f"There is no account {name!r}; make it first: account create {name}.")

@@ -125,13 +125,21 @@ def panels(context: template.Context, slot: str, **things: Any) -> SafeString:
 
 @register.simple_tag
 def line_plot(
-    series: Any, title: str = "", x_label: str = "", y_label: str = "", live_url: str = "", note: str = "", **ranges: Any
+    series: Any,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    live_url: str = "",
+    note: str = "",
+    **ranges: Any,
 ) -> SafeString:
     """A figure with a server-drawn plot that plot.js takes over; `live_url` is polled for new points until it says ended."""
     drawn = render_line_plot(series, title=title, x_label=x_label, y_label=y_label, **ranges)
     data = write_plot_data(series, title=title, x_label=x_label, y_label=y_label, **ranges)
     # A picture that follows its run by itself stays in place when the fragment around it is exchanged (hx-preserve).
-    live = format_html(' id="{}" data-live-url="{}" hx-preserve="true"', plot_id(live_url), live_url) if live_url else ""
+    live = (
+        format_html(' id="{}" data-live-url="{}" hx-preserve="true"', plot_id(live_url), live_url) if live_url else ""
+    )
     head = format_html('<span class="plot__title">{}</span><span class="plot__note">{}</span>', title, note)
     return format_html(
         '<figure class="plot" data-plot{}><figcaption>{}</figcaption><div class="plot__picture">{}</div>'
@@ -194,7 +202,7 @@ def took(thing: Any) -> str:
 
 @register.filter
 def ago(moment: datetime | None) -> SafeString:
-    """"3 hours ago" with the exact time (UTC) in the tooltip."""
+    """ "3 hours ago" with the exact time (UTC) in the tooltip."""
     if moment is None:
         return mark_safe("")
     exact = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -219,7 +227,7 @@ def short_sha(oid: str | None) -> str:
 
 @register.filter
 def short_digest(digest: str | None) -> str:
-    """"sha256:0123456789ab…", the algorithm kept."""
+    """ "sha256:0123456789ab…", the algorithm kept."""
     name, colon, value = (digest or "").rpartition(":")
     return f"{name}{colon}{value[:12]}…" if len(value) > 12 else f"{name}{colon}{value}"
 

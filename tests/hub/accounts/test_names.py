@@ -16,7 +16,21 @@ def test_letters_digits_and_inner_signs_make_a_name(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "-alice", "alice-", ".alice", "alice.", "a" * 97, "a b", "a/b", "älice", "a--b", "a..b", "poems.git", "alice\n"],
+    [
+        "",
+        "-alice",
+        "alice-",
+        ".alice",
+        "alice.",
+        "a" * 97,
+        "a b",
+        "a/b",
+        "älice",
+        "a--b",
+        "a..b",
+        "poems.git",
+        "alice\n",
+    ],
 )
 def test_what_would_break_an_address_or_a_client_is_no_name(name):
     from hub.accounts.names import check_name

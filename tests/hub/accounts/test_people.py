@@ -141,7 +141,9 @@ def test_the_last_use_is_written_down_every_ten_minutes_and_not_at_each_request(
     assert AccessToken.objects.get(pk=row.pk).last_used_at == noon + timedelta(minutes=11)
 
 
-@pytest.mark.parametrize(("given", "words"), [({"role": "boss"}, "does not exist; use read"), ({"name": "  "}, "a name")])
+@pytest.mark.parametrize(
+    ("given", "words"), [({"role": "boss"}, "does not exist; use read"), ({"name": "  "}, "a name")]
+)
 def test_a_token_has_a_known_role_and_a_name(alice, given, words):
     from hub.accounts.tokens import create_token
 

@@ -246,7 +246,10 @@ def test_a_refusal_of_the_hub_counts_as_such_input(work):
 
 @pytest.mark.parametrize(
     ("problem", "words"),
-    [(JobRetry("The disk was full."), "The disk was full."), (KeyError("x"), "Something broke in the hub itself (KeyError")],
+    [
+        (JobRetry("The disk was full."), "The disk was full."),
+        (KeyError("x"), "Something broke in the hub itself (KeyError"),
+    ],
 )
 def test_a_crash_and_a_failing_machine_are_tried_again_later_and_then_given_up(work, problem, words):
     def stumble(lease):

@@ -42,7 +42,8 @@ def test_nothing_that_acts_survives(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 30_000, "*_" * 15_000, ">" * 20_000, "`a" * 15_000, "[a](" * 8_000, "- " * 20_000, "|a" * 20_000 + "\n|-"]
+    "text",
+    ["[" * 30_000, "*_" * 15_000, ">" * 20_000, "`a" * 15_000, "[a](" * 8_000, "- " * 20_000, "|a" * 20_000 + "\n|-"],
 )
 def test_text_that_was_made_to_be_slow_is_rendered_in_bounded_time(text):
     begun = time.monotonic()

@@ -4,7 +4,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("given", "limit"), [("", 50), ("?limit=10", 10), ("?limit=0", 1), ("?limit=-5", 1), ("?limit=99999", 1000), ("?limit=x", 50)]
+    ("given", "limit"),
+    [("", 50), ("?limit=10", 10), ("?limit=0", 1), ("?limit=-5", 1), ("?limit=99999", 1000), ("?limit=x", 50)],
 )
 def test_a_limit_is_a_number_within_bounds(rf, given, limit):
     from hub.common.paging import read_limit
@@ -31,7 +32,9 @@ def test_the_next_page_keeps_every_filter(rf):
 def test_a_path_of_any_letters_makes_a_valid_header(rf):
     from hub.common.paging import next_link
 
-    assert next_link(rf.get("/tree/m%C3%A4rz%3E/x%20y"), "", cursor=1) == '</tree/m%C3%A4rz%3E/x%20y?cursor=1>; rel="next"'
+    assert (
+        next_link(rf.get("/tree/m%C3%A4rz%3E/x%20y"), "", cursor=1) == '</tree/m%C3%A4rz%3E/x%20y?cursor=1>; rel="next"'
+    )
 
 
 def test_a_ticket_is_for_one_job_until_it_is_old(settings):

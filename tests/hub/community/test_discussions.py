@@ -23,7 +23,11 @@ def test_a_stranger_opens_a_discussion_and_others_answer(alice, charlie, talk):
 
     comment(discussion=talk, by=alice.user, text="7.0 m, of course.")
     found = find_discussion(talk.repo, 1, charlie.user)
-    assert (found.title, found.status, found.path) == ("High water at Hull", "open", "/datasets/alice/tides/discussions/1")
+    assert (found.title, found.status, found.path) == (
+        "High water at Hull",
+        "open",
+        "/datasets/alice/tides/discussions/1",
+    )
     assert [(event.author.username, event.data["text"]) for event in found.events.all()] == [
         ("charlie", "It reads 70 m."),
         ("alice", "7.0 m, of course."),
@@ -67,7 +71,9 @@ def test_a_title_has_3_to_300_characters(charlie, tides, title):
     assert not Discussion.objects.exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [("  \n", "is empty"), ("\0\0", "is empty"), ("x" * 65_537, "at most 65,536")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("  \n", "is empty"), ("\0\0", "is empty"), ("x" * 65_537, "at most 65,536")]
+)
 def test_a_comment_has_words_and_a_limit(charlie, talk, text, words):
     from hub.community.discussions import comment
 

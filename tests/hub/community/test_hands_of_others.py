@@ -64,7 +64,9 @@ def test_trained_weights_are_not_merged_by_the_one_who_pushed_their_recipe(repo,
     PullRequest.objects.filter(pk=pull_request.pk).update(is_trained=True)
     row = fresh(pull_request)
     row.reviews.create(by=alice.user, verdict="approve", digest=row.candidate_digest)  # by whatever door
-    assert any("approval of this candidate by somebody else" in reason for reason in unmet_requirements(row, alice.user))
+    assert any(
+        "approval of this candidate by somebody else" in reason for reason in unmet_requirements(row, alice.user)
+    )
 
 
 def merge_main_into(pull_request: PullRequest, by: Any) -> str:

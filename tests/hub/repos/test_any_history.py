@@ -75,7 +75,9 @@ class OneRepository(RuleBasedStateMachine):
         try:
             self.proposals.append(propose(self.repo, self.charlie, {path: text}))
         except HubError:
-            assert public_head(self.repo) is None or self.repo.is_private  # there is nothing that a stranger could change
+            assert (
+                public_head(self.repo) is None or self.repo.is_private
+            )  # there is nothing that a stranger could change
 
     @precondition(lambda self: self.proposals)
     @rule(data=st.data())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hub.scenes import add, clear, decide, make_repo, members_head, propose, public_head, public_texts, withhold
+from tests.hub.scenes import add, clear, make_repo, members_head, propose, public_head, public_texts, withhold
 
 pytestmark = pytest.mark.django_db
 
@@ -40,9 +40,7 @@ def test_deleting_a_pending_file_does_not_publish_the_commit_that_had_it(alice, 
 def test_a_withheld_text_that_comes_back_on_another_branch_is_held_there_too(alice, bob, tides):
     from hub.repos.commits import move_ref
 
-    move_ref(
-        repo=tides, ref="refs/heads/dev", new=members_head(tides), expected=None, by=alice.user, door="api"
-    )
+    move_ref(repo=tides, ref="refs/heads/dev", new=members_head(tides), expected=None, by=alice.user, door="api")
     add(tides, alice.user, {"secret.txt": "hf_key"})
     withhold(tides, "secret.txt")
     add(tides, bob.user, {"other-name.txt": "hf_key"}, ref="refs/heads/dev")

@@ -23,7 +23,13 @@ def table(repo):
 
 
 def test_a_commit_adds_changes_and_deletes_and_is_credited(alice, bob, tides):
-    add(tides, alice.user, {"a.txt": "one", "data/b.txt": "two"}, title="Add  two\nfiles", description="From the harbour.")
+    add(
+        tides,
+        alice.user,
+        {"a.txt": "one", "data/b.txt": "two"},
+        title="Add  two\nfiles",
+        description="From the harbour.",
+    )
     revision = add(tides, bob.user, {"a.txt": "ONE", "data/b.txt": None}, title="Mend", door="web")
     assert paths_at(tides, revision.commit) == {".gitattributes", "a.txt"}
     assert (revision.author, revision.door, revision.ref) == (bob.user, "web", "refs/heads/main")
@@ -184,9 +190,7 @@ def test_finishing_twice_is_finishing_once(alice, tides, dies):
         add(tides, alice.user, {"a.txt": "one"})
     reconcile(older_than_s=0)
     before = list(tides.revisions.values()), list(tides.contents.values())
-    register_commits(
-        repo=tides, ref="refs/heads/main", old=None, new=members_head(tides), by=None, door="git"
-    )
+    register_commits(repo=tides, ref="refs/heads/main", old=None, new=members_head(tides), by=None, door="git")
     assert (list(tides.revisions.values()), list(tides.contents.values())) == before
 
 
@@ -234,9 +238,7 @@ def test_a_rewritten_branch_starts_the_table_anew(alice, tides):
 
     first = add(tides, alice.user, {"a.txt": "one"}, title="First").commit
     add(tides, alice.user, {"b.txt": "two"}, title="Second")
-    move_ref(
-        repo=tides, ref="refs/heads/main", new=first, expected=members_head(tides), by=alice.user, door="git"
-    )
+    move_ref(repo=tides, ref="refs/heads/main", new=first, expected=members_head(tides), by=alice.user, door="git")
     assert table(tides) == {".gitattributes": "initial commit", "a.txt": "First"}
 
 
@@ -280,7 +282,9 @@ def test_commits_that_race_for_one_branch_are_all_there_each_with_its_author(ali
 
     people = [alice, bob, charlie, alice, bob, charlie]
     tasks = [
-        lambda number=number, person=person: add(tides, person.user, {f"{number}.txt": person.name}, title=f"No. {number}")
+        lambda number=number, person=person: add(
+            tides, person.user, {f"{number}.txt": person.name}, title=f"No. {number}"
+        )
         for number, person in enumerate(people)
     ]
     made = at_once(*tasks)

@@ -7,10 +7,12 @@ from hub.repos.largeness import is_large, is_text
 
 @pytest.mark.parametrize("path", ["notes.txt", "README.md", "data/rows.jsonl", "recipe.yaml", "bin"])
 def test_text_stays_in_git(path):
-    assert not is_large(path, 12, "tides: 7.0 m".encode())
+    assert not is_large(path, 12, b"tides: 7.0 m")
 
 
-@pytest.mark.parametrize("path", ["model.safetensors", "a/b/weights.BIN", "data.parquet", "x.tar.gz", "events.tfevents.1"])
+@pytest.mark.parametrize(
+    "path", ["model.safetensors", "a/b/weights.BIN", "data.parquet", "x.tar.gz", "events.tfevents.1"]
+)
 def test_known_binary_names_are_large_whatever_they_hold(path):
     assert is_large(path, 3, b"abc")
 

@@ -62,7 +62,10 @@ def test_nobody_begins_one_in_a_namespace_of_others(alice, charlie, organization
     for name in ("alice", "nobody-here"):
         with pytest.raises(Forbidden, match="You don't have the rights to create a repository under the namespace"):
             owner_for(name, charlie.user)
-    assert [owner_for(name, alice.user) for name in (None, "", "ALICE", "tidewatch")] == [*[alice.user] * 3, organization]
+    assert [owner_for(name, alice.user) for name in (None, "", "ALICE", "tidewatch")] == [
+        *[alice.user] * 3,
+        organization,
+    ]
 
 
 @pytest.mark.parametrize("given", [{"type": "kernel"}, {"name": "a--b"}, {"name": "a/b"}, {"name": ""}])

@@ -50,7 +50,14 @@ def test_a_pending_commit_is_no_revision_for_strangers_in_any_way_of_asking(mixe
         move_ref(repo=mixed, ref=ref, new=mixed.hidden, expected=None, by=alice.user, door="api")
     for person in (charlie, None):
         reader = reader_of(mixed, person)
-        for name in (mixed.hidden, mixed.hidden[:10], "t", "refs/tags/t", "refs/convert/candidate_9", "refs/heads/main~0"):
+        for name in (
+            mixed.hidden,
+            mixed.hidden[:10],
+            "t",
+            "refs/tags/t",
+            "refs/convert/candidate_9",
+            "refs/heads/main~0",
+        ):
             with pytest.raises(RevisionNotFound):
                 reader.resolve(name)
         assert set(reader.refs()) == {"refs/heads/main", "refs/heads/b"} and mixed.hidden not in reader.refs().values()

@@ -63,7 +63,5 @@ def test_a_token_in_the_header_needs_no_form_token_but_opens_no_account_pages(ti
 
 def test_signing_in_leads_only_to_addresses_of_this_site(alice, browser_of):
     for address, expected in [("/datasets", "/datasets"), ("//evil.example", "/"), ("https://evil.example/", "/")]:
-        answer = browser_of(None).post(
-            "/login", {"username": "alice", "password": "alice-tides-2026", "next": address}
-        )
+        answer = browser_of(None).post("/login", {"username": "alice", "password": "alice-tides-2026", "next": address})
         assert answer.headers["Location"] == expected

@@ -55,7 +55,7 @@ def test_unusual_names_are_unquoted():
     assert parse_diff(text).files[0].path == "grün.txt"
 
 
-@given(st.text(alphabet="@+- \\\"abdiffgt\n/0123,", max_size=300))
+@given(st.text(alphabet='@+- \\"abdiffgt\n/0123,', max_size=300))
 def test_no_text_breaks_the_diff_reader(text):
     parse_diff("diff --git " + text)
 
@@ -74,7 +74,9 @@ def test_chats_become_bubbles_in_both_usual_shapes():
     ]
     table = read_table("a.jsonl", "\n".join(map(json.dumps, rows)).encode(), is_whole=True)
     assert table.is_chat
-    assert all([(turn.role, turn.text) for turn in row.turns] == [("user", "hi"), ("assistant", "hello")] for row in table.rows)
+    assert all(
+        [(turn.role, turn.text) for turn in row.turns] == [("user", "hi"), ("assistant", "hello")] for row in table.rows
+    )
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'"' * 1000, b"a,b\n" + b'"', b"\xff\xfe\0\0", b"", b"\n\n"])

@@ -57,13 +57,17 @@ def test_each_page_is_sound_html_with_title_skip_link_and_labels(tides, secret, 
         assert ("a", {"class": "skip-link", "href": "#content"}) in page.tags
         labelled = {found.get("for") for tag, found in page.tags if tag == "label"}
         for tag, found in page.tags:
-            if tag in ("textarea", "select") or (tag == "input" and found.get("type") not in ("hidden", "radio", "checkbox")):
+            if tag in ("textarea", "select") or (
+                tag == "input" and found.get("type") not in ("hidden", "radio", "checkbox")
+            ):
                 assert found.get("id") in labelled or "hidden" in found, f"{address}: {found} has no label"
 
 
 def test_nothing_is_loaded_from_elsewhere(tides, browser_of, alice):
     page = Reader(browser_of(alice).get(tides.path).content.decode())
-    sources = [found.get("src") or found.get("href") or "" for tag, found in page.tags if tag in ("script", "link", "img")]
+    sources = [
+        found.get("src") or found.get("href") or "" for tag, found in page.tags if tag in ("script", "link", "img")
+    ]
     assert all(source.startswith(("/", "")) and "//" not in source for source in sources)
 
 

@@ -98,7 +98,9 @@ def test_a_stranger_uploads_as_a_proposal_only(tides, charlie, browser_of):
     forced = browser.post(f"{tides.path}/upload", {"files": file, "goes_to": "branch", "title": "", "description": ""})
     assert forced.status_code == 400
     file = SimpleUploadedFile("cork.csv", b"Cork,4.0,0.5\n")
-    answer = browser.post(f"{tides.path}/upload", {"files": file, "goes_to": "proposal", "title": "", "description": ""})
+    answer = browser.post(
+        f"{tides.path}/upload", {"files": file, "goes_to": "proposal", "title": "", "description": ""}
+    )
     assert answer.status_code == 302
     proposal = tides.discussions.get(is_pull_request=True)
     assert answer.headers["Location"] == proposal.path
@@ -110,7 +112,8 @@ def test_without_javascript_several_files_are_one_commit(tides, bob, browser_of)
 
     files = [SimpleUploadedFile("a.txt", b"a\n"), SimpleUploadedFile("b.bin", b"\0\1\2")]
     answer = browser_of(bob).post(
-        f"{tides.path}/upload", {"files": files, "folder": "more", "goes_to": "branch", "title": "", "description": "why"}
+        f"{tides.path}/upload",
+        {"files": files, "folder": "more", "goes_to": "branch", "title": "", "description": "why"},
     )
     assert answer.headers["Location"] == f"{tides.path}/tree/main"
     git = pair(tides).members

@@ -93,7 +93,9 @@ def test_pending_content_is_shown_to_members_with_its_reason_and_to_nobody_else(
     assert "rows.txt" not in browser_of(charlie).get(f"{repo.path}/tree/main").content.decode()
     set_clearance(contents=Content.objects.filter(repo=repo), clearance="pending")
     for suffix in ("", "/tree/main"):
-        assert "Nothing of this repository is public yet" in browser_of(charlie).get(repo.path + suffix).content.decode()
+        assert (
+            "Nothing of this repository is public yet" in browser_of(charlie).get(repo.path + suffix).content.decode()
+        )
 
 
 def test_an_old_name_and_another_case_lead_to_the_repository(tides, browser_of, alice):

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.hub.storage.git.git_http_server import Door, serve
 
 from hub.storage.git import Author, GitRepo, RepositoryPair
+from tests.hub.storage.git.git_http_server import Door, serve
 
 
 @pytest.fixture

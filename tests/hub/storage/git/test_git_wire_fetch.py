@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.hub.storage.git.git_http_server import Door
 
 from hub.storage.errors import InvalidOperation, TooLarge
 from hub.storage.git import AddFile, Author, RepositoryPair, wire
 from hub.storage.git.packets import format_packet
+from tests.hub.storage.git.git_http_server import Door
 
 MAIN = "refs/heads/main"
 Git = Callable[..., str]

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.hub.storage.git.git_http_server import Door
 
 from hub.storage.errors import InvalidOperation, NotOwned
 from hub.storage.git import AddFile, Author, DeleteFile, GitRepo, RepositoryPair, wire
 from hub.storage.git.packets import GzipBody, format_packet
 from hub.storage.git.quarantine import FOLDER, Quarantine, sweep_leftovers
 from hub.storage.git.receiving import ZERO, RefCommand, RefResult, read_commands, receive
+from tests.hub.storage.git.git_http_server import Door
 
 MAIN = "refs/heads/main"
 Git = Callable[..., str]
