@@ -22,25 +22,24 @@ def read_pieces(path: Path) -> Iterator[bytes]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Files below `folder`; links and what begins with .git, .cache or __pycache__ stay out."""
+    """Files below `folder`; links and what lies in .git, .cache or __pycache__ stay out. Raises InvalidInput for none."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder.")
     skipped = (".git", ".cache", "__pycache__")
     found = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if path.is_file() and not path.is_symlink() and not any(part in skipped for part in relative.parts):
             found.append(path)
+    if not found:
+        raise InvalidInput(f"{folder} holds no files to import.")
     return found
 
 
 def import_folder(*, folder: Path, repo: Repo, by: User, title: str = "Import a folder") -> Contribution:
     """One commit with all files. Raises InvalidInput for an empty or missing folder."""
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder.")
-    files = list_files(folder)
-    if not files:
-        raise InvalidInput(f"{folder} holds no files to import.")
     operations: list[AddFile | AddPointer] = []
-    for path in files:
+    for path in list_files(folder):
         name, size = path.relative_to(folder).as_posix(), path.stat().st_size
         with path.open("rb") as file:
             sample = file.read(SAMPLE_BYTES)

@@ -1,16 +1,15 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from hub.accounts.people import create_user
 from hub.accounts.tokens import create_token
-from hub.common.errors import HubError
+from hub.management.operator import OperatorCommand
 from hub.web.password_links import make_password_link
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Make accounts: account create NAME [--email E] [--fullname F] [--password P] [--token T] [--staff] [--moderator]"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,14 +23,8 @@ class Command(BaseCommand):
         create.add_argument("--staff", action="store_true", help="may operate the hub")
         create.add_argument("--moderator", action="store_true", help="may decide moderation cases")
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:
-        try:
-            self.create(options)
-        except HubError as problem:
-            raise CommandError(problem.message) from None
-
     @transaction.atomic
-    def create(self, options: dict[str, Any]) -> None:
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
         user = create_user(
             username=options["name"],
             email=options["email"],

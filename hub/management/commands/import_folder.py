@@ -2,17 +2,17 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from hub.accounts.models import Organization, User
 from hub.accounts.names import find_owner
-from hub.common.errors import HubError
-from hub.community.imports import import_folder
+from hub.community.imports import import_folder, list_files
+from hub.management.operator import OperatorCommand
 from hub.repos.find import lookup
 from hub.repos.lifecycle import create_repo
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Import a folder on this machine as a repository: import_folder DIR NAMESPACE/NAME --type model|dataset"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -22,19 +22,14 @@ class Command(BaseCommand):
         parser.add_argument("--private", action="store_true")
 
     def handle(self, *args: Any, folder: Path, name: str, **options: Any) -> None:
-        try:
-            owner = find_owner(name.partition("/")[0])
-            by = self.find_committer(owner)
-            repo = lookup(options["type"], name) or create_repo(
-                type=options["type"],
-                name=name.partition("/")[2],
-                by=by,
-                owner=owner,
-                is_private=options["private"] or None,
-            )
-            made = import_folder(folder=folder, repo=repo, by=by, title=f"Import {folder.name}")
-        except HubError as problem:
-            raise CommandError(problem.message) from None
+        namespace, _, short = name.partition("/")
+        owner = find_owner(namespace)
+        by = self.find_committer(owner)
+        list_files(folder)  # an empty folder is refused before there is a repository for it
+        repo = lookup(options["type"], name) or create_repo(
+            type=options["type"], name=short, by=by, owner=owner, is_private=options["private"] or None
+        )
+        made = import_folder(folder=folder, repo=repo, by=by, title=f"Import {folder.resolve().name}")
         self.stdout.write(f"{repo.full_name} holds the folder at {made.revision.commit}.")
 
     def find_committer(self, owner: User | Organization) -> User:

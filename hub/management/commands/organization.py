@@ -1,15 +1,15 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from hub.accounts.models import User
 from hub.accounts.organizations import create_organization, set_member
-from hub.common.errors import HubError
+from hub.management.operator import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Make organizations: organization create NAME [--fullname F] [--member NAME:ROLE ...] [--private-by-default]"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -20,14 +20,8 @@ class Command(BaseCommand):
         create.add_argument("--member", action="append", default=[], metavar="NAME:ROLE", help="read, write or admin")
         create.add_argument("--private-by-default", action="store_true", help="new repositories are private")
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:
-        try:
-            self.create(options)
-        except HubError as problem:
-            raise CommandError(problem.message) from None
-
     @transaction.atomic
-    def create(self, options: dict[str, Any]) -> None:
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
         organization = create_organization(
             name=options["name"], fullname=options["fullname"], is_private_by_default=options["private_by_default"]
         )

@@ -1,13 +1,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from hub.accounts.models import User
+from hub.management.operator import OperatorCommand
 from hub.web.password_links import make_password_link
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Print a link, good for one use, on which somebody sets a new password (for hubs without a mail server)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -131,18 +131,14 @@ def test_a_merge_that_moved_the_target_is_recorded_for_who_merged(tides, charlie
     assert recover() == 0
 
 
-def test_what_nobody_interrupted_is_left_alone(tides, charlie, alice):
+def test_what_nobody_interrupted_is_left_alone(tides, charlie, alice, dies):
     from hub.community.pull_requests import open_pull_request
 
     propose(tides, charlie.user, {"c.txt": "mine"})
     open_pull_request(repo=tides, by=charlie.user, title="Soon more", is_draft=True)
     before = [(row.head, row.discussion.status, row.candidate_digest) for row in pull_requests(tides)]
-    with pytest.MonkeyPatch.context() as patch:
-        from hub.repos import commits
-
-        patch.setattr(commits, "register_commits", lambda **_: (_ for _ in ()).throw(Died))
-        with pytest.raises(Died):
-            add(tides, alice.user, {"a.txt": "on main"})
+    with dies("hub.repos.commits.register_commits"):
+        add(tides, alice.user, {"a.txt": "on main"})
     recover()
     after = [(row.head, row.discussion.status) for row in pull_requests(tides)]
     assert after == [(head, status) for head, status, _ in before]

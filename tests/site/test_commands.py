@@ -1,0 +1,247 @@
+"""The operator's commands: stable words, one sentence for what is wrong, and no need to stop the site."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+CHECKOUT = Path(__file__).parents[2]
+pytestmark = pytest.mark.django_db
+
+
+def run(capsys, *words):
+    call_command(*words)
+    return capsys.readouterr().out
+
+
+# --- account
+
+
+def test_an_account_is_made_with_everything_that_was_given(capsys):
+    from django.contrib.auth import authenticate
+
+    from hub.accounts.models import User
+    from hub.accounts.tokens import find_token
+
+    words = "--email a@example.org --fullname Ann --password short --token my-old-token --staff --moderator".split()
+    assert run(capsys, "account", "create", "ann", *words) == "Account ann made.\nThe token was imported.\n"
+    user = User.objects.get(username="ann")
+    assert (user.email, user.fullname, user.is_staff, user.is_moderator) == ("a@example.org", "Ann", True, True)
+    assert authenticate(username="ann", password="short") == user  # the operator decides what is strong enough
+    assert find_token("my-old-token").user == user and find_token("my-old-token").role == "write"
+
+
+def test_a_name_may_begin_with_an_underscore(capsys):
+    run(capsys, "account", "create", "_robot", "--password", "x")
+    run(capsys, "organization", "create", "__lab", "--member", "_robot:admin")
+    from hub.accounts.names import find_owner
+
+    assert (find_owner("_robot").username, find_owner("__LAB").name) == ("_robot", "__lab")
+
+
+def test_without_a_password_a_link_to_set_one_is_printed_and_works_once(capsys, client):
+    out = run(capsys, "account", "create", "ann")
+    link = re.search(r"/login/link/\S+", out)[0]
+    chosen = {"new_password1": "tides-and-harbours", "new_password2": "tides-and-harbours"}
+    assert client.get(link).status_code == 200
+    client.post(link, chosen)
+    client.logout()
+    assert client.login(username="ann", password="tides-and-harbours")
+    client.logout()
+    assert client.get(link).status_code in (403, 404, 410) or b"tides" not in client.post(link, chosen).content
+    assert client.login(username="ann", password="tides-and-harbours")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["alice"], "The name 'alice' is taken"),
+        (["ALICE"], "is taken"),
+        (["a--b"], "cannot be used"),
+        (["api"], "used by the site itself"),
+        (["ann", "--token", "alices-token"], "belongs to another account"),
+    ],
+)
+def test_what_cannot_be_made_is_said_in_one_sentence_and_leaves_nothing(alice, words, sentence):
+    from hub.accounts.models import Namespace, User
+    from hub.accounts.tokens import create_token
+
+    create_token(user=alice.user, name="old", token="alices-token")
+    with pytest.raises(CommandError, match=sentence):
+        call_command("account", "create", *words)
+    assert [row.username for row in User.objects.all()] == ["alice"] == [row.name for row in Namespace.objects.all()]
+
+
+# --- organization
+
+
+def test_an_organization_is_made_with_its_members_and_their_roles(capsys, alice, bob):
+    from hub.accounts.models import Organization
+
+    words = "--fullname Tide --member alice:admin --member BOB:write --private-by-default".split()
+    assert run(capsys, "organization", "create", "tidewatch", *words) == "Organization tidewatch made with 2 members.\n"
+    organization = Organization.objects.get()
+    assert (organization.name, organization.fullname, organization.is_private_by_default) == ("tidewatch", "Tide", True)
+    roles = organization.memberships.values_list("user__username", "role")
+    assert set(roles) == {("alice", "admin"), ("bob", "write")}
+
+
+@pytest.mark.parametrize(
+    ("member", "sentence"),
+    [
+        ("nobody:write", "There is no account 'nobody'; make it first: account create nobody"),
+        ("alice:boss", "The role 'boss' does not exist; use one of read, write, admin"),
+        ("alice", "Write the member 'alice' with a role, like alice:write"),
+    ],
+)
+def test_a_wrong_member_is_named_and_the_organization_is_not_made(alice, member, sentence):
+    from hub.accounts.models import Namespace, Organization
+
+    with pytest.raises(CommandError, match=sentence):
+        call_command("organization", "create", "tidewatch", "--member", "alice:admin", "--member", member)
+    assert not Organization.objects.exists() and not Namespace.objects.filter(name="tidewatch").exists()
+
+
+# --- password_link
+
+
+def test_a_forgotten_password_is_set_by_a_link(capsys, alice, client):
+    link = run(capsys, "password_link", "Alice").strip()
+    assert client.get(link).status_code == 200
+    with pytest.raises(CommandError, match="There is no account 'nobody'"):
+        call_command("password_link", "nobody")
+
+
+def test_the_hubs_own_account_gets_no_link():
+    from hub.accounts.people import SYSTEM_NAME, hub_account
+
+    hub_account()
+    with pytest.raises(CommandError, match="There is no account"):
+        call_command("password_link", SYSTEM_NAME)
+
+
+# --- import_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "README.md").write_text("# Tides\n")
+    return folder
+
+
+def test_a_folder_becomes_a_repository_of_a_person_or_an_organization_and_grows(capsys, alice, organization, folder):
+    from hub.repos.models import Repo
+
+    run(capsys, "import_folder", str(folder), "alice/tides", "--type", "dataset")
+    out = run(capsys, "import_folder", str(folder), "tidewatch/tides", "--type", "model", "--private")
+    (folder / "more.txt").write_text("more")
+    run(capsys, "import_folder", str(folder), "ALICE/tides", "--type", "dataset")
+    data, model = Repo.objects.get(type="dataset"), Repo.objects.get(type="model")
+    assert (data.is_private, model.is_private, model.owner) == (False, True, organization)
+    assert out == f"tidewatch/tides holds the folder at {model.head}.\n"
+    assert [revision.title for revision in data.revisions.order_by("pk")] == ["initial commit", "Import old", "Import old"]
+    assert {revision.author for revision in model.revisions.all()} == {alice.user}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nobody/tides", "no person or organization named 'nobody'"),
+        ("alice", "cannot be used"),
+        ("alice/a--b", "cannot be used"),
+        ("empty-org/tides", "The organization empty-org has no admin; add one first"),
+    ],
+)
+def test_a_place_that_is_none_is_refused(alice, folder, name, sentence):
+    from hub.accounts.organizations import create_organization
+
+    create_organization(name="empty-org")
+    with pytest.raises(CommandError, match=sentence):
+        call_command("import_folder", str(folder), name, "--type", "dataset")
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_folder_without_files_makes_no_repository(alice, tmp_path, kind):
+    from hub.repos.models import Repo
+
+    if kind == "empty":
+        (tmp_path / "x").mkdir()
+    with pytest.raises(CommandError, match="is not a folder" if kind == "missing" else "holds no files"):
+        call_command("import_folder", str(tmp_path / "x"), "alice/tides", "--type", "dataset")
+    assert not Repo.objects.exists()
+
+
+# --- beside a running site, and before the first start
+
+
+@pytest.mark.django_db(transaction=True)
+def test_commands_work_while_the_site_runs(live_server, tmp_path):
+    """Another process writes what this one serves at once."""
+    import json
+    from urllib.request import Request, urlopen
+
+    from tests.beside import run_command
+
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("one")
+    for words in (
+        ("account", "create", "_ann", "--password", "tides-2026", "--token", "token-of-ann"),
+        ("organization", "create", "tidewatch", "--member", "_ann:admin"),
+        ("import_folder", str(tmp_path / "folder"), "tidewatch/tides", "--type", "dataset"),
+    ):
+        done = run_command(*words)
+        assert done.returncode == 0, done.stderr
+    asked = Request(f"{live_server.url}/api/whoami-v2", headers={"Authorization": "Bearer token-of-ann"})
+    who = json.load(urlopen(asked))
+    assert who["name"] == "_ann" and [org["name"] for org in who["orgs"]] == ["tidewatch"]
+    info = json.load(urlopen(f"{live_server.url}/api/datasets/tidewatch/tides"))
+    assert {file["rfilename"] for file in info["siblings"]} == {".gitattributes", "a.txt"}
+    again = run_command("account", "create", "_ANN")
+    assert again.returncode == 1 and again.stderr.strip().endswith("is taken; choose another.")
+    assert "Traceback" not in again.stderr
+
+
+def manage(*words, data_dir, way):
+    """`./manage.py` itself, told of the data folder by an option or by the environment."""
+    import os
+
+    environment = {key: value for key, value in os.environ.items() if key not in ("DATA_DIR", "DATABASE_URL")}
+    if way == "option":
+        words = (*words, "--data-dir", str(data_dir))
+    else:
+        environment["DATA_DIR"] = str(data_dir)
+    command = [sys.executable, "manage.py", *words]
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_before_the_first_start_a_command_makes_the_tables_it_needs(tmp_path, way):
+    made = manage("account", "create", "ann", "--password", "x", data_dir=tmp_path / "new", way=way)
+    assert (made.returncode, made.stdout) == (0, "Account ann made.\n"), made.stderr
+    twice = manage("account", "create", "ann", data_dir=tmp_path / "new", way=way)
+    assert twice.returncode == 1 and twice.stderr.strip() == "CommandError: The name 'ann' is taken; choose another."
+    assert (tmp_path / "new" / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_older_database_is_left_to_the_next_start(capsys, monkeypatch):
+    from django.db.migrations.recorder import MigrationRecorder
+
+    from hub.accounts.models import User
+
+    applied = MigrationRecorder.applied_migrations
+
+    def without_the_last(self):
+        rows = applied(self)
+        return {key: row for key, row in rows.items() if key[0] != "moderation"}
+
+    monkeypatch.setattr(MigrationRecorder, "applied_migrations", without_the_last)
+    with pytest.raises(CommandError, match="The database is older than this program .* ./manage.py up"):
+        call_command("account", "create", "ann")
+    assert not User.objects.exists()
