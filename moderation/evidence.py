@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from django.db.models import Count
-
-from hub.repos.models import Content, Repo
+from hub.repos.models import Content
 from moderation.models import Case, Finding, Screening
-from moderation.policy import AWAITS_RELEASE, IN_PROGRESS
 from moderation.screening import open_content
 from moderation.screens.answers import is_violation
 from training.models import Sampling
@@ -148,30 +145,3 @@ def newest_screening(pull_request: Any) -> Screening | None:
 
 def newest_case(screening: Screening) -> Case | None:
     return screening.cases.select_related("decided_by").order_by("-pk").first()
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What keeps files of a repository from the public."""
-
-    count: int
-    contents: list[Content]  # the first ones that a person has to do something about
-    awaiting_release: int
-    in_progress: int
-
-    @property
-    def held(self) -> int:
-        return self.count - self.awaiting_release - self.in_progress
-
-
-def describe_waiting(repo: Repo, *, shown: int) -> Waiting:
-    rows = Content.objects.filter(repo=repo).exclude(clearance=Content.Clearance.CLEARED)
-    counts = {row["reason"]: row["count"] for row in rows.values("reason").annotate(count=Count("pk")).order_by()}
-    screens_work = ("", IN_PROGRESS)
-    held = rows.exclude(reason__in=[AWAITS_RELEASE, *screens_work]).order_by("-clearance", "-pk")
-    return Waiting(
-        count=sum(counts.values()),
-        contents=list(held[:shown]),
-        awaiting_release=counts.get(AWAITS_RELEASE, 0),
-        in_progress=sum(counts.get(reason, 0) for reason in screens_work),
-    )

@@ -14,6 +14,7 @@ from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
 from moderation import evidence
+from moderation.hidden import find_hidden
 from moderation.models import Case, Release, ReleaseApproval
 from moderation.queue import may_see
 
@@ -56,13 +57,21 @@ def show_waiting(request: HttpRequest, context: dict[str, Any]) -> str:
     reader = context["reader"]
     if not reader.is_member:
         return ""
-    waiting = evidence.describe_waiting(reader.repo, shown=SHOWN_FILES)
-    if not waiting.count:
+    hidden = find_hidden(reader.repo)
+    if not hidden.files:
         return ""
-    cases = {case.content_id: case for case in Case.objects.filter(content__in=waiting.contents, state=Case.State.OPEN)}
-    rows = [(content, cases.get(content.pk)) for content in waiting.contents]
-    things = {"repo": reader.repo, "waiting": waiting, "rows": rows, "more": waiting.held - len(rows)}
+    things = {
+        "repo": reader.repo,
+        "hidden": hidden,
+        "rows": with_cases(hidden.held[:SHOWN_FILES]),
+        "more": len(hidden.held) - SHOWN_FILES,
+    }
     return render_to_string("moderation/waiting.html", things, request=request)
+
+
+def with_cases(contents: list[Content]) -> list[tuple[Content, Case | None]]:
+    cases = {case.content_id: case for case in Case.objects.filter(content__in=contents).order_by("pk")}
+    return [(content, cases.get(content.pk)) for content in contents]
 
 
 def show_report_link(request: HttpRequest, context: dict[str, Any]) -> str:

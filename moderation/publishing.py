@@ -163,7 +163,8 @@ def weights_of_alone(release: Release) -> list[Content]:
     shown: set[str] = set()
     for other in Release.objects.filter(repo=repo, state__in=GIVEN_OUT).exclude(pk=release.pk):
         shown |= {f"sha256:{pin['sha256']}" for pin in other.manifest["files"].values()}
-    for commit in set(wanted_refs(repo, pair(repo).members, is_withdrawal=True).values()):
+    members = pair(repo).members
+    for commit in {members.peel(oid) for oid in wanted_refs(repo, members, is_withdrawal=True).values()}:
         shown |= {f"sha256:{entry.lfs.sha256}" for entry in files_of(repo, commit) if entry.lfs is not None}
     return [
         row for row in weights_of(release) if row.clearance == Content.Clearance.CLEARED and row.digest not in shown

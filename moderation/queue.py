@@ -50,7 +50,8 @@ def open_for_contents(screening: Screening, decisions: list[Decision]) -> None:
 def open_for_content(screening: Screening, decision: Decision) -> Case | None:
     """The new case, or None where one is open: that one then says what the newer screening found."""
     severity = SEVERITY[Content.Clearance(decision.clearance)]
-    title = f"{decision.content.path}: {decision.reason}"[:300]
+    path, reason = decision.content.path, decision.reason
+    title = (reason if path in reason else f"{path}: {reason}")[:300]
     known = Case.objects.filter(content=decision.content, state=State.OPEN)
     if known.update(screening=screening, severity=severity, title=title):
         return None
@@ -101,10 +102,14 @@ def close_cleared(decisions: Iterable[Decision]) -> None:
     for start in range(0, len(cleared), 500):
         rows = Case.objects.filter(content__in=cleared[start : start + 500], state=State.OPEN, opened_by__isnull=True)
         for case in rows.select_related("repo"):
-            case.state, case.decided_at = State.RESOLVED, timezone.now()
-            case.decision_reason = "The whole file was read, and nothing was found that needs a person."
-            case.save(update_fields=["state", "decided_at", "decision_reason"])
-            audit.record("case.resolved", str(case.repo), case=case.pk, reason=case.decision_reason)
+            resolve_case(case, "The whole file was read, and nothing was found that needs a person.")
+
+
+def resolve_case(case: Case, reason: str) -> None:
+    """Close a case that nobody has to decide about any more."""
+    case.state, case.decided_at, case.decision_reason = State.RESOLVED, timezone.now(), reason
+    case.save(update_fields=["state", "decided_at", "decision_reason"])
+    audit.record("case.resolved", str(case.repo), case=case.pk, reason=reason)
 
 
 # --- seeing

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import cases, log, releases, reports
+from moderation.pages import cases, hidden, log, releases, reports
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -15,6 +15,7 @@ ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
 # Below a repository: /NAMESPACE/NAME/...
 REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("/report", reports.report, {}),
+    ("/hidden", hidden.show_hidden, {}),
     ("/releases", releases.list_releases, {}),
     (RELEASE, releases.show_release, {}),
     (f"{RELEASE}/manifest.json", releases.download_manifest, {}),

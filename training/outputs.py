@@ -13,6 +13,7 @@ from hub.repos.largeness import is_large
 from hub.repos.places import pair
 from hub.storage.git import AddFile, AddPointer
 from training.engine.lock import format_lock, parse_lock
+from training.engine.recipe import parse_recipe
 from training.models import Checkpoint, Evaluation, Run
 
 CARD = "README.md"
@@ -94,7 +95,9 @@ def write_card(run: Run) -> str:
     card = split_card(text)
     lock = parse_lock(run.result["lock"])
     models = [repository.id for repository in lock.repositories if repository.type == "model"]
-    datasets = [repository.id for repository in lock.repositories if repository.type == "dataset"]
+    learnt = {row.repo.repo.lower() for row in parse_recipe(lock.recipe).contributions}  # suites are pinned too
+    pinned = [repository.id for repository in lock.repositories if repository.type == "dataset"]
+    datasets = [name for name in pinned if name.lower() in learnt]
     metadata = {
         **card.metadata,
         "library_name": "transformers",
@@ -107,9 +110,7 @@ def write_card(run: Run) -> str:
     body = card.body.strip() or f"# {run.repo.name}\n"
     before, _, rest = body.partition(BEGIN)
     after = rest.partition(END)[2]
-    return (
-        f"---\n{to_yaml(metadata)}---\n{before.rstrip()}\n\n{BEGIN}\n{describe_run(run, lock)}\n{END}\n{after.lstrip()}"
-    )
+    return f"---\n{to_yaml(metadata)}---\n{before.rstrip()}\n\n{BEGIN}\n{describe_run(run, lock)}\n\n{END}\n{after.lstrip()}"
 
 
 def describe_run(run: Run, lock: Any) -> str:

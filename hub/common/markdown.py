@@ -1,11 +1,14 @@
 """Markdown of contributors to safe HTML, and the YAML front matter of cards."""
 
+import re
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
@@ -14,7 +17,42 @@ MAX_CARD_BYTES = 512 * 1024
 MAX_FRONT_MATTER_BYTES = 64 * 1024
 MAX_OPEN_BRACKETS = 100
 
+COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+
+
+def skip_comment_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A comment that begins a line, and may go on over many: hidden, as HTML would hide it. Text behind its end stays."""
+    begin = state.bMarks[start] + state.tShift[start]
+    if state.is_code_block(start) or not state.src.startswith("<!--", begin):
+        return False
+    if state.src[begin : state.eMarks[start]].partition("-->")[2].strip():
+        return False  # text goes on behind it: skip_comment does the rest
+    if silent:
+        return True  # no search: a text of nothing but beginnings would be searched through for each of them
+    line = start
+    while line < end and "-->" not in state.src[state.bMarks[line] : state.eMarks[line]]:
+        line += 1
+    state.line = min(line + 1, end)
+    if line < end and state.src[state.bMarks[line] : state.eMarks[line]].partition("-->")[2].strip():
+        state.line = line
+        state.bMarks[line] = state.src.index("-->", state.bMarks[line]) + 3
+        state.tShift[line] = state.sCount[line] = 0
+    return True
+
+
+def skip_comment(state: StateInline, silent: bool) -> bool:
+    """A comment within a line."""
+    found = COMMENT.match(state.src, state.pos) if state.src.startswith("<!--", state.pos) else None
+    if found is None:
+        return False
+    state.pos = found.end()
+    return True
+
+
 _parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table").enable("strikethrough")
+_interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+_parser.block.ruler.before("paragraph", "comment", skip_comment_block, _interrupts)  # type: ignore[arg-type]
+_parser.inline.ruler.before("text", "comment", skip_comment)
 _tags = set(nh3.ALLOWED_TAGS) - {"img"} | {"img", "table", "thead", "tbody", "tr", "th", "td", "del"}
 
 

@@ -187,9 +187,7 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
     if pull_request.conflict_paths:
         files = ", ".join(pull_request.conflict_paths[:5])
         reasons.append(f"It conflicts with {pull_request.target} in {files}; update the pull request.")
-    for content in uncleared_contents(pull_request)[:5]:
-        what = "is withheld" if content.clearance == Content.Clearance.WITHHELD else "waits for screening"
-        reasons.append(f"{content.path} {what}{': ' + content.reason if content.reason else '.'}")
+    reasons += describe_uncleared(pull_request, by)
     for check in blocking_checks(pull_request):
         reasons.append(f"The check '{check.name}' {STATE_VERBS.get(check.state, check.state)}: {check.summary}")
     if pull_request.is_trained and not blocking_checks(pull_request) and not is_candidate_current(pull_request):
@@ -197,6 +195,20 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
     reasons += missing_approvals(pull_request, by)
     if not can(by, "write", discussion.repo):
         reasons.append("Merging needs write access to this repository.")
+    return reasons
+
+
+def describe_uncleared(pull_request: PullRequest, by: Any) -> list[str]:
+    """What moderation has not cleared, by name for those who may read it: a name and a reason can tell what is hidden."""
+    contents = uncleared_contents(pull_request)
+    is_author = pull_request.discussion.author_id == getattr(by, "pk", None)
+    if contents and not is_author and not can(by, "read_members", pull_request.discussion.repo):
+        files = "1 file" if len(contents) == 1 else f"{len(contents):,} files"
+        return [f"{files} of it {'is' if len(contents) == 1 else 'are'} not cleared by the screens yet."]
+    reasons = []
+    for content in contents[:5]:
+        what = "is withheld" if content.clearance == Content.Clearance.WITHHELD else "waits for screening"
+        reasons.append(f"{content.path} {what}{': ' + content.reason if content.reason else '.'}")
     return reasons
 
 

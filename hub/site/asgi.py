@@ -208,10 +208,11 @@ def join(job_id: str, watcher: Watcher, last: int) -> Feed:
 
 async def send_mail(job_id: str, watcher: Watcher, last: int, send: Send) -> int:
     """Send what lies in the mailbox, or in the database where the mailbox overflowed; the id of the newest."""
-    if watcher.missed:
-        watcher.missed = False
-        last, _ = await send_past(job_id, last, send)
-    while not watcher.mail.empty():
+    while watcher.missed or not watcher.mail.empty():
+        if watcher.missed:  # looked at each time: the mailbox may overflow while we send
+            watcher.missed = False
+            last, _ = await send_past(job_id, last, send)
+            continue
         fresh = [event for event in watcher.mail.get_nowait() if event["id"] > last]
         if fresh:
             last = fresh[-1]["id"]

@@ -17,7 +17,7 @@ from hub.common.paging import read_number
 from hub.community.discussions import may_see
 from hub.community.models import Check, Discussion, Event, PullRequest
 from hub.web.timelines import describe_rights
-from hub.web.verdicts import describe_state
+from hub.web.verdicts import describe_reviews, describe_state
 
 # What is no change: clocks, which tick in the browser, plots that follow their run by themselves, and form tokens.
 CLOCKS = re.compile(r"(<time\b[^>]*>).*?(</time>)", re.DOTALL)
@@ -59,6 +59,7 @@ def describe_fragment(request: HttpRequest, pull_request: PullRequest, *, after:
         "pace_s": state["pace_s"],
         "after": after,
         "pk": pull_request.pk,
+        "candidate": pull_request.candidate_digest,
     }
 
 
@@ -72,8 +73,18 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     if request.GET.get("seen") == fragment["digest"] and fragment["pace_s"] and not events:
         return HttpResponse(status=204)
     discussion = pull_request.discussion
-    context = {"fragment": fragment, "events": events, "discussion": discussion, "repo": discussion.repo}
+    context = {
+        "fragment": fragment,
+        "events": events,
+        "is_late": True,
+        "pull_request": pull_request,
+        "discussion": discussion,
+        "repo": discussion.repo,
+    }
     context |= describe_rights(request, discussion)
+    context |= describe_reviews(request, pull_request)
+    # Only then: a choice that the reader has made in the form stays as long as it means the same candidate.
+    context["is_new_candidate"] = request.GET.get("candidate", "") != pull_request.candidate_digest
     return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
 
 

@@ -11,7 +11,8 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 WIDTH, HEIGHT = 640, 240  # user units; the picture scales with its container
-LEFT, RIGHT, TOP, BOTTOM = 52, 84, 26, 28  # room for the tick labels and for the names at the line ends
+LEFT, TOP, BOTTOM = 52, 26, 28  # room for the tick labels
+RIGHT_MIN, LETTER = 66, 6.6  # room for the names at the line ends: so many units a letter, and no less
 FLAT = 1e-10  # differences below this share of the values are drawn as none
 MAX_POINTS = 800  # more than there are pixels adds nothing
 LABEL_GAP = 14  # least distance between two names
@@ -83,13 +84,16 @@ def render_line_plot(
     x_ticks = nice_ticks(*(x_range or spread(point[0] for point in shown)))
     y_ticks = nice_ticks(*(y_range or spread(point[1] for point in shown)))
 
+    names = [f"{line.name} {write_number(line.points[-1][1])}" if line.points else "" for line in lines]
+    edge = WIDTH - max(RIGHT_MIN, 12 + LETTER * max(map(len, names)))
+
     def place_x(x: float) -> float:
-        return LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (edge - LEFT)
 
     def place_y(y: float) -> float:
         return HEIGHT - BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [draw_grid(x_ticks, y_ticks, place_x, place_y, x_label, y_label)]
+    parts = [draw_grid(x_ticks, y_ticks, place_x, place_y, x_label, y_label, edge)]
     ends = []
     for index, line in enumerate(lines):
         if not line.points:
@@ -98,7 +102,7 @@ def render_line_plot(
         kind = f"plot__series-{index % 4 + 1}"
         parts.append(f'<polyline class="plot__line {kind}" points="{path}"/>')
         x, y = line.points[-1]
-        ends.append((place_y(y), place_x(x), kind, f"{line.name} {write_number(y)}"))
+        ends.append((place_y(y), place_x(x), kind, names[index]))
     parts += draw_labels(ends)
     about = f"{title}: " + "; ".join(describe(line) for line in lines if line.points)
     return mark_safe(  # noqa: S308  every text in it is escaped where it is made
@@ -120,12 +124,12 @@ def describe(line: Series) -> str:
 
 
 def draw_grid(
-    x_ticks: list[float], y_ticks: list[float], place_x: Any, place_y: Any, x_label: str, y_label: str
+    x_ticks: list[float], y_ticks: list[float], place_x: Any, place_y: Any, x_label: str, y_label: str, edge: float
 ) -> str:
     parts = []
     for tick in y_ticks:
         y = place_y(tick)
-        parts.append(f'<line class="plot__grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="plot__grid" x1="{LEFT}" x2="{edge:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{write_number(tick)}</text>')
     for tick in x_ticks:
         parts.append(

@@ -1,19 +1,17 @@
 """The page of a proposal (a pull request): the verdict first, then the checks, then the conversation and the change."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.http import require_POST
 
-from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.community import pull_requests as community
-from hub.community.candidates import members_of, people_behind, target_head
+from hub.community.candidates import members_of, target_head
 from hub.community.discussions import find_discussion, set_status
-from hub.community.models import Discussion, PullRequest, Review
-from hub.community.reviews import is_stale, review
+from hub.community.models import Discussion, PullRequest
+from hub.community.reviews import review
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.storage.git import CommitInfo
@@ -22,21 +20,13 @@ from hub.web.diffs import read_diff
 from hub.web.live import describe_fragment
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
 from hub.web.timelines import describe_rights, describe_timeline
+from hub.web.verdicts import describe_reviews
 
 MAX_COMMITS = 200
 
 
-@dataclass(frozen=True)
-class GivenReview:
-    review: Review
-    is_stale: bool
-
-
 def show_pull_request(request: HttpRequest, repo: Repo, reader: RepoReader, discussion: Discussion) -> HttpResponse:
     pull_request = community.find_pull_request(repo, discussion.number, request.user)
-    rows = pull_request.reviews.select_related("by").order_by("id")
-    for row in rows:
-        row.pull_request = pull_request  # the same object: is_stale compares with its candidate
     timeline = describe_timeline(request, pull_request.discussion)
     newest = timeline["events"][-1].pk if timeline["events"] else 0
     return render_repo_page(
@@ -49,8 +39,7 @@ def show_pull_request(request: HttpRequest, repo: Repo, reader: RepoReader, disc
         discussion=pull_request.discussion,
         pull_request=pull_request,
         fragment=describe_fragment(request, pull_request, after=newest),
-        reviews=[GivenReview(row, is_stale(row)) for row in rows],
-        may_approve=may_approve(request.user, pull_request),
+        **describe_reviews(request, pull_request),
         **fetch_snippets(request, pull_request),
         **timeline,
     )
@@ -65,10 +54,6 @@ def fetch_snippets(request: HttpRequest, pull_request: PullRequest) -> dict[str,
         "fetch_hf": f"export HF_ENDPOINT={site}\nhf download {repo.full_name}{kind} --revision {ref}",
         "fetch_git": f"git clone {site}{repo.path}\ncd {repo.name}\ngit fetch origin {ref}\ngit checkout FETCH_HEAD",
     }
-
-
-def may_approve(user: Any, pull_request: PullRequest) -> bool:
-    return can(user, "review", pull_request.discussion.repo) and user.pk not in people_behind(pull_request)
 
 
 def visible_head(reader: RepoReader, pull_request: PullRequest) -> str:

@@ -8,7 +8,9 @@ from django.http import HttpRequest
 
 from hub.accounts.permissions import can
 from hub.community import pull_requests as community
-from hub.community.models import Check, Discussion, PullRequest
+from hub.community.candidates import people_behind
+from hub.community.models import Check, Discussion, PullRequest, Review
+from hub.community.reviews import is_stale
 
 NEEDS_WRITE = "Merging needs write access to this repository."
 
@@ -69,3 +71,24 @@ def describe_state(request: HttpRequest, pull_request: PullRequest) -> dict[str,
         "may_write": can(request.user, "write", pull_request.discussion.repo),
         "pace_s": choose_pace(pull_request, checks),
     }
+
+
+@dataclass(frozen=True)
+class GivenReview:
+    review: Review
+    is_stale: bool
+
+
+def describe_reviews(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:
+    """What others said about the candidate, and whether this person may approve it."""
+    rows = pull_request.reviews.select_related("by").order_by("id")
+    for row in rows:
+        row.pull_request = pull_request  # the same object: is_stale compares with its candidate
+    return {
+        "reviews": [GivenReview(row, is_stale(row)) for row in rows],
+        "may_approve": may_approve(request.user, pull_request),
+    }
+
+
+def may_approve(user: Any, pull_request: PullRequest) -> bool:
+    return can(user, "review", pull_request.discussion.repo) and user.pk not in people_behind(pull_request)

@@ -101,6 +101,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
         "may_appeal": appeals.may_appeal(case, request.user),
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
+        "may_mend": case.kind == Case.Kind.CONTENT and can(request.user, "read_members", case.repo),
         "problem": problem,
         "given": request.POST,
         **describe(case),

@@ -23,6 +23,7 @@ WORDS = {
     "case.appealed": "asked for another look",
     "content.held": "held back",
     "content.withheld": "withheld",
+    "history.cleaned": "made the history clean of",
     "outputs.held": "held the answers of",
     "report.opened": "reported",
     "release.proposed": "proposed to release",

@@ -9,7 +9,8 @@
 //   figure.dispatchEvent(new CustomEvent("plot:append", { detail: { name: "loss", points: [[3, 3.9]] } }))
 
 const HEIGHT = 240;
-const [LEFT, RIGHT, TOP, BOTTOM] = [52, 84, 26, 28];
+const [LEFT, TOP, BOTTOM] = [52, 26, 28];
+const [RIGHT_MIN, LETTER] = [66, 6.6];
 const LABEL_GAP = 14;
 const MAX_POINTS = 800;
 const LIVE_MS = 2000;
@@ -98,7 +99,8 @@ class Plot {
     const points = lines.flatMap((line) => line.points);
     if (!points.length || (!force && width === this.width)) return;
     this.width = width;
-    const right = width < 420 ? 66 : RIGHT;
+    const names = lines.map((line) => (line.points.length ? `${line.name} ${writeNumber(line.points.at(-1)[1])}` : ""));
+    const right = Math.max(RIGHT_MIN, 12 + LETTER * Math.max(...names.map((name) => name.length)));
     const spread = (values) => [Math.min(...values), Math.max(...values)];
     const xTicks = niceTicks(...(this.data.x_range ?? spread(points.map(([x]) => x))), width < 420 ? 4 : 5);
     const yTicks = niceTicks(...(this.data.y_range ?? spread(points.map(([, y]) => y))));
@@ -121,7 +123,7 @@ class Plot {
       const path = thinOut(line.points).map(([x, y]) => `${this.placeX(x).toFixed(1)},${this.placeY(y).toFixed(1)}`).join(" ");
       svg.append(element("polyline", { class: `plot__line ${kind}`, points: path }));
       const [x, y] = line.points.at(-1);
-      ends.push({ y: this.placeY(y), x: this.placeX(x), kind, text: `${line.name} ${writeNumber(y)}` });
+      ends.push({ y: this.placeY(y), x: this.placeX(x), kind, text: names[index] });
     });
     let lowest = -Infinity;
     for (const end of ends.sort((a, b) => a.y - b.y)) {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.looks import Gallery, Watch
+from tests.browser.scenery import Scenery, make_scenery
 from tests.browser.town import Town, open_town
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -40,6 +41,11 @@ def chromium() -> Iterator[Any]:
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     with open_town(tmp_path_factory.mktemp("town")) as town:
         yield town
+
+
+@pytest.fixture(scope="package")
+def scenery(town: Town) -> Scenery:
+    return make_scenery(town)
 
 
 @pytest.fixture(scope="package")

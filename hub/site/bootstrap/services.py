@@ -15,8 +15,8 @@ from hub.site.bootstrap.refusals import Refusal
 from hub.site.bootstrap.supervisor import ChildSpec
 
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux, 104 on macOS, with its final zero
-WEB_WORKERS = 2  # with two threads each: half the tail latency of eight threads on two cores
-WEB_THREADS = 2
+WEB_WORKERS = 2
+WEB_THREADS = 32  # most of them wait for slow clients; two of them compute at once (hub.site.turns)
 
 
 def broker_socket(data_dir: Path) -> Path:

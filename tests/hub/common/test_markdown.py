@@ -19,6 +19,22 @@ def test_links_pass_nothing_on():
     assert '<a href="https://example.org" rel="nofollow ugc noopener">' in html and '<img src="map.png"' in html
 
 
+def test_comments_are_hidden_wherever_they_stand():
+    assert render_markdown("high <!-- or low --> water") == "<p>high  water</p>\n"
+    assert render_markdown("a\n<!-- made by the hub -->\n# H") == "<p>a</p>\n<h1>H</h1>\n"
+    table = render_markdown("| a |\n|---|\n| 1 |\n<!-- end -->\n")
+    assert table.count("<tr>") == 2 and "end" not in table
+    assert render_markdown("<!-- over\n\nmany lines --> tail") == "<p>tail</p>\n"
+    assert "&lt;!-- shown --&gt;" in render_markdown("`<!-- shown -->`")
+
+
+@pytest.mark.parametrize("text", ["<!-- a\n\n", "x\n<!-- a\n", "<!-- a --> <!--\n", "> <!-- a\n"])
+def test_a_text_of_nothing_but_comments_costs_no_time(text):
+    started = time.monotonic()
+    render_markdown(text * 20_000 + "--> tail")
+    assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize(
     "text",
     [

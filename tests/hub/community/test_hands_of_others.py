@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 
 from hub.accounts.permissions import can
 from hub.common.errors import Forbidden, RevisionNotFound
@@ -128,3 +129,16 @@ def test_a_pull_request_has_one_ref_only(repo, charlie, name):
     command = RefCommand(None, fresh(pull_request).head, f"refs/pr/{name}")
     result = judge.judge_command(None, command)  # refused before the quarantine is looked at
     assert not result.ok and "kept by the hub" in result.refusal
+
+
+def test_names_and_reasons_of_what_is_hidden_are_for_those_who_may_read_it(repo, alice, bob, charlie):
+    """Everybody reads what blocks a merge; it named the withheld file and what the screens had found in it."""
+    pull_request = bring(repo, charlie, "my-password.txt", "hunter2\n", create_pr=True).pull_request
+    content = Content.objects.get(repo=repo, path="my-password.txt")
+    set_clearance(contents=[content], clearance=Content.Clearance.WITHHELD, reason="Line 1 holds a password.")
+    row = fresh(pull_request)
+    for person in (charlie, bob, alice):
+        assert any("my-password.txt is withheld: Line 1" in reason for reason in unmet_requirements(row, person.user))
+    shown = " ".join(unmet_requirements(row, AnonymousUser()))
+    assert "1 file of it is not cleared" in shown
+    assert "my-password" not in shown and "Line 1" not in shown

@@ -1,0 +1,204 @@
+"""Something of everything to look at: repositories of all kinds, a discussion, proposals, a run that waits, a case."""
+
+import time
+from dataclasses import dataclass
+
+from tests.browser.town import BASE, ORGANIZATION, SUITE_NAME, Town, write_files
+from tests.training.line import PAIRS, as_jsonl
+
+MODEL = f"{ORGANIZATION}/shore"
+DATASET = "ada/harbour"
+PRIVATE = "ada/secret"
+LONG = "an-unreasonably-long-name-of-a-file-that-somebody-gave-without-thinking-of-telephones.md"
+README = """---
+license: cc-by-4.0
+language: en
+tags: [tides, harbour]
+---
+# Harbour notes
+
+Kept by hand, see the [tables](data/tides.csv).
+
+| harbour | high water | low water | wind | remarks |
+|---|---|---|---|---|
+| Bergen | 06:12 | 12:20 | south-west, strong | two boats came in late and stayed over night |
+
+```python
+print("high water", 6.12, "and a line of code that is much longer than any telephone is wide, so it has to scroll")
+```
+
+## Sources
+
+Newspapers.
+
+### By year
+
+1911 to 1914.
+"""
+CSV = "harbour,high,remark\n" + "".join(f"Bergen {day},06:{day:02},calm\n" for day in range(40))
+PICKLE = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R."
+RECIPE = f"""version: 1
+base: {BASE}@main
+contributions:
+  - {{data: {DATASET}@main, format: chat}}
+train: {{method: full, steps: 4, context_tokens: 64, batch_tokens: 128}}
+evaluate:
+  - {{suite: {SUITE_NAME}@main}}
+"""
+RUN_S = 120  # until the hub has made the run of a proposal
+
+
+@dataclass
+class Scenery:
+    """Paths of what was made, and the pages on which it shows."""
+
+    model: str = f"/{MODEL}"
+    dataset: str = f"/datasets/{DATASET}"
+    private: str = f"/datasets/{PRIVATE}"
+    proposal: str = ""  # waits for a maintainer's "run"
+    small_proposal: str = ""  # a file for a dataset; may be merged
+    discussion: str = ""
+    run: str = ""
+    case: str = ""
+    commit: str = ""
+
+    @property
+    def public_pages(self) -> dict[str, str]:
+        return {
+            "home": "/",
+            "sign-in": "/login",
+            "sign-up": "/signup",
+            "models": "/models",
+            "datasets": "/datasets?q=harbour&sort=name",
+            "nothing-found": "/datasets?q=nowhere",
+            "search": "/search?q=tide",
+            "organization": f"/{ORGANIZATION}",
+            "person": "/ada",
+            "model": self.model,
+            "base": f"/{BASE}",
+            "dataset": self.dataset,
+            "tree": f"{self.dataset}/tree/main",
+            "folder": f"{self.dataset}/tree/main/data",
+            "blob-text": f"{self.dataset}/blob/main/README.md",
+            "blob-lines": f"{self.dataset}/blob/main/README.md?plain",
+            "blob-csv": f"{self.dataset}/blob/main/data/tides.csv",
+            "blob-chat": f"{self.dataset}/blob/main/train.jsonl",
+            "blob-weights": f"/{BASE}/blob/main/model.safetensors",
+            "commits": f"{self.dataset}/commits/main",
+            "commit": self.commit,
+            "proposals": f"{self.model}/discussions?kind=proposals",
+            "community": f"{self.dataset}/discussions",
+            "discussion": self.discussion,
+            "proposal": self.proposal,
+            "proposal-commits": f"{self.proposal}/commits",
+            "proposal-files": f"{self.proposal}/files",
+            "runs": f"{self.model}/runs",
+            "run": self.run,
+            "policy": "/policy",
+            "audit": "/audit",
+        }
+
+    @property
+    def maintainer_pages(self) -> dict[str, str]:
+        return {
+            "desk": "/",
+            "notifications": "/notifications",
+            "jobs": "/jobs",
+            "profile-settings": "/settings/profile",
+            "password": "/settings/password",
+            "tokens": "/settings/tokens",
+            "organization-settings": f"/settings/organizations/{ORGANIZATION}",
+            "new-dataset": "/new/dataset",
+            "new-model": "/new/model",
+            "new-organization": "/new/organization",
+            "new-proposal": "/new/proposal",
+            "choose-target": f"/propose?base={BASE}",
+            "repo-settings": f"{self.model}/settings",
+            "own-dataset": self.dataset,
+            "own-tree": f"{self.dataset}/tree/main",
+            "withheld": f"{self.dataset}/blob/main/args.bin",
+            "private": self.private,
+            "edit": f"{self.dataset}/edit/main/README.md",
+            "new-file": f"{self.dataset}/new/main",
+            "delete": f"{self.dataset}/delete/main/data/tides.csv",
+            "upload": f"{self.dataset}/upload",
+            "new-discussion": f"{self.dataset}/discussions/new",
+            "proposal-to-run": self.proposal,
+            "proposal-to-merge": self.small_proposal,
+            "run-to-start": self.run,
+            "releases": f"{self.model}/releases",
+            "playground": f"/{BASE}/playground",
+            "report": f"{self.dataset}/report",
+            "wizard": f"{self.model}/propose?base={BASE}",
+            "wizard-data": f"{self.model}/propose?base={BASE}&step=data&goal=chat&look={DATASET}",
+            "wizard-size": f"{self.model}/propose?base={BASE}&step=size&goal=chat&data={DATASET}",
+            "wizard-send": f"{self.model}/propose?base={BASE}&step=send&goal=chat&data={DATASET}",
+            "recipe": f"{self.model}/propose/recipe",
+        }
+
+    @property
+    def moderator_pages(self) -> dict[str, str]:
+        return {
+            "queue": "/moderation",
+            "case": self.case,
+            "closed-cases": "/moderation?state=resolved",
+            "audit-for-moderators": "/audit",
+            "policy-for-moderators": "/policy",
+        }
+
+    @property
+    def plain_words(self) -> dict[str, list[str]]:
+        """Page -> words that stand on it without any script."""
+        return {
+            self.proposal: ["Not ready to merge yet", "Prepare", "Train", "Run it", "Conversation", "Give the review"],
+            self.run: ["Prepare data", "Screen answers", "Record", "Recipe"],
+            f"/{BASE}/playground": ["Your question", "Ask"],
+            f"{self.model}/propose?base={BASE}": ["What should it learn to do?", "Next: choose the data"],
+            f"{self.dataset}/upload": ["Choose files", "Where it goes"],
+            f"{self.dataset}/blob/main/data/tides.csv": ["Bergen 39", "06:39"],
+            f"{self.dataset}/discussions": ["How deep is it?"],
+            self.case: ["Whose notes are these?"],
+        }
+
+
+def make_scenery(town: Town) -> Scenery:
+    scenery = Scenery()
+    ada, sam = town.client("ada"), town.client("sam")
+    files = {
+        "README.md": README.encode(),
+        "data/tides.csv": CSV.encode(),
+        f"notes/{LONG}": b"# Long\n",
+        "train.jsonl": as_jsonl(PAIRS),
+        "args.bin": PICKLE,
+    }
+    folder = str(write_files(town.folder / "harbour", files))
+    ada.create_repo(DATASET, repo_type="dataset")
+    made = ada.upload_folder(repo_id=DATASET, folder_path=folder, repo_type="dataset", commit_message="Notes of a year")
+    scenery.commit = f"{scenery.dataset}/commit/{made.oid}"
+    ada.create_repo(PRIVATE, repo_type="dataset", private=True)
+    ada.upload_file(path_or_fileobj=b"# Mine\n", path_in_repo="README.md", repo_id=PRIVATE, repo_type="dataset")
+    ada.create_repo(MODEL)
+    talk = sam.create_discussion(DATASET, "How deep is it?", description="At **low** water.", repo_type="dataset")
+    sam.comment_discussion(DATASET, talk.num, "```\n" + "a long line " * 30 + "\n```", repo_type="dataset")
+    scenery.discussion = f"{scenery.dataset}/discussions/{talk.num}"
+    small = sam.upload_file(
+        path_or_fileobj=b"# Depths\n", path_in_repo="depths.md", repo_id=DATASET, repo_type="dataset", create_pr=True
+    )
+    scenery.small_proposal = f"{scenery.dataset}/discussions/{small.pr_num}"
+    report = {"repo": DATASET, "type": "dataset", "text": "Whose notes are these?"}
+    scenery.case = f"/moderation/cases/{town.api('POST', 'reports', 'sam', report)['id']}"
+    body = {"repo": MODEL, "recipe": RECIPE, "title": "Learn the harbour", "description": "From my notes."}
+    scenery.proposal = f"{scenery.model}/discussions/{town.api('POST', 'proposals', 'sam', body)['number']}"
+    scenery.run = f"/runs/{await_run(town)}"
+    return scenery
+
+
+def await_run(town: Town) -> int:
+    """The hub makes the run when it has built the candidate; it then waits for a maintainer."""
+    deadline = time.monotonic() + RUN_S
+    while time.monotonic() < deadline:
+        runs = town.api("GET", f"runs?repo={MODEL}", "ada")
+        if runs and runs[0]["state"] == "held":
+            return int(runs[0]["id"])
+        time.sleep(0.5)
+    raise AssertionError(f"no run of {MODEL} waits after {RUN_S} s: {runs}")
