@@ -23,6 +23,10 @@ def may_appeal(case: Case, user: Any) -> bool:
     return user.pk in {person.pk for person in concerned(case) if person is not None}
 
 
+def without_notes(case: Case) -> dict[str, Any]:
+    return {key: value for key, value in case.subject.items() if key not in ("notes", "clause")}
+
+
 @transaction.atomic
 def appeal(*, case: Case, by: User, text: str) -> Case:
     """Ask for another look: a new case, which somebody else than before decides. The first decision stays in the log."""
@@ -38,7 +42,7 @@ def appeal(*, case: Case, by: User, text: str) -> Case:
         title=f"Appeal: {case.title}"[:300],
         content=case.content,
         screening=case.screening,
-        subject={**case.subject, "appeal_of": case.pk, "text": text.strip()[:MAX_REASON_CHARACTERS]},
+        subject={**without_notes(case), "appeal_of": case.pk, "text": text.strip()[:MAX_REASON_CHARACTERS]},
         opened_by=by,
     )
     audit.record("case.appealed", str(case.repo), by=by, case=again.pk, appeal_of=case.pk)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def find_programs() -> Path | None:
-    """The folder of the newest PostgreSQL here: on the path, or where Debian puts it."""
-    found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return folders[-1] if folders else None
+    """The folder of the newest PostgreSQL here: where Debian puts it, or on the path."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    found = shutil.which("pg_ctl")
+    return debian[-1] if debian else Path(found).parent if found else None
 
 
 def as_server_user(command: list[str]) -> list[str]:
@@ -22,7 +22,7 @@ def as_server_user(command: list[str]) -> list[str]:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """The address of an empty database. `folder` has to be short: the name of a socket holds 107 bytes."""
+    """The address of a database that tests may make beside it. `folder` has to be short: the name of a socket holds 107 bytes."""
     programs = find_programs()
     assert programs is not None, "PostgreSQL is not installed"
     data, sockets = folder / "data", folder / "run"
@@ -35,7 +35,6 @@ def running_server(folder: Path) -> Iterator[str]:
     run(programs / "initdb", "--auth=trust", "--username=hub", "--encoding=UTF8", "--no-sync", "-D", data)
     run(programs / "pg_ctl", "start", "-w", "-D", data, "-l", sockets / "log", "-o", options)
     try:
-        run(programs / "createdb", "--host", sockets, "--username", "hub", "hub")
         yield f"postgres://hub@/hub?host={sockets}"
     finally:
         run(programs / "pg_ctl", "stop", "-w", "-m", "immediate", "-D", data)
@@ -43,5 +42,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
 def run(*command: object) -> None:
     words = as_server_user([str(word) for word in command])
-    done = subprocess.run(words, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        words, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+    )
     assert done.returncode == 0, done.stdout

@@ -37,7 +37,10 @@ def test_no_other_part_of_the_hub_reads_a_setting_that_is_not_described() -> Non
     for room in ("hub", "training", "moderation"):
         for path in (ROOT / room).rglob("*.py"):
             found = set(re.findall(r"os\.(?:environ\.get\(|getenv\()\"([A-Z_]+)\"", path.read_text()))
-            own = (ROOT / "hub" / "site", ROOT / "training" / "engine")  # what starts before there are settings, or without
+            own = (
+                ROOT / "hub" / "site",
+                ROOT / "training" / "engine",
+            )  # what starts before there are settings, or without
             if not any(path.is_relative_to(folder) for folder in own):
                 assert found <= read_settings() | usual, path
 
@@ -79,7 +82,9 @@ def test_the_tree_of_the_readme_names_every_folder_at_the_top() -> None:
     names = [name for cell in cells for name in re.findall(r"`([\w./]+)`", cell)]
     for name in names:
         assert (ROOT / name).exists(), name
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     folders = {path.split("/")[0] for path in tracked if "/" in path}
     assert {folder for folder in folders if not folder.startswith(".")} <= {name.split("/")[0] for name in names}
 

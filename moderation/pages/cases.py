@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
 from hub.accounts.permissions import can
@@ -13,7 +14,7 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, evidence, queue
+from moderation import appeals, conversation, evidence, queue
 from moderation.models import Case
 from moderation.policy import CLAUSES, find_clause
 
@@ -100,6 +101,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
         "may_appeal": appeals.may_appeal(case, request.user),
+        "notes": [{**note, "at": parse_datetime(note["at"])} for note in case.subject.get("notes", [])],
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
         "may_mend": case.kind == Case.Kind.CONTENT and can(request.user, "read_members", case.repo),
         "problem": problem,
@@ -142,6 +144,17 @@ def decide_case(request: HttpRequest, number: int) -> HttpResponse:
         return show_case(request, number, problem=problem.message, status=problem.status)
     messages.success(request, "Decided. The people concerned are told, with your reason.")
     return HttpResponseRedirect(queue.path_of(case))
+
+
+@require_POST
+def say_in_case(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    try:
+        conversation.say(case=case, by=request.user, text=request.POST.get("note", ""))
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    return HttpResponseRedirect(f"{queue.path_of(case)}#conversation")
 
 
 @require_POST

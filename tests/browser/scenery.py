@@ -9,6 +9,7 @@ from tests.training.line import PAIRS, as_jsonl
 MODEL = f"{ORGANIZATION}/shore"
 DATASET = "ada/harbour"
 PRIVATE = "ada/secret"
+CARELESS = "ada/careless"  # holds a pickle
 LONG = "an-unreasonably-long-name-of-a-file-that-somebody-gave-without-thinking-of-telephones.md"
 README = """---
 license: cc-by-4.0
@@ -115,8 +116,9 @@ class Scenery:
             "choose-target": f"/propose?base={BASE}",
             "repo-settings": f"{self.model}/settings",
             "own-dataset": self.dataset,
-            "own-tree": f"{self.dataset}/tree/main",
-            "withheld": f"{self.dataset}/blob/main/args.bin",
+            "withheld-tree": f"/datasets/{CARELESS}/tree/main",
+            "withheld-card": f"/datasets/{CARELESS}",
+            "withheld": f"/datasets/{CARELESS}/blob/main/args.bin",
             "private": self.private,
             "edit": f"{self.dataset}/edit/main/README.md",
             "new-file": f"{self.dataset}/new/main",
@@ -169,12 +171,13 @@ def make_scenery(town: Town) -> Scenery:
         "data/tides.csv": CSV.encode(),
         f"notes/{LONG}": b"# Long\n",
         "train.jsonl": as_jsonl(PAIRS),
-        "args.bin": PICKLE,
     }
     folder = str(write_files(town.folder / "harbour", files))
     ada.create_repo(DATASET, repo_type="dataset")
     made = ada.upload_folder(repo_id=DATASET, folder_path=folder, repo_type="dataset", commit_message="Notes of a year")
     scenery.commit = f"{scenery.dataset}/commit/{made.oid}"
+    ada.create_repo(CARELESS, repo_type="dataset")
+    ada.upload_file(path_or_fileobj=PICKLE, path_in_repo="args.bin", repo_id=CARELESS, repo_type="dataset")
     ada.create_repo(PRIVATE, repo_type="dataset", private=True)
     ada.upload_file(path_or_fileobj=b"# Mine\n", path_in_repo="README.md", repo_id=PRIVATE, repo_type="dataset")
     ada.create_repo(MODEL)

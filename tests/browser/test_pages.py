@@ -178,7 +178,7 @@ def test_a_private_repository_looks_missing_to_a_stranger(
 
 def test_a_session_ends_where_it_was_ended(open_window: Callable[..., Any], town: Town) -> None:
     page = open_window("ada")
-    page.get_by_text("Your menu, ada").click()
+    page.locator("summary", has_text="Your menu, ada").click()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("link", name="Sign in").wait_for()
     page.goto("/settings/tokens")

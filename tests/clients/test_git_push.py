@@ -218,15 +218,3 @@ def test_a_private_repository_asks_or_is_missing(granian_server: RunningHub, new
     assert asked.returncode == missing.returncode != 0
     assert asked.stderr.replace(private, "X") == missing.stderr.replace("alice/nothing-at-all", "X")
     assert "main" in git("ls-remote", remote(granian_server, f"/datasets/{private}", "alice")).stdout
-
-
-def test_a_read_token_pushes_nothing_and_is_told_why(granian_server: RunningHub, name: str, tmp_path: Path):
-    text = granian_server.run(
-        "from hub.accounts.models import User\n"
-        "from hub.accounts.tokens import create_token\n"
-        "print(create_token(user=User.objects.get(username='alice'), name='reads', role='read')[1])"
-    ).strip()
-    address = granian_server.url.replace("//", f"//alice:{text}@") + f"/datasets/{name}"
-    git("clone", "-q", address, str(tmp_path / "clone"))
-    commit(tmp_path / "clone", {"a.txt": b"a\n"})
-    assert "This token may only read" in push_refused(tmp_path / "clone", "HEAD:main")

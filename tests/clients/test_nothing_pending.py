@@ -101,14 +101,24 @@ def ask_tree_of_main(garden: Garden, person: str | None) -> Answers:
     yield garden.hub.call("GET", f"{garden.api}?full=true&blobs=true", person=person)
 
 
+FILES = {"pending": ["people.txt"], "secret": ["key.txt"], "later": ["later.txt", "later.bin", "people.txt"]}
+
+
 def ask_files(garden: Garden, person: str | None) -> Answers:
-    for revision in ["main", garden.commits["open"], *revisions(garden)]:
-        for name in ("people.txt", "key.txt", "later.txt", "later.bin", "bad.pkl", "proposal.txt"):
-            for door in ("resolve", "raw") if name != "bad.pkl" else ("resolve",):
-                yield garden.hub.call("GET", f"{garden.page}/{door}/{revision}/{name}", person=person)
-            yield garden.hub.call(
-                "GET", f"{garden.page}/resolve/{revision}/{name}", person=person, headers={"Range": "bytes=0-99"}
-            )
+    places = [("main", ["people.txt", "later.bin", "bad.pkl"]), (garden.commits["open"], ["people.txt", "bad.pkl"])]
+    places += [(garden.commits[word], names) for word, names in FILES.items()]
+    places += [(garden.proposed, ["proposal.txt"]), (f"refs%2Fpr%2F{garden.pull_request}", ["proposal.txt"])]
+    places += [("v0", ["people.txt", "key.txt"]), ("side", ["later.txt"]), ("refs%2Fheads%2Fside", ["later.bin"])]
+    for revision, names in places:
+        for name in names:
+            yield garden.hub.call("GET", f"{garden.page}/resolve/{revision}/{name}", person=person)
+            if name != "bad.pkl":  # its pointer is public
+                yield garden.hub.call("GET", f"{garden.page}/raw/{revision}/{name}", person=person)
+    part = {"Range": "bytes=0-99"}
+    yield garden.hub.call("GET", f"{garden.page}/resolve/main/bad.pkl", person=person, headers=part)
+    yield garden.hub.call(
+        "GET", f"{garden.page}/resolve/{garden.commits['later']}/later.bin", person=person, headers=part
+    )
 
 
 def ask_paths(garden: Garden, person: str | None) -> Answers:
@@ -130,8 +140,10 @@ def ask_pages(garden: Garden, person: str | None) -> Answers:
     for revision in ["main", *revisions(garden)]:
         for page in ("tree", "commits", "names"):
             yield garden.hub.call("GET", f"{garden.page}/{page}/{revision}", person=person)
-        for name in ("people.txt", "key.txt", "later.bin", "proposal.txt"):
-            yield garden.hub.call("GET", f"{garden.page}/blob/{revision}/{name}", person=person)
+    for word, names in FILES.items():
+        for name in names:
+            yield garden.hub.call("GET", f"{garden.page}/blob/{garden.commits[word]}/{name}", person=person)
+            yield garden.hub.call("GET", f"{garden.page}/blob/main/{name}", person=person)
     for commit in garden.hidden_commits:
         yield garden.hub.call("GET", f"{garden.page}/commit/{commit}", person=person)
     yield garden.hub.call("GET", garden.page, person=person)

@@ -19,11 +19,9 @@ WRITERS = 4  # as many as the server has threads
 def name(granian_server: RunningHub, new_repo) -> str:
     """A repository that Bob may write, too."""
     name = new_repo("race").partition("/")[2]
-    granian_server.run(
-        "from hub.accounts.models import User\nfrom hub.repos.models import Repo, RepoCollaborator\n"
-        f"repo, bob = Repo.objects.get(name={name!r}), User.objects.get(username='bob')\n"
-        "RepoCollaborator.objects.create(repo=repo, user=bob, role='write')"
-    )
+    given = {"username": "bob", "role": "write"}
+    answer = granian_server.call("POST", f"/datasets/alice/{name}/settings/people", person="alice", data=given)
+    assert answer.status_code == 302
     return name
 
 

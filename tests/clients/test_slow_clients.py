@@ -29,7 +29,9 @@ def address(granian_server: RunningHub) -> str:
     offer = hub.call("POST", "/datasets/alice/slow.git/info/lfs/objects/batch", person="alice", json=batch)
     assert hub.call("PUT", offer.json()["objects"][0]["actions"]["upload"]["href"], data=data).status_code == 200
     # The long texts come later: whatever the screens make of them, the large file is public.
-    noise = [text_line((f"{number}.txt", base64.b64encode(random.randbytes(4_000_000)).decode())) for number in range(4)]
+    noise = [
+        text_line((f"{number}.txt", base64.b64encode(random.randbytes(4_000_000)).decode())) for number in range(4)
+    ]
     for lines in ([large_line("a.bin", data)], noise):
         answer = hub.commit("/api/datasets/alice/slow/commit/main", *lines)
         assert answer.status_code == 200, answer.text

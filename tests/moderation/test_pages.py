@@ -115,6 +115,26 @@ def test_whom_it_concerns_asks_for_another_look(held: Case, alice: Person, mona:
     assert "You decided this before" in words(browser_of(mona).get(f"/moderation/cases/{again.pk}"))
 
 
+def test_the_people_of_a_case_talk_in_it(
+    held: Case, alice: Person, charlie: Person, mona: Person, browser_of: Browser
+) -> None:
+    from hub.community.models import Notification
+
+    address = f"/moderation/cases/{held.pk}"
+    assert browser_of(charlie).post(f"{address}/say", {"note": "Me too."}).status_code == 404
+    assert browser_of(alice).post(f"{address}/say", {"note": " "}).status_code == 400
+    done = browser_of(alice).post(f"{address}/say", {"note": "It is the key of a **manual**."})
+    assert done["Location"] == f"{address}#conversation"
+    browser_of(mona).post(f"{address}/say", {"note": "Which manual?"})
+    page = browser_of(alice).get(address)
+    assert "<strong>manual</strong>" in page.content.decode() and "mona said just now Which manual?" in words(page)
+    assert Notification.objects.filter(user=mona.user, text__startswith="alice wrote in case").exists()
+    assert Notification.objects.filter(user=alice.user, text__startswith="mona wrote in case").exists()
+    decide_case(case=Case.objects.get(), by=mona.user, state="refused", reason="It works.")
+    held.refresh_from_db()
+    assert len(held.subject["notes"]) == 2
+
+
 def test_flagged_answers_stand_beside_the_parents_behind_a_click(
     workshop: Workshop, mona: Person, tmp_path: Any, browser_of: Browser
 ) -> None:

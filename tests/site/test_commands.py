@@ -144,7 +144,11 @@ def test_a_folder_becomes_a_repository_of_a_person_or_an_organization_and_grows(
     data, model = Repo.objects.get(type="dataset"), Repo.objects.get(type="model")
     assert (data.is_private, model.is_private, model.owner) == (False, True, organization)
     assert out == f"tidewatch/tides holds the folder at {model.head}.\n"
-    assert [revision.title for revision in data.revisions.order_by("pk")] == ["initial commit", "Import old", "Import old"]
+    assert [revision.title for revision in data.revisions.order_by("pk")] == [
+        "initial commit",
+        "Import old",
+        "Import old",
+    ]
     assert {revision.author for revision in model.revisions.all()} == {alice.user}
 
 

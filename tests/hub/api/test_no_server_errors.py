@@ -145,6 +145,7 @@ def assert_no_fault(faults: list[tuple[Any, ...]]) -> None:
     assert not faults, f"{len(faults)} faults:\n{shown}"
 
 
+@pytest.mark.slow  # thousands of requests
 def test_no_address_breaks_on_hostile_parameters(town: dict[str, Any]) -> None:
     faults = []
     for turn, (route, address) in enumerate(addresses()):
@@ -155,6 +156,7 @@ def test_no_address_breaks_on_hostile_parameters(town: dict[str, Any]) -> None:
     assert_no_fault(faults)
 
 
+@pytest.mark.slow  # thousands of requests
 def test_no_address_breaks_on_a_hostile_query(town: dict[str, Any]) -> None:
     from urllib.parse import quote_from_bytes, urlencode
 
@@ -208,6 +210,7 @@ def bodies() -> list[Any]:
     return texts + others
 
 
+@pytest.mark.slow  # thousands of requests
 def test_no_door_breaks_on_a_hostile_json_body(town: dict[str, Any]) -> None:
     faults = []
     raw = [
@@ -242,6 +245,7 @@ def test_no_door_breaks_on_a_hostile_json_body(town: dict[str, Any]) -> None:
     assert_no_fault(faults)
 
 
+@pytest.mark.slow  # thousands of requests
 def test_no_page_breaks_on_a_hostile_form(town: dict[str, Any]) -> None:
     from urllib.parse import quote_from_bytes
 
