@@ -148,7 +148,8 @@ def check_files(repo: Repo, entries: list[TreeEntry], run: Run | None) -> Requir
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         return Requirement("files", FAILED, "; ".join(bad[:SHOWN]) + more + "; take them out or have them cleared.")
-    return Requirement("files", PASSED, f"All {len(entries)} files are screened.")
+    count = len(entries)
+    return Requirement("files", PASSED, f"{count} {'file is' if count == 1 else 'files are'} screened and cleared.")
 
 
 def made_by(run: Run | None) -> set[str]:

@@ -48,7 +48,7 @@ def tell_of_pull_request(sender: type, pull_request: PullRequest, reason: str, *
             owners += User.objects.filter(
                 memberships__organization=repo.owner_organization, memberships__role__in=("write", "admin")
             )
-        text = f"{discussion.author} opened pull request {discussion}: {discussion.title}"
+        text = f"{discussion.author} opened the proposal {discussion}: {discussion.title}"
         notify(owners, text, discussion.path, actor=discussion.author)
     elif reason in ("merged", "closed"):
         notify(people_of(discussion), f"{discussion} was {reason}: {discussion.title}", discussion.path)

@@ -23,10 +23,11 @@ def show_profile(request: HttpRequest, namespace: str) -> HttpResponse:
     is_organization = isinstance(owner, Organization)
     if not is_organization and not owner.is_active:
         raise NotFound(f"There is no person or organization named {namespace!r} here.")
-    tab = request.GET.get("tab", "model")
-    tab = tab if tab in TABS else "model"
     repos = listed_repos(request.user).filter(Q(owner_organization=owner) if is_organization else Q(owner_user=owner))
     types = list(repos.values_list("type", flat=True))
+    usual = "dataset" if "dataset" in types and "model" not in types else "model"
+    tab = request.GET.get("tab", usual)
+    tab = tab if tab in TABS else usual
     context: dict[str, Any] = {
         "owner": owner,
         "is_organization": is_organization,

@@ -45,7 +45,7 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
         card=card,
         text=render_readme(card.body, repo, commit) if card and card.body.strip() else None,
         chips=describe_card(metadata, repo),
-        snippets=list_snippets(repo, site_address(request), files),
+        snippets=list_snippets(repo, site_address(request), files, is_member=reader.is_member),
         parameters=measure_model(reader, entries) if repo.type == "model" else None,
         waiting=count_waiting(reader),
         is_empty=not files - {".gitattributes", "README.md"},

@@ -12,7 +12,7 @@ class Snippet:
     note: str = ""
 
 
-def list_snippets(repo: Repo, site_url: str, files: set[str]) -> list[Snippet]:
+def list_snippets(repo: Repo, site_url: str, files: set[str], *, is_member: bool = False) -> list[Snippet]:
     """`files` are the paths at the head: a model that transformers cannot load gets no snippet for it."""
     endpoint = f"export HF_ENDPOINT={site_url}"
     kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
@@ -21,12 +21,19 @@ def list_snippets(repo: Repo, site_url: str, files: set[str]) -> list[Snippet]:
         found.append(Snippet("Load in transformers", load_model(repo, site_url)))
     if repo.type == "dataset":
         found.append(Snippet("Load in datasets", load_dataset(repo, site_url)))
-    found.append(
-        Snippet("Clone with git", f"git lfs install\ngit clone {site_url}{repo.path}", "Large files need git-lfs.")
-    )
+    found.append(clone_with_git(repo, site_url, is_member=is_member))
     upload = f"{endpoint}\nhf auth login\nhf upload {repo.full_name} ./my-folder .{kind} --create-pr"
     found.append(Snippet("Propose a change with hf", upload, "Without --create-pr it goes to main, if you may write."))
     return found
+
+
+def clone_with_git(repo: Repo, site_url: str, *, is_member: bool) -> Snippet:
+    """git sends a token only where it is asked for one, so members have an address that asks."""
+    note = "Large files need git-lfs."
+    if is_member:
+        site_url += "/git"
+        note += " This address asks for a token and brings along what still waits for clearance."
+    return Snippet("Clone with git", f"git lfs install\ngit clone {site_url}{repo.path}", note)
 
 
 def load_model(repo: Repo, site_url: str) -> str:

@@ -28,7 +28,7 @@
   };
   for (const image of all("img:not([alt])")) say("an image without a text", image);
   for (const drawing of all("svg:not([aria-hidden])")) if (!nameOf(drawing)) say("a drawing without a name", drawing);
-  for (const field of all("input:not([type=hidden]), select, textarea")) if (!nameOf(field)) say("a field without a label", field);
+  for (const field of all("input:not([type=hidden], [hidden]), select, textarea")) if (!nameOf(field)) say("a field without a label", field);
   for (const thing of all("a[href], button, summary")) if (!nameOf(thing)) say("nothing says what this does", thing);
   for (const group of all("fieldset")) if (!group.querySelector("legend")) say("a group of fields without a name", group);
   for (const table of all("main table:not(.prose *, .source *, .diff *)")) if (!table.querySelector("th")) say("a table without heads", table);

@@ -10,6 +10,7 @@ MODEL = f"{ORGANIZATION}/shore"
 DATASET = "ada/harbour"
 PRIVATE = "ada/secret"
 CARELESS = "ada/careless"  # holds a pickle
+QUESTIONS = "ada/questions"  # fit to train on
 LONG = "an-unreasonably-long-name-of-a-file-that-somebody-gave-without-thinking-of-telephones.md"
 README = """---
 license: cc-by-4.0
@@ -41,7 +42,7 @@ PICKLE = b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R."
 RECIPE = f"""version: 1
 base: {BASE}@main
 contributions:
-  - {{data: {DATASET}@main, format: chat}}
+  - {{data: {QUESTIONS}@main, format: chat}}
 train: {{method: full, steps: 4, context_tokens: 64, batch_tokens: 128}}
 evaluate:
   - {{suite: {SUITE_NAME}@main}}
@@ -132,9 +133,11 @@ class Scenery:
             "playground": f"/{BASE}/playground",
             "report": f"{self.dataset}/report",
             "wizard": f"{self.model}/propose?base={BASE}",
-            "wizard-data": f"{self.model}/propose?base={BASE}&step=data&goal=chat&look={DATASET}",
-            "wizard-size": f"{self.model}/propose?base={BASE}&step=size&goal=chat&data={DATASET}",
-            "wizard-send": f"{self.model}/propose?base={BASE}&step=send&goal=chat&data={DATASET}",
+            "wizard-data": f"{self.model}/propose?base={BASE}&step=data&goal=chat&look={QUESTIONS}",
+            "wizard-unfit": f"{self.model}/propose?base={BASE}&step=preview&goal=chat&data={DATASET}",
+            "wizard-preview": f"{self.model}/propose?base={BASE}&step=preview&goal=chat&data={QUESTIONS}",
+            "wizard-size": f"{self.model}/propose?base={BASE}&step=size&goal=chat&data={QUESTIONS}",
+            "wizard-send": f"{self.model}/propose?base={BASE}&step=send&goal=chat&data={QUESTIONS}",
             "recipe": f"{self.model}/propose/recipe",
         }
 
@@ -143,7 +146,7 @@ class Scenery:
         return {
             "queue": "/moderation",
             "case": self.case,
-            "closed-cases": "/moderation?state=resolved",
+            "closed-cases": "/moderation?state=decided",
             "audit-for-moderators": "/audit",
             "policy-for-moderators": "/policy",
         }
@@ -176,6 +179,8 @@ def make_scenery(town: Town) -> Scenery:
     ada.create_repo(DATASET, repo_type="dataset")
     made = ada.upload_folder(repo_id=DATASET, folder_path=folder, repo_type="dataset", commit_message="Notes of a year")
     scenery.commit = f"{scenery.dataset}/commit/{made.oid}"
+    ada.create_repo(QUESTIONS, repo_type="dataset")
+    ada.upload_file(path_or_fileobj=as_jsonl(PAIRS), path_in_repo="train.jsonl", repo_id=QUESTIONS, repo_type="dataset")
     ada.create_repo(CARELESS, repo_type="dataset")
     ada.upload_file(path_or_fileobj=PICKLE, path_in_repo="args.bin", repo_id=CARELESS, repo_type="dataset")
     ada.create_repo(PRIVATE, repo_type="dataset", private=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.looks import Gallery, check_page
+from tests.browser.looks import Gallery, Watch, check_page
 from tests.browser.town import BASE, TARGET, Town, write_tide_data
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -33,8 +33,10 @@ DROP_FILE = """([name, text]) => {
 }"""
 
 
-def test_the_whole_line_in_a_browser(town: Town, open_window: Callable[..., Any], gallery: Gallery) -> None:
-    maria = sign_up(open_window(), gallery)
+def test_the_whole_line_in_a_browser(
+    town: Town, open_window: Callable[..., Any], watch: Watch, gallery: Gallery
+) -> None:
+    maria = sign_up(open_window(), watch, gallery)
     upload_dataset(maria, write_tide_data(town), gallery)
     proposal = propose_with_the_wizard(maria, gallery)
     ada, ben, noor = open_window("ada"), open_window("ben"), open_window("noor")
@@ -51,15 +53,16 @@ def show(page: Any, name: str, gallery: Gallery) -> None:
     gallery.keep(page, name)
 
 
-def sign_up(page: Any, gallery: Gallery) -> Any:
+def sign_up(page: Any, watch: Watch, gallery: Gallery) -> Any:
     page.goto("/")
     show(page, "home", gallery)
     page.get_by_role("main").get_by_role("link", name="Sign up").first.click()
     page.get_by_label("Name").fill("maria")
     page.get_by_label("Password").fill("12345678")
     show(page, "sign-up", gallery)
-    page.get_by_role("button", name="Make the account").click()
-    assert "common" in page.locator(".field__error").inner_text()  # the reason stands beside the field
+    with watch.expecting("status 400"):
+        page.get_by_role("button", name="Make the account").click()
+        page.locator(".field__error", has_text="common").wait_for()  # the reason stands beside the field
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Make the account").click()
     page.get_by_role("heading", name="Your desk").wait_for()

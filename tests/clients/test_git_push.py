@@ -185,6 +185,9 @@ def test_members_fetch_what_waits_for_clearance_by_their_own_way(granian_server:
     git("pull", "-q", cwd=folder, with_lfs=True)
     assert (folder / "more.txt").exists()
 
+    page = f"/datasets/{name}"
+    assert f"git clone {granian_server.url}/git{page}" in granian_server.call("GET", page, person="alice").text
+    assert f"git clone {granian_server.url}{page}" in granian_server.call("GET", page).text
     public = clone(granian_server, name, tmp_path / "public", None)
     assert not (public / "people.txt").exists()
     nobody = git("ls-remote", remote(granian_server, f"/git/datasets/{name}"), check=False)

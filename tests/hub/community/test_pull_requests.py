@@ -522,7 +522,7 @@ def test_who_writes_here_hears_of_a_proposal_and_its_author_of_the_end(alice, ch
     def told(person):
         return list(Notification.objects.filter(user=person.user).order_by("pk").values_list("text", flat=True))
 
-    assert told(alice) == ["charlie opened pull request alice/tides#1: Propose a change"]
+    assert told(alice) == ["charlie opened the proposal alice/tides#1: Propose a change"]
     merge(proposal, alice)
     assert "alice/tides#1 was merged: Propose a change" in told(charlie)
 
