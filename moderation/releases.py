@@ -182,7 +182,7 @@ def refuse(*, release: Release, by: User, reason: str) -> Release:
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence.")
     with transaction.atomic():
-        row = Release.objects.select_for_update().select_related("repo", "proposed_by").get(pk=release.pk)
+        row = Release.objects.select_for_update(of=("self",)).select_related("repo", "proposed_by").get(pk=release.pk)
         if row.state != State.PROPOSED:
             raise Conflict(f"This release is {row.get_state_display().lower()}; it cannot be refused any more.")
         row.state, row.state_reason = State.REFUSED, reason.strip()[:MAX_TEXT_CHARACTERS]

@@ -16,6 +16,7 @@ from hub.accounts.permissions import can
 from hub.common.errors import HubError, NotFound
 from hub.common.models import Job
 from hub.common.tickets import make_ticket
+from hub.community.models import Check
 from hub.community.pull_requests import find_pull_request
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
@@ -27,6 +28,8 @@ from training.models import Run
 
 PER_PAGE = 25
 ACTS = {"run": runs.start_run, "cancel": runs.cancel_run, "rerun": runs.rerun}
+TONES = {"succeeded": ("good", "passed"), "failed": ("danger", "failed"), "cancelled": ("warn", "cancelled"),
+         "held": ("warn", "held")}  # fmt: skip
 DONE = {"run": "It starts as soon as a worker is free.", "cancel": "It is being stopped.", "rerun": "It starts again."}
 
 
@@ -74,6 +77,7 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
     context = {
         "run": run,
         "stations": stations,
+        "verdict": describe_verdict(run, stations, is_moving=now is not None),
         "now": now,
         "curve": records.read_curve(run),
         "samples": records.read_samples(run) if may_see_answers else [],
@@ -94,6 +98,25 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
         "listener": listener_address(request),
         "after": log[-1]["id"] if log else 0,
     }
+
+
+def describe_verdict(run: Run, stations: list[overview.Station], *, is_moving: bool) -> dict[str, str]:
+    """{"tone", "icon", "title"}: the first thing that the page of a run says."""
+    tone, icon = TONES.get(run.state, ("info", "running"))
+    title = run.get_state_display()
+    if run.is_superseded:
+        title = "Out of date: a newer push replaced it"
+    elif run.state == Run.State.SUCCEEDED:
+        states = {station.state for station in stations}
+        if is_moving:
+            title = "Trained; now it is being judged"
+        elif Check.State.FAILED in states:
+            tone, icon, title = "warn", "warning", "Trained, but it did not pass every check"
+        elif Check.State.HELD in states:
+            tone, icon, title = "warn", "held", "Trained; a moderator decides about its answers"
+        else:
+            title = "Trained"
+    return {"tone": tone, "icon": icon, "title": title}
 
 
 def listener_address(request: HttpRequest) -> str:

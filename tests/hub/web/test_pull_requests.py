@@ -126,6 +126,39 @@ def test_while_a_check_runs_the_page_asks_again_and_hears_only_of_changes(propos
     assert 'hx-swap-oob="beforeend:#timeline"' in last and "Check <strong>train</strong>" in last
 
 
+def test_an_event_that_comes_while_the_page_is_drawn_is_told_once(proposal, alice, browser_of, monkeypatch):
+    from hub.community.discussions import add_event
+    from hub.web import live
+
+    browser, draw = browser_of(alice), live.describe_state
+
+    def draw_late(request, pull_request):
+        add_event(pull_request.discussion, "status-change", alice.user, status="open")
+        return draw(request, pull_request)
+
+    address = fragment_address(page_of(browser, proposal))
+    monkeypatch.setattr(live, "describe_state", draw_late)
+    assert browser.get(address).status_code == 204
+    monkeypatch.setattr(live, "describe_state", draw)
+    told = browser.get(address).content.decode()
+    assert len(re.findall(r'id="event-\d+"', told)) == 1
+    assert browser.get(fragment_address(told)).status_code == 204
+
+
+def test_a_review_and_a_new_candidate_reach_the_open_page(proposal, alice, bob, browser_of):
+    from hub.community.models import PullRequest
+
+    browser = browser_of(bob)
+    address = fragment_address(page_of(browser, proposal))
+    browser_of(alice).post(f"{proposal.discussion.path}/review", {"verdict": "request_changes", "text": "Mend row 3."})
+    told = browser.get(address).content.decode()
+    assert 'id="pull-request-facts" hx-swap-oob="true"' in told and "Changes requested" in told
+    assert 'id="approval"' not in told  # what Bob may have chosen in the form stays
+    PullRequest.objects.filter(pk=proposal.pk).update(candidate_digest="sha256:" + "1" * 64)
+    later = browser.get(fragment_address(told)).content.decode()
+    assert 'id="approval" hx-swap-oob="true"' in later and 'value="sha256:' + "1" * 64 in later
+
+
 def test_a_proposal_that_is_merged_asks_no_more(proposal, alice, browser_of):
     from hub.community.checks import set_check
 
