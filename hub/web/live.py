@@ -70,21 +70,23 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     events = new_events(pull_request.discussion, seen)
     after = events[-1].pk if events else last_event_id(pull_request.discussion) if seen is None else seen
     fragment = describe_fragment(request, pull_request, after=after)
-    if request.GET.get("seen") == fragment["digest"] and fragment["pace_s"] and not events:
+    # The choice to approve is exchanged only then: one that the reader has made stays as long as it means the same.
+    is_new_candidate = request.GET.get("candidate", "") != pull_request.candidate_digest
+    is_seen = request.GET.get("seen") == fragment["digest"] and not events and not is_new_candidate
+    if is_seen and fragment["pace_s"]:
         return HttpResponse(status=204)
     discussion = pull_request.discussion
     context = {
         "fragment": fragment,
         "events": events,
         "is_late": True,
+        "is_new_candidate": is_new_candidate,
         "pull_request": pull_request,
         "discussion": discussion,
         "repo": discussion.repo,
     }
     context |= describe_rights(request, discussion)
     context |= describe_reviews(request, pull_request)
-    # Only then: a choice that the reader has made in the form stays as long as it means the same candidate.
-    context["is_new_candidate"] = request.GET.get("candidate", "") != pull_request.candidate_digest
     return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
 
 
