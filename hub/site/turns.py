@@ -5,7 +5,6 @@ all of them late. While it waits for its client, for the rest of a body or for r
 upload or download costs a sleeping thread. A part of the threads is kept free of long downloads: when so many wait for
 their readers that pages would find no thread, the next download is asked to come back, which clients do by themselves."""
 
-import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -43,20 +42,18 @@ class Turn:
             self.__enter__()
 
 
-class PatientBody(io.RawIOBase):
+class PatientBody:
     """A body whose reader gives way while it waits."""
 
     def __init__(self, body: Any, turn: Turn) -> None:
         self._body = body
         self._turn = turn
 
-    def readable(self) -> bool:
-        return True
+    def read(self, size: int = -1, /) -> bytes:
+        return self._turn.pause(self._body.read, size)
 
-    def readinto(self, buffer: Any) -> int:
-        piece = self._turn.pause(self._body.read, len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
+    def readline(self, size: int = -1, /) -> bytes:
+        return self._turn.pause(self._body.readline, size)
 
 
 class Download:

@@ -98,10 +98,15 @@ def furnish(town: Town) -> None:
     model = make_tiny_llama(town.folder / "tiny-base")
     town.operate("import_folder", str(model), BASE, "--type", "model")
     suite = {"suite.yaml": SUITE.encode(), "choices.jsonl": as_jsonl(CHOICES), "texts.jsonl": as_jsonl(TEXTS)}
-    town.operate("import_folder", str(write_files(town.folder / "suite", suite)), SUITE_NAME, "--type", "dataset")
-    town.operate(
-        "import_folder", str(write_files(town.folder / "card", {"README.md": CARD.encode()})), TARGET, "--type", "model"
-    )
+    upload(town, SUITE_NAME, "dataset", write_files(town.folder / "suite", suite))
+    upload(town, TARGET, "model", write_files(town.folder / "card", {"README.md": CARD.encode()}))
+
+
+def upload(town: Town, name: str, type: str, folder: Path) -> None:
+    """As Ada would with the stock client."""
+    ada = town.client("ada")
+    ada.create_repo(name, repo_type=type)
+    ada.upload_folder(repo_id=name, repo_type=type, folder_path=str(folder))
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> Path:

@@ -1,13 +1,16 @@
 """One thread: tiny models gain nothing from more, and the sums keep their order. No hub is ever asked."""
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("ENGINE_THREADS", "1")
-
 import pytest
 import torch
+
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "ENGINE_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def engine_environment(monkeypatch):
+    """For these tests only: the clients that other tests start in the same run have a hub to reach."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)
