@@ -11,7 +11,7 @@ from django.db import transaction
 
 from hub.accounts.people import hub_account
 from hub.common.errors import HubError
-from hub.community.candidates import is_open, members_of, merge_into_candidate, set_candidate
+from hub.community.candidates import RECIPE, is_open, members_of, merge_into_candidate, set_candidate
 from hub.community.checks import reset_checks, set_check
 from hub.community.models import Check, PullRequest
 from hub.repos.commits import create_commit
@@ -20,7 +20,15 @@ from training import runs
 from training.engine.lock import parse_lock
 from training.models import Run
 from training.outputs import output_operations
-from training.recipes import RecipeRefused, digest_text, pin_for_all, read_recipe, recipe_of, write_lock_text
+from training.recipes import (
+    RecipeMerger,
+    RecipeRefused,
+    candidate_recipe,
+    digest_text,
+    pin_for_all,
+    read_recipe,
+    write_lock_text,
+)
 
 CHECKS = ("prepare", "train", "evaluate", "screen")
 LOCK = "recipe.lock"
@@ -51,20 +59,25 @@ def rebuild(pull_request: PullRequest) -> Run | None:
 
 
 def build_inputs(pull_request: PullRequest) -> Run | None:
-    merged = merge_into_candidate(pull_request)
+    merger = RecipeMerger()
+    merged = merge_into_candidate(pull_request, resolve=merger)
     if merged is None:
-        refuse(pull_request, "It conflicts with the target; update the pull request.")
+        files = ", ".join(pull_request.conflict_paths[:5])
+        refuse(
+            pull_request,
+            merger.problem or f"It conflicts with {pull_request.target} in {files}; update the pull request.",
+        )
         return None
     commit, target = merged
     try:
-        text = recipe_of(pull_request)
+        text = candidate_recipe(pull_request, commit, target)
         pins = pin_for_all(read_recipe(text), pull_request)
     except HubError as problem:
         refuse(pull_request, str(problem))
         return None
     lock_text = write_lock_text(text, pins, endpoint=settings.PUBLIC_URL)
     recipe_digest, lock_digest = digest_text(text), digest_text(lock_text)
-    inputs = commit_pins(pull_request, commit, lock_text, recipe_digest)
+    inputs = commit_pins(pull_request, commit, {RECIPE: text, LOCK: lock_text}, recipe_digest)
     run = living_run(pull_request, lock_digest)
     if run is not None and run.state == Run.State.SUCCEEDED:
         Run.objects.filter(pk=run.pk).update(input_commit=inputs)
@@ -98,15 +111,15 @@ def refuse(pull_request: PullRequest, sentence: str) -> None:
     set_check(pull_request, "prepare", state=Check.State.FAILED, summary=sentence)
 
 
-def commit_pins(pull_request: PullRequest, merge_commit: str, lock_text: str, recipe_digest: str) -> str:
-    """recipe.lock on top of the merge, by the hub's own account."""
+def commit_pins(pull_request: PullRequest, merge_commit: str, files: dict[str, str], recipe_digest: str) -> str:
+    """The numbered recipe and its lock on top of the merge, by the hub's own account."""
     members = members_of(pull_request)
     members.move_ref(pull_request.candidate_ref, merge_commit, ANY)
     revision = create_commit(
         repo=pull_request.discussion.repo,
         by=hub_account(),
         ref=pull_request.candidate_ref,
-        operations=[AddFile(LOCK, lock_text.encode())],
+        operations=[AddFile(path, text.encode()) for path, text in files.items()],
         title=f"Pin the inputs of pull request #{pull_request.discussion.number}",
         expected_parent=merge_commit,
         door="hub",

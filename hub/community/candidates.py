@@ -11,7 +11,7 @@ from hub.repos.commits import SQL_BATCH, author_of, register_commits
 from hub.repos.models import Revision
 from hub.repos.places import pair
 from hub.storage.errors import MergeConflict
-from hub.storage.git import ANY, GitRepo
+from hub.storage.git import ANY, GitRepo, Resolver
 
 RECIPE = "recipe.yaml"
 
@@ -62,8 +62,9 @@ def people_behind(pull_request: PullRequest) -> set[int]:
     return {key for key in people if key is not None}
 
 
-def merge_into_candidate(pull_request: PullRequest) -> tuple[str, str] | None:
-    """A merge commit of target and head, and the target head it contains; None after noting a conflict."""
+def merge_into_candidate(pull_request: PullRequest, resolve: Resolver | None = None) -> tuple[str, str] | None:
+    """A merge commit of target and head, and the target head it contains; None after noting a conflict that `resolve`
+    (asked about each file whose lines clash) could not end."""
     members = members_of(pull_request)
     target = target_head(pull_request)
     number = pull_request.discussion.number
@@ -73,6 +74,7 @@ def merge_into_candidate(pull_request: PullRequest) -> tuple[str, str] | None:
             pull_request.head,
             author=author_of(hub_account()),
             message=f"Merge pull request #{number}: {pull_request.discussion.title}",
+            resolve=resolve,
         )
     except MergeConflict as conflict:
         PullRequest.objects.filter(pk=pull_request.pk).update(

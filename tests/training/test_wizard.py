@@ -33,9 +33,9 @@ def words(html: str) -> str:
 
 
 def recipe_of(pull_request: PullRequest) -> Any:
-    from training.recipes import recipe_of
+    from training.recipes import recipe_at
 
-    return parse_recipe(recipe_of(pull_request))
+    return parse_recipe(recipe_at(pull_request.discussion.repo, pull_request.head))
 
 
 def test_strangers_are_asked_to_sign_in(line: Line, client: Client) -> None:

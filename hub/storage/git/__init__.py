@@ -2,6 +2,7 @@
 
 from hub.storage.git.commits import CommitInfo
 from hub.storage.git.diffs import Change, NewBlob
+from hub.storage.git.merges import Resolver
 from hub.storage.git.operations import (
     ANY,
     AddFile,
@@ -38,6 +39,7 @@ __all__ = [
     "Operation",
     "RefMove",
     "RepositoryPair",
+    "Resolver",
     "TreeEntry",
     "check_path",
     "check_ref",

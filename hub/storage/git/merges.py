@@ -1,6 +1,6 @@
 """Merging two commits in the object store; no reference moves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pygit2
 
@@ -8,6 +8,10 @@ from hub.storage.errors import MergeConflict
 from hub.storage.git.commits import compose_message, find_commit, format_commit
 from hub.storage.git.objects import ObjectBatch
 from hub.storage.git.operations import Author
+
+PLAIN_FILES = {pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.BLOB_EXECUTABLE}
+# (path, base or None, ours, theirs) -> what both want, or None where they clash.
+Resolver = Callable[[str, bytes | None, bytes, bytes], bytes | None]
 
 
 def merge(
@@ -18,28 +22,46 @@ def merge(
     author: Author,
     message: str,
     trailers: Mapping[str, str] | None = None,
+    resolve: Resolver | None = None,
 ) -> str:
     """A merge commit with the parents `ours`, `theirs`, also where one contains the other.
 
-    Raises MergeConflict with the paths that both sides changed; two large files are never merged by content."""
+    `resolve` is asked about each file whose lines clash. Raises MergeConflict with the paths that both sides changed;
+    two large files are never merged by content."""
     text = compose_message(message, trailers)
-    tree = _merge_trees(handle, find_commit(handle, ours), find_commit(handle, theirs))
+    tree = _merge_trees(handle, find_commit(handle, ours), find_commit(handle, theirs), resolve)
     batch = ObjectBatch()
     oid = batch.add("commit", format_commit(tree=tree, parents=(ours, theirs), author=author, message=text))
     batch.flush(handle)
     return oid
 
 
-def _merge_trees(handle: pygit2.Repository, ours: pygit2.Commit, theirs: pygit2.Commit) -> str:
+def _merge_trees(
+    handle: pygit2.Repository, ours: pygit2.Commit, theirs: pygit2.Commit, resolve: Resolver | None
+) -> str:
     base = handle.merge_base(ours.id, theirs.id)
     if base == ours.id:
         return str(theirs.tree_id)
     if base == theirs.id:
         return str(ours.tree_id)
     index = handle.merge_commits(ours, theirs)
+    if resolve is not None:
+        _resolve(handle, index, resolve)
     if index.conflicts is not None:
         raise MergeConflict(_conflicting_paths(index))
     return str(index.write_tree(handle))
+
+
+def _resolve(handle: pygit2.Repository, index: pygit2.Index, resolve: Resolver) -> None:
+    """Take clashing files out of the conflicts where `resolve` knows what both sides want."""
+    for base, ours, theirs in list(index.conflicts or ()):
+        if ours is None or theirs is None or not {ours.mode, theirs.mode} <= PLAIN_FILES:
+            continue
+        before = bytes(handle[base.id].data) if base is not None and base.mode in PLAIN_FILES else None
+        joined = resolve(ours.path, before, bytes(handle[ours.id].data), bytes(handle[theirs.id].data))
+        if joined is not None:
+            index.add(pygit2.IndexEntry(ours.path, handle.create_blob(joined), ours.mode))
+            del index.conflicts[ours.path]
 
 
 def _conflicting_paths(index: pygit2.Index) -> list[str]:

@@ -161,10 +161,19 @@ class GitRepo:
         return oid
 
     def merge(
-        self, ours: str, theirs: str, *, author: Author, message: str, trailers: Mapping[str, str] | None = None
+        self,
+        ours: str,
+        theirs: str,
+        *,
+        author: Author,
+        message: str,
+        trailers: Mapping[str, str] | None = None,
+        resolve: merges.Resolver | None = None,
     ) -> str:
         """A merge commit in the object store; no reference moves. Raises MergeConflict(paths)."""
-        return merges.merge(self.handle, ours, theirs, author=author, message=message, trailers=trailers)
+        return merges.merge(
+            self.handle, ours, theirs, author=author, message=message, trailers=trailers, resolve=resolve
+        )
 
     # Reading
 

@@ -76,3 +76,24 @@ def test_lines_without_a_common_start_merge_when_they_share_no_file(repo: GitRep
 def test_an_unknown_side_is_refused(repo: GitRepo, alice: Author, base: str) -> None:
     with pytest.raises(UnknownRevision):
         repo.merge(base, "7" * 40, author=alice, message="Merge")
+
+
+def test_whoever_knows_a_files_meaning_may_end_its_conflict(repo: GitRepo, alice: Author, base: str, git: Git) -> None:
+    both = [AddFile("list", b"a\n"), AddFile("other", b"1\n")]
+    start = repo.commit(MAIN, both, author=alice, message="start")
+    ours = repo.commit(MAIN, [AddFile("list", b"a\nb\n"), AddFile("other", b"2\n")], author=alice, message="ours")
+    theirs = repo.commit(PULL, [AddFile("list", b"a\nc\n")], author=alice, message="theirs", base=start)
+    asked = []
+
+    def resolve(path: str, before: bytes | None, left: bytes, right: bytes) -> bytes | None:
+        asked.append((path, before, left, right))
+        return b"a\nb\nc\n" if path == "list" else None
+
+    merged = repo.merge(ours, theirs, author=alice, message="Merge", resolve=resolve)
+    assert repo.read(merged, "list") == b"a\nb\nc\n" and repo.read(merged, "other") == b"2\n"
+    assert asked == [("list", b"a\n", b"a\nb\n", b"a\nc\n")]
+    git(repo.path, "fsck", "--strict", "--full")
+    clashing = repo.commit(PULL, [AddFile("other", b"3\n")], author=alice, message="more", base=theirs)
+    with pytest.raises(MergeConflict) as conflict:
+        repo.merge(ours, clashing, author=alice, message="Merge", resolve=resolve)
+    assert conflict.value.paths == ["other"]

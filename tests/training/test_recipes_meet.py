@@ -1,0 +1,88 @@
+"""Two people improve one model at the same time: the second proposal is joined with the first, and trained as it is judged."""
+
+from typing import Any
+
+from hub.community.models import PullRequest
+from hub.community.pull_requests import merge, unmet_requirements
+from hub.community.reviews import review
+from hub.repos.places import pair
+from tests.training.line import PAIRS, Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
+from training.engine.lock import parse_lock
+from training.engine.recipe import parse_recipe
+from training.models import Run
+from training.recipes import propose
+
+TWO_STEPS = "{method: full, steps: 2, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
+
+
+def approve_and_merge(line: Line, pull_request: PullRequest) -> None:
+    pull_request.refresh_from_db()
+    review(pull_request=pull_request, by=line.bob, verdict="approve", digest=pull_request.candidate_digest)
+    assert unmet_requirements(pull_request, line.alice) == []
+    merge(pull_request=pull_request, by=line.alice)
+
+
+def read_main(line: Line, path: str) -> str:
+    members = pair(line.target).members
+    return members.read(members.read_ref("refs/heads/main") or "", path).decode()
+
+
+def test_two_proposals_that_each_bring_data_are_trained_together(line: Line, charlie: Any) -> None:
+    make_repo("dataset", "boats", line.alice, {"train.jsonl": as_jsonl(PAIRS[:8])})
+    first = line.propose(train=TWO_STEPS)
+    second = line.propose(charlie.user, data="alice/boats@main", train=TWO_STEPS)
+    run_waiting_jobs()
+    approve_and_merge(line, first)
+    run_waiting_jobs()
+    assert checks_of(second)["prepare"] == "passed", summary_of(second, "prepare")
+
+    run = Run.objects.get(pull_request=second, is_superseded=False)
+    judged = parse_recipe(pair(line.target).members.read(run.input_commit, "recipe.yaml").decode())
+    told = [(row.repo.repo, row.pull_request) for row in judged.contributions]
+    assert told == [("alice/tide-tables", first.discussion.number), ("alice/boats", second.discussion.number)]
+    assert run.corpus is not None and run.corpus.rows == 24  # eight of the 32 rows are the same and are dropped
+    from training.runs import start_run
+
+    start_run(run=run, by=line.alice)  # a stranger's proposal
+    run_waiting_jobs()
+    approve_and_merge(line, second)
+    assert parse_recipe(read_main(line, "recipe.yaml")) == judged
+    assert parse_recipe(parse_lock(read_main(line, "recipe.lock")).recipe) == judged
+
+
+def test_two_proposals_that_want_different_settings_hear_which(line: Line) -> None:
+    first = line.propose(train=TWO_STEPS)
+    run_waiting_jobs()
+    second = line.propose(train=TWO_STEPS.replace("steps: 2", "steps: 3"))
+    run_waiting_jobs(kinds=("training.rebuild",))
+    approve_and_merge(line, first)
+    run_waiting_jobs()
+    assert checks_of(second)["prepare"] == "failed"
+    assert "both change train.steps in recipe.yaml" in summary_of(second, "prepare")
+
+
+def test_a_proposal_that_conflicts_elsewhere_names_the_file(line: Line) -> None:
+    from hub.community.contributions import commit
+    from hub.storage.git import AddFile
+
+    operations = [AddFile("recipe.yaml", line.recipe().encode()), AddFile("notes.md", b"Mine.\n")]
+    made = commit(
+        repo=line.target, by=line.alice, revision=None, operations=operations, title="Both", create_pr=True, door="http"
+    )
+    assert made.pull_request is not None
+    push(line.target, line.alice, {"notes.md": b"Yours.\n"})
+    run_waiting_jobs()
+    assert "conflicts with main in notes.md" in summary_of(made.pull_request, "prepare")
+
+
+def test_a_recipe_is_read_where_it_is_judged(line: Line) -> None:
+    """main changed the seed, the proposal the length: the run takes both, as the merge will have them."""
+    push(line.target, line.alice, {"recipe.yaml": line.recipe(train=TWO_STEPS).encode()})
+    text = line.recipe(train=TWO_STEPS.replace("steps: 2", "steps: 4"))
+    made = propose(repo=line.target, by=line.alice, recipe_text=text, title="Longer", door="tests")
+    assert made.pull_request is not None
+    push(line.target, line.bob, {"recipe.yaml": line.recipe(train=TWO_STEPS.replace("seed: 3", "seed: 5")).encode()})
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    run = Run.objects.get(pull_request=made.pull_request, is_superseded=False)
+    train = parse_recipe(pair(line.target).members.read(run.input_commit, "recipe.yaml").decode()).train
+    assert train is not None and (train.steps, train.seed) == (4, 5)
