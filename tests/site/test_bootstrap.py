@@ -6,11 +6,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hub.site.bootstrap import environment, packages, services
+from hub.site.bootstrap import commands, environment, packages, services
 from hub.site.bootstrap.commands import take_data_dir
 from hub.site.bootstrap.packages import Program, ensure_programs
 from hub.site.bootstrap.progress_page import ProgressPage, render
@@ -101,10 +103,52 @@ def test_the_data_dir_may_stand_anywhere(place: int, tmp_path: Path, monkeypatch
         assert take_data_dir(words[:place] + option + words[place:]) == (tmp_path / "d", words)
 
 
-def test_the_data_dir_of_the_environment_serves_without_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`folder_of("migrate")` is the data folder that a command would work on."""
+    folders: list[Path] = []
+    monkeypatch.setattr(environment, "enter", lambda argv, *, sections: None)
+    monkeypatch.setattr(commands, "_run_django", lambda argv, data_dir: folders.append(data_dir) or 0)
+
+    def run(*words: str) -> Path:
+        assert commands.main(list(words)) == 0
+        return folders.pop()
+
+    return run
+
+
+def test_the_data_dir_of_the_environment_serves_without_an_option(
+    folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATA_DIR", "/somewhere")
-    assert take_data_dir(["migrate"]) == (Path("/somewhere"), ["migrate"])
-    assert take_data_dir(["migrate", "--data-dir", "/else"]) == (Path("/else"), ["migrate"])
+    assert folder_of("migrate") == Path("/somewhere")
+    assert folder_of("migrate", "--data-dir", "/else") == Path("/else")
+    monkeypatch.delenv("DATA_DIR")
+    assert folder_of("migrate") == CHECKOUT / "data"
+
+
+def test_the_demo_leaves_the_hub_of_the_environment_alone(
+    folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", "/somewhere")
+    first, second = folder_of("demo"), folder_of("demo")
+    assert Path("/somewhere") not in (first, second) and first != second
+    assert not first.exists() and not second.exists()  # thrown away
+    assert folder_of("demo", "--data-dir", "/else") == Path("/else")
+
+
+def test_each_walk_of_the_demo_has_a_hub_of_its_own_in_a_folder_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """The second `./manage.py demo --data-dir D` ended with "The name 'ada' is taken"."""
+    from django.core.management import call_command
+
+    folders: list[Path] = []
+    settings.DATA_DIR = tmp_path
+    monkeypatch.setattr("hub.management.commands.run_demo.walk", lambda line: folders.append(line.data_dir))
+    call_command("run_demo")
+    call_command("run_demo")
+    assert len(set(folders)) == 2 and {folder.parent for folder in folders} == {tmp_path}
 
 
 def test_a_deep_data_folder_gets_a_short_socket(tmp_path: Path) -> None:

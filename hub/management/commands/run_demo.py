@@ -17,7 +17,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder = Path(tempfile.mkdtemp(prefix="demo-people-"))
-        line = Line(folder=folder, data_dir=Path(settings.DATA_DIR) / "hub", say=self.tell)
+        # A folder of its own for each walk: people and repositories of the one before would stand in the way.
+        data_dir = Path(tempfile.mkdtemp(prefix="demo-hub-", dir=settings.DATA_DIR))
+        line = Line(folder=folder, data_dir=data_dir, say=self.tell)
         self.tell("    station                            digest                       time")
         started = time.monotonic()
         try:

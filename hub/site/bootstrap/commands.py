@@ -20,7 +20,8 @@ USAGE = """Model Commons
 
   ./manage.py up [--host H] [--port P] [--no-demo]   start the site; Ctrl-C stops everything
   ./manage.py test [--slow] [pytest arguments]       run the tests
-  ./manage.py demo                                   walk the whole line on a throw-away data folder
+  ./manage.py demo                                   walk the whole line on a throw-away data folder; one that is
+                                                     typed with --data-dir is kept, each walk in a folder of its own
   ./manage.py prepare                                only make the environment, and print its Python
   ./manage.py help                                   all other commands; "./manage.py COMMAND --help" explains one
 
@@ -31,11 +32,11 @@ Every command takes --data-dir D or the DATA_DIR variable (default: ./data).
 def main(argv: list[str]) -> int:
     """Carry out a command line (without the program's name) and return the exit code."""
     try:
-        given, rest = take_data_dir(argv)
+        typed, rest = take_data_dir(argv)
         if not rest or rest[0] in ("-h", "--help"):
             print(USAGE, end="")
             return 0
-        return _dispatch(rest[0], rest[1:], given, argv)
+        return _dispatch(rest[0], rest[1:], typed, argv)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return refusal.exit_code
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 def take_data_dir(argv: list[str]) -> tuple[Path | None, list[str]]:
     """Cut `--data-dir D` or `--data-dir=D` out of a command line, wherever it stands. Raises Refusal."""
-    given, rest, words = os.environ.get("DATA_DIR") or None, [], iter(argv)
+    given, rest, words = "", [], iter(argv)
     for word in words:
         if word == "--data-dir":
             given = next(words, "")
@@ -56,22 +57,32 @@ def take_data_dir(argv: list[str]) -> tuple[Path | None, list[str]]:
             continue
         if not given:
             raise Refusal("--data-dir needs a folder after it, for example --data-dir ./data", 2)
-    return (Path(given).expanduser().resolve() if given else None), rest
+    return (_absolute(given) if given else None), rest
 
 
-def _dispatch(name: str, argv: list[str], given: Path | None, whole: list[str]) -> int:
+def usual_data_dir() -> Path:
+    """Where everything is kept when nobody typed a folder."""
+    return _absolute(os.environ.get("DATA_DIR") or str(CHECKOUT / "data"))
+
+
+def _absolute(folder: str) -> Path:
+    return Path(folder).expanduser().resolve()
+
+
+def _dispatch(name: str, argv: list[str], typed: Path | None, whole: list[str]) -> int:
     if name == "up":
-        return up(argv, data_dir=given or CHECKOUT / "data")
+        return up(argv, data_dir=typed or usual_data_dir())
     if name == "prepare":
         return _prepare(argv, whole)
     if name == "test":
         return _test(argv, whole)
     if name == "demo":
         environment.enter(whole, sections=RUNTIME)
-        with _throw_away(given) as data_dir:
+        # DATA_DIR is where somebody's hub lives: only a folder that was typed for the demo may be written.
+        with _throw_away(typed) as data_dir:
             return _run_django(["run_demo", *argv], data_dir)
     environment.enter(whole, sections=("web",))
-    return _run_django([name, *argv], given or CHECKOUT / "data")
+    return _run_django([name, *argv], typed or usual_data_dir())
 
 
 def _run_django(argv: list[str], data_dir: Path) -> int:
@@ -130,10 +141,10 @@ def _install_with_report(sections: tuple[str, ...], path: Path, whole: list[str]
 
 
 @contextmanager
-def _throw_away(given: Path | None) -> Iterator[Path]:
+def _throw_away(typed: Path | None) -> Iterator[Path]:
     """The folder that was asked for, else one that is removed afterwards."""
-    if given is not None:
-        yield given
+    if typed is not None:
+        yield typed
         return
     folder = Path(tempfile.mkdtemp(prefix="model-commons-"))
     try:

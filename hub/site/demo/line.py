@@ -145,8 +145,8 @@ def free_port() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """Without what was set for this process: the hub of the demo has a data folder and a broker of its own."""
-    ours = ("DATA_DIR", "CELERY_BROKER_URL", "LISTENER_URL", "DATABASE_URL")
+    """Without what was set for this process or another hub: the demo's has a folder, a broker and an address of its own."""
+    ours = ("DATA_DIR", "CELERY_BROKER_URL", "LISTENER_URL", "DATABASE_URL", "PUBLIC_URL", "ALLOWED_HOSTS")
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
