@@ -151,6 +151,15 @@ def test_each_walk_of_the_demo_has_a_hub_of_its_own_in_a_folder_that_was_typed(
     assert len(set(folders)) == 2 and {folder.parent for folder in folders} == {tmp_path}
 
 
+def test_jobs_and_commands_know_the_address_of_the_site(tmp_path: Path) -> None:
+    """They answer no request, and a recipe.lock that names no hub cannot be fetched as its card says."""
+    assert commands.address_of_the_site(tmp_path) == ""
+    write_json(tmp_path / "hub.json", {"address": "http://127.0.0.1:8123"})
+    assert commands.address_of_the_site(tmp_path) == "http://127.0.0.1:8123"
+    worker = services.worker("cpu", queues="cpu", concurrency=1, address="http://127.0.0.1:8123")
+    assert worker.env == {"PUBLIC_URL": "http://127.0.0.1:8123"}
+
+
 def test_a_deep_data_folder_gets_a_short_socket(tmp_path: Path) -> None:
     assert services.broker_socket(tmp_path) == tmp_path / "valkey" / "valkey.sock"
     deep = tmp_path / ("deep" * 30)

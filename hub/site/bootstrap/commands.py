@@ -13,7 +13,7 @@ from pathlib import Path
 from hub.site.bootstrap import environment, packages, services
 from hub.site.bootstrap.refusals import Refusal, prepare_data_dir
 from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS
-from hub.site.bootstrap.setup_progress import write_json
+from hub.site.bootstrap.setup_progress import read_json, write_json
 from hub.site.bootstrap.up import up
 
 USAGE = """Model Commons
@@ -91,6 +91,8 @@ def _run_django(argv: list[str], data_dir: Path) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
     # A command that queues work reaches the workers of a site that runs on the same folder.
     os.environ.setdefault("CELERY_BROKER_URL", services.broker_url(data_dir))
+    # And it has no request to take the hub's address from.
+    os.environ["PUBLIC_URL"] = os.environ.get("PUBLIC_URL") or address_of_the_site(data_dir)
     from django.core.management import execute_from_command_line
 
     try:
@@ -100,6 +102,11 @@ def _run_django(argv: list[str], data_dir: Path) -> int:
             raise
         return end.code or 0
     return 0
+
+
+def address_of_the_site(data_dir: Path) -> str:
+    """Where `up` serves this folder now; "" when it does not."""
+    return str((read_json(data_dir / "hub.json") or {}).get("address", ""))
 
 
 def _test(argv: list[str], whole: list[str]) -> int:

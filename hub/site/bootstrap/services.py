@@ -101,13 +101,13 @@ def _granian(interface: str, target: str, host: str, port: int, workers: int) ->
     )  # fmt: skip
 
 
-def worker(name: str, *, queues: str, concurrency: int) -> ChildSpec:
-    """A Celery worker; `queues` separated by commas."""
+def worker(name: str, *, queues: str, concurrency: int, address: str) -> ChildSpec:
+    """A Celery worker; `queues` separated by commas, `address` the hub's, for what jobs write."""
     command = (
         sys.executable, "-m", "celery", "-A", "hub.site.celery", "worker", "-Q", queues, "-c", str(concurrency),
         "-n", f"{name}@%h", "--loglevel", "INFO", "--without-gossip", "--without-mingle",
     )  # fmt: skip
-    return ChildSpec(f"worker-{name}", command)
+    return ChildSpec(f"worker-{name}", command, env={"PUBLIC_URL": address})
 
 
 def sweeper(data_dir: Path) -> ChildSpec:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -242,7 +244,8 @@ def walk(line: Line) -> None:
         judge(line, number, run)
         merge(line, number)
         tag = release(line)
-        use_release(line, tag)
+        folder = use_release(line, tag)
+        fetch_inputs(line, folder)
         report_answer(line, tag)
 
 
@@ -382,8 +385,8 @@ def release(line: Line) -> str:
         return "v1.0.0"
 
 
-def use_release(line: Line, tag: str) -> None:
-    """Somebody without an account downloads it, and it answers in `transformers`."""
+def use_release(line: Line, tag: str) -> Path:
+    """Somebody without an account downloads it, and it answers in `transformers`. Returns the folder."""
     with line.station("download and load (transformers)") as station:
         from huggingface_hub import snapshot_download
 
@@ -401,6 +404,32 @@ def use_release(line: Line, tag: str) -> None:
         answer = ask_at_home(folder)
         station.digest = "sha256:" + manifest["files"]["model.safetensors"]["sha256"]
         station.note = f"it says: {' '.join(answer.split())[:60]}"
+        return Path(folder)
+
+
+def fetch_inputs(line: Line, folder: Path) -> None:
+    """The first of the two commands that the card of a release prints; the engine's tests replay with the second."""
+    with line.station("inputs fetched (recipe.lock)") as station:
+        command = next((row for row in (folder / "README.md").read_text().splitlines() if "engine fetch" in row), "")
+        home = line.folder / "replay"
+        home.mkdir()
+        shutil.copy(folder / "recipe.lock", home)
+        run_at_home(command, home)
+        lock = json.loads((home / "recipe.lock").read_text())
+        if (home / "inputs" / "recipe.yaml").read_text() != lock["recipe"]:
+            raise StationFailed("what was fetched is not what the lock says")
+        station.digest = "sha256:" + sha256_file(home / "recipe.lock")
+        station.note = f"by hand from {lock['endpoint']}: {len(lock['repositories'])} repositories"
+
+
+def run_at_home(command: str, home: Path) -> None:
+    """A printed command as it stands, by somebody who has the program and no setting of a hub."""
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH")}
+    environment |= {"PYTHONPATH": str(settings.BASE_DIR), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise StationFailed(f"{command.strip()} exited {done.returncode}: {(done.stdout + done.stderr)[-800:]}")
 
 
 def ask_at_home(folder: str) -> str:
