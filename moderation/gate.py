@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hub.common.markdown import split_card
+from hub.community.recipe_locks import LOCK
 from hub.repos.models import Content, Repo
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
@@ -16,11 +17,10 @@ from moderation.screens import licence_findings
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedRepository, parse_lock
 from training.engine.recipe import parse_recipe
-from training.materials import has_model
+from training.materials import has_model, weights_of
 from training.models import Evaluation, Run
 
 PASSED, FAILED, WARNING = "passed", "failed", "warning"
-MAX_LOCK_BYTES = 64 * 1024 * 1024
 SHOWN = 5  # problems named in one sentence
 SQL_BATCH = 500  # values in one IN (...), well under SQLite's limit
 # What a model is loaded from; training lays out the same for evaluation and sampling.
@@ -46,7 +46,7 @@ def inspect(repo: Repo, commit: str) -> list[Requirement]:
         check_weights(repo, commit, entries, run),
         check_licence(repo, entries),
         check_files(repo, entries, run),
-        check_data(repo, commit),
+        check_data(run),
         check_evaluation(run),
         check_outputs(run),
     ]
@@ -69,14 +69,26 @@ def find_run(repo: Repo, commit: str) -> Run | None:
     return None
 
 
-def read_lock_of(repo: Repo, commit: str) -> Lock | None:
-    entry = pair(repo).members.entry(commit, "recipe.lock")
-    if entry is None or entry.lfs is not None or entry.size > MAX_LOCK_BYTES:
-        return None
+def find_maker(repo: Repo, commit: str) -> Run | None:
+    """The run whose weights `commit` holds, merged or not: a recipe may start from a candidate."""
+    weights = {digest for _, digest in weights_of(repo, commit)}
+    runs = Run.objects.filter(repo=repo, state=Run.State.SUCCEEDED).order_by("-pk") if weights else []
+    return next((run for run in runs if weights <= made_by(run)), None)
+
+
+def read_lock(run: Run | None) -> Lock | None:
+    """What a run made its weights of, as it noted it itself: recipe.lock in the repository is a copy that people reach."""
     try:
-        return parse_lock(pair(repo).members.read_blob(entry.oid).decode("utf-8", errors="replace"))
-    except EngineError:
+        return parse_lock(run.result["lock"]) if run is not None else None
+    except (EngineError, KeyError):
         return None
+
+
+def holds_lock(repo: Repo, commit: str, run: Run) -> bool:
+    """Whether recipe.lock is byte for byte what the run wrote."""
+    entry = pair(repo).members.entry(commit, LOCK)
+    text = str(run.result.get("lock", ""))
+    return entry is not None and entry.lfs is None and pair(repo).members.read_blob(entry.oid) == text.encode()
 
 
 def suites_of(lock: Lock) -> set[tuple[str, str]]:
@@ -110,14 +122,21 @@ def check_weights(repo: Repo, commit: str, entries: list[TreeEntry], run: Run | 
             f"#{number}; take the change back, or propose it through a recipe."
         )
         return Requirement("weights", FAILED, sentence, {"changed": changed[:100]})
+    if not holds_lock(repo, commit, run):
+        sentence = f"{LOCK} is not what run {run.pk} wrote, so nobody could make the weights again; propose it anew."
+        return Requirement("weights", FAILED, sentence, {"run": run.pk})
     return Requirement("weights", PASSED, f"The weights are those of pull request #{number}.", {"run": run.pk})
 
 
 def changed_since(repo: Repo, merge_commit: str, entries: list[TreeEntry]) -> list[str]:
-    """Files that a model is loaded from and that differ from those of the merge."""
-    before = {entry.path: entry.oid for entry in files_of(repo, merge_commit) if entry.path.endswith(MODEL_ENDINGS)}
-    now = {entry.path: entry.oid for entry in entries if entry.path.endswith(MODEL_ENDINGS)}
+    """Files that a model is loaded from, or made again from, and that differ from those of the merge."""
+    before = {entry.path: entry.oid for entry in files_of(repo, merge_commit) if is_watched(entry.path)}
+    now = {entry.path: entry.oid for entry in entries if is_watched(entry.path)}
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+
+
+def is_watched(path: str) -> bool:
+    return path == LOCK or path.endswith(MODEL_ENDINGS)
 
 
 def check_licence(repo: Repo, entries: list[TreeEntry]) -> Requirement:
@@ -170,9 +189,11 @@ def uncleared(entries: list[TreeEntry], rows: dict[str, Content], made_here: set
             yield f"{entry.path} was not made by the run of this release"
 
 
-def check_data(repo: Repo, commit: str) -> Requirement:
+def check_data(run: Run | None) -> Requirement:
     """The data that the weights were made of is cleared still; what names no licence is said."""
-    lock = read_lock_of(repo, commit)
+    lock = read_lock(run)
+    if run is not None and lock is None:
+        return Requirement("data", FAILED, f"Run {run.pk} kept no lock of what it used; propose the recipe again.")
     if lock is None:
         return Requirement("data", WARNING, "Brought weights: what they were trained on is not known to this hub.")
     suites = suites_of(lock)

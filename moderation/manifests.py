@@ -8,8 +8,10 @@ from hub.repos.models import Repo, RevisionContent
 from hub.repos.places import pair
 from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
-from moderation.gate import Requirement, files_of, find_run, is_suite, read_lock_of, suites_of
+from moderation.gate import Requirement, files_of, find_maker, find_run, is_suite, read_lock, suites_of
 from moderation.policy import POLICY_VERSION
+from training.engine.lock import LockedRepository
+from training.models import Run
 
 SCHEMA = "https://model-commons.org/schemas/release/v1"
 # Added when it is published; approvals speak of the manifest without them.
@@ -44,7 +46,7 @@ def sha256_of(repo: Repo, entry: TreeEntry) -> str:
 def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dict[str, Any]:
     """Everything but the approvals, which bind to its digest."""
     run = find_run(repo, commit)
-    lock = read_lock_of(repo, commit)
+    lock = read_lock(run)
     return {
         "schema": SCHEMA,
         "repository": repo.full_name,
@@ -73,16 +75,16 @@ def contributors(repo: Repo, commit: str) -> list[dict[str, Any]]:
     run = find_run(repo, commit)
     if run is not None and run.proposed_by is not None:
         people.setdefault(run.proposed_by.username, set()).add(PROPOSED)
-    for name, role in data_roles(repo, commit):
+    for name, role in data_roles(run):
         people.setdefault(name, set()).add(role)
     for name in file_authors(repo, commit):
         people.setdefault(name, set()).add(BROUGHT_FILES)
     return [{"name": name, "roles": sorted(roles)} for name, roles in sorted(people.items())]
 
 
-def data_roles(repo: Repo, commit: str, depth: int = 0) -> list[tuple[str, str]]:
-    """(person, role) for the rows of the lock, and of the locks of models on this hub that it starts from."""
-    lock = read_lock_of(repo, commit)
+def data_roles(run: Run | None, depth: int = 0) -> list[tuple[str, str]]:
+    """(person, role) for the rows that a run used, and for those of the runs on this hub whose weights it starts from."""
+    lock = read_lock(run)
     if lock is None or depth > MAX_DEPTH:
         return []
     found: list[tuple[str, str]] = []
@@ -91,14 +93,20 @@ def data_roles(repo: Repo, commit: str, depth: int = 0) -> list[tuple[str, str]]
         role = BROUGHT_SUITE if is_suite(pin, suites) else BROUGHT_DATA
         for rows in pin.contributors.values():
             found += [(row["contributor"], f"{role} {pin.id}") for row in rows if row.get("contributor")]
-        base = Repo.objects.filter(key=pin.key or "", type=Repo.Type.MODEL).first() if pin.type == "model" else None
-        if base is not None:
-            try:
-                inherited = data_roles(base, pin.commit, depth + 1)
-            except StorageError:
-                continue  # its commit is gone: nothing can be read of it
-            found += [row for row in inherited if row[1].startswith(BROUGHT_DATA)]
+        inherited = data_roles(run_behind(pin), depth + 1) if pin.type == "model" else []
+        found += [row for row in inherited if row[1].startswith(BROUGHT_DATA)]
     return found
+
+
+def run_behind(pin: LockedRepository) -> Run | None:
+    """The run that made the weights of a pinned model. None for weights that people brought, whatever lock lies beside."""
+    base = Repo.objects.filter(key=pin.key or "", type=Repo.Type.MODEL).first()
+    if base is None:
+        return None
+    try:
+        return find_maker(base, pin.commit) or find_run(base, pin.commit)
+    except StorageError:
+        return None  # its commit is gone: nothing can be read of it
 
 
 def file_authors(repo: Repo, commit: str) -> set[str]:

@@ -18,14 +18,16 @@ from hub.community.pull_requests import (
     open_pull_request,
     start_point,
 )
+from hub.community.recipe_locks import LOCK, check_lock
 from hub.repos.blobs import may_commit_blob, record_upload, store
 from hub.repos.commits import create_commit, noted
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo, Revision
 from hub.repos.places import pair
-from hub.repos.reader import RepoReader
+from hub.repos.reader import RepoReader, digest_of
 from hub.storage.errors import StorageError
 from hub.storage.git import ANY, AddFile, AddPointer, CopyFile, check_path, parse_pointer
+from hub.storage.git.objects import hash_object
 
 MAX_OPERATIONS = 50_000
 
@@ -145,24 +147,27 @@ def commit_to_pull_request(
 
 
 def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
-    """Check every operation before anything moves: paths, ownership of large files, sources of copies.
+    """Check every operation before anything moves: paths, ownership of large files, sources of copies, recipe.lock.
 
     Inline content that is big or binary goes to the byte store and becomes a pointer."""
     reader: RepoReader | None = None
     prepared: list[Any] = []
     for operation in operations:
-        if isinstance(operation, AddFile):
+        if isinstance(operation, AddFile | AddPointer):
             check_path(operation.path)
-            operation = read_pointer(operation) or store_if_large(repo, by, operation)
+            if isinstance(operation, AddFile):
+                operation = read_pointer(operation) or store_if_large(repo, by, operation)
             if isinstance(operation, AddPointer):
                 check_owned(repo, by, operation)
-        elif isinstance(operation, AddPointer):
-            check_path(operation.path)
-            check_owned(repo, by, operation)
+            if operation.path == LOCK:
+                check_lock(repo, digest_of_operation(operation))
         elif isinstance(operation, CopyFile):
             reader = reader or reader_for(repo, by)
             source = reader.resolve(operation.source_commit or None)
-            reader.check_bytes(reader.entry(source, operation.source_path))
+            entry = reader.entry(source, operation.source_path)
+            reader.check_bytes(entry)
+            if operation.path == LOCK:
+                check_lock(repo, digest_of(entry))
             operation = replace(operation, source_commit=source)
         prepared.append(operation)
     return prepared
@@ -172,6 +177,13 @@ def read_pointer(operation: AddFile) -> AddPointer | None:
     """A pointer sent as text stands for the large file that it names, and is judged like one."""
     pointer = parse_pointer(operation.content)
     return AddPointer(operation.path, pointer.sha256, pointer.size) if pointer else None
+
+
+def digest_of_operation(operation: AddFile | AddPointer) -> str:
+    """The name that clearance will know the file by."""
+    if isinstance(operation, AddPointer):
+        return f"sha256:{operation.sha256}"
+    return f"git:{hash_object('blob', operation.content)}"
 
 
 def store_if_large(repo: Repo, by: User, operation: AddFile) -> AddFile | AddPointer:

@@ -15,10 +15,12 @@ from hub.common.paging import read_number
 from hub.community.discussions import take_number
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import check_accepts_push, find_pull_request, head_moved, start_point
+from hub.community.recipe_locks import LOCK, check_lock
 from hub.repos.blobs import may_commit_blob, store
 from hub.repos.commits import register_commits
 from hub.repos.largeness import is_text
 from hub.repos.models import PendingWrite, Repo
+from hub.repos.reader import digest_of
 from hub.repos.refs import check_branch_name, check_tag_name
 from hub.storage.git.wire import Quarantine, RefCommand, RefResult
 
@@ -90,9 +92,12 @@ class PushJudge:
             )
 
     def check_files(self, quarantine: Quarantine, command: RefCommand) -> None:
-        """Large and binary files come as LFS pointers whose bytes this person has shown to have."""
+        """Large and binary files come as LFS pointers whose bytes this person has shown to have; recipe.lock is the hub's."""
         assert command.new is not None
         tip = quarantine.repo.peel(command.new)  # of an annotated tag
+        lock = quarantine.repo.entry(tip, LOCK)
+        if lock is not None:
+            check_lock(self.repo, digest_of(lock))
         for path, oid, size, pointer in quarantine.repo.new_blobs(tip, quarantine.known):
             if pointer is not None:
                 stored = store().find(pointer.sha256)

@@ -8,10 +8,10 @@ import pytest
 
 from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.repos.models import Content
-from moderation import gate
+from moderation import gate, manifests
 from moderation.models import Release, Screening
 from moderation.releases import propose_release
-from tests.moderation.scenes import CONFIG, SECRET, Workshop, bring, content_at, make_repo, weights
+from tests.moderation.scenes import CARD, CONFIG, ROWS, SECRET, Workshop, bring, content_at, make_repo, weights
 from training.models import Evaluation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,6 +109,47 @@ def lose_outputs(workshop: Workshop) -> None:
     Screening.objects.filter(subject="output").delete()
 
 
+def rewrite_lock(workshop: Workshop, change: Callable[[dict[str, Any]], None]) -> None:
+    """As if a door had let it through: a writer's own recipe.lock on main."""
+    import json
+
+    from hub.repos.commits import create_commit
+    from hub.repos.places import pair
+    from hub.storage.git import AddFile
+
+    members = pair(workshop.model).members
+    lock = json.loads(members.read_blob(members.entry(workshop.model.head, "recipe.lock").oid))
+    change(lock)
+    operations = [AddFile("recipe.lock", json.dumps(lock).encode())]
+    create_commit(
+        repo=workshop.model,
+        by=workshop.helper,
+        ref="refs/heads/main",
+        operations=operations,
+        title="Tidy",
+        door="tests",
+    )
+    workshop.model.refresh_from_db()
+
+
+def drop_data_from_lock(workshop: Workshop) -> None:
+    def drop(lock: dict[str, Any]) -> None:
+        lock["repositories"] = [pin for pin in lock["repositories"] if pin["id"] != workshop.data.full_name]
+
+    rewrite_lock(workshop, drop)
+
+
+def drop_withdrawn_data(workshop: Workshop) -> None:
+    drop_data_from_lock(workshop)
+    withdraw_data(workshop)
+
+
+def lose_lock(workshop: Workshop) -> None:
+    from training.models import Run
+
+    Run.objects.update(result={})
+
+
 @pytest.mark.parametrize(
     ("spoil", "name", "sentence"),
     [
@@ -116,6 +157,10 @@ def lose_outputs(workshop: Workshop) -> None:
         (change_config, "weights", "config.json changed after pull request #1"),
         (bring_other_weights, "weights", "model.safetensors changed after pull request #1"),
         (add_chat_template, "weights", "chat_template.jinja changed after pull request #1"),
+        (drop_data_from_lock, "weights", "recipe.lock changed after pull request #1"),
+        (lose_lock, "weights", "recipe.lock is not what run"),
+        (lose_lock, "data", "kept no lock"),
+        (drop_withdrawn_data, "data", "train.jsonl of charlie/tide-rows is withheld"),
         (drop_licence, "licence", "names no licence"),
         (reserve_rights, "licence", "reserves all rights"),
         (leak, "files", "notes.txt is not cleared"),
@@ -139,6 +184,36 @@ def test_a_failed_requirement_stops_the_release_with_its_sentence(
         propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
     assert any(sentence in reason for reason in refusal.value.extra["reasons"])  # type: ignore[union-attr]
     assert not Release.objects.exists()
+
+
+def test_who_takes_their_name_out_of_the_lock_still_has_a_stake(releasable: Workshop) -> None:
+    """The lock in the repository was believed: a contributor could drop their entry there and approve their own data."""
+
+    def forget_people(lock: dict[str, Any]) -> None:
+        for pin in lock["repositories"]:
+            pin["contributors"] = {}
+
+    rewrite_lock(releasable, forget_people)
+    people = manifests.contributors(releasable.model, releasable.model.head)
+    roles = {row["name"]: row["roles"] for row in people}
+    assert "brought data of charlie/tide-rows" in roles["charlie"]
+
+
+def test_a_model_made_from_this_one_remembers_its_data_whatever_the_lock_says(
+    releasable: Workshop, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from hub.repos.models import RepoCollaborator
+
+    drop_data_from_lock(releasable)
+    child = make_repo("model", "child", releasable.owner, {"README.md": CARD})
+    RepoCollaborator.objects.create(repo=child, user=releasable.helper, role="write")
+    other = make_repo("dataset", "other-rows", releasable.owner, {"README.md": CARD, "train.jsonl": ROWS})
+    next_one = replace(releasable, base=releasable.model, data=other, model=child)
+    next_one.make_model(tmp_path / "child", seed=2, by=releasable.owner)
+    roles = {row["name"]: row["roles"] for row in manifests.contributors(child, child.head)}
+    assert roles["charlie"] == ["brought data of charlie/tide-rows"]
 
 
 def test_a_mended_card_is_no_other_model(releasable: Workshop) -> None:
