@@ -106,7 +106,7 @@ def keep_corpus(manifest: dict[str, Any]) -> Corpus:
     return corpus
 
 
-@job_body("training.train", queue="cpu", on_end=runs.job_ended)
+@job_body("training.train", queue="gpu", on_end=runs.job_ended)
 def train(lease: Lease) -> None:
     """Corpus to weights, weights to the candidate, and on to evaluation and screening."""
     run = load_run(lease)
@@ -150,12 +150,12 @@ def judge(run: Run, *, since: datetime | None = None) -> None:
         candidate_trained.send(Run, run=run, pull_request=run.pull_request)
 
 
-@job_body("training.evaluate", queue="cpu", on_end=evaluations.job_ended)
+@job_body("training.evaluate", queue="gpu", on_end=evaluations.job_ended)
 def evaluate(lease: Lease) -> None:
     evaluations.carry_out(lease)
 
 
-@job_body("training.sample", queue="cpu", on_end=sampling.job_ended)
+@job_body("training.sample", queue="gpu", on_end=sampling.job_ended)
 def sample(lease: Lease) -> None:
     sampling.carry_out(lease)
 

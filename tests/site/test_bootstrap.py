@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from hub.site.bootstrap.progress_page import ProgressPage, render
 from hub.site.bootstrap.refusals import Refusal, check_port
 from hub.site.bootstrap.requirements import CHECKOUT, read_lock
 from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, write_json
+from hub.site.bootstrap.supervisor import ChildSpec
+from hub.site.bootstrap.up import Options, _Start
 
 
 def test_the_bootstrap_runs_on_the_standard_library_alone() -> None:
@@ -158,6 +161,21 @@ def test_jobs_and_commands_know_the_address_of_the_site(tmp_path: Path) -> None:
     assert commands.address_of_the_site(tmp_path) == "http://127.0.0.1:8123"
     worker = services.worker("cpu", queues="cpu", concurrency=1, address="http://127.0.0.1:8123")
     assert worker.env == {"PUBLIC_URL": "http://127.0.0.1:8123"}
+
+
+@pytest.mark.parametrize(("with_gpu", "expected"), [(False, {"cpu": "cpu,gpu"}), (True, {"cpu": "cpu", "gpu": "gpu"})])
+def test_the_heavy_workers_share_their_queues_by_what_the_machine_has(
+    with_gpu: bool, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[ChildSpec] = []
+    monkeypatch.setattr(services, "has_cuda", lambda: with_gpu)
+    start = object.__new__(_Start)
+    start.options = Options("127.0.0.1", 8123, tmp_path, with_demo=False)
+    start.supervisor = SimpleNamespace(start=started.append)
+    start._start_engines()
+    listening = {child.name: child.command[child.command.index("-Q") + 1] for child in started}
+    assert listening == {f"worker-{name}": queues for name, queues in expected.items()}
+    assert {child.env["PUBLIC_URL"] for child in started} == {"http://127.0.0.1:8123"}
 
 
 def test_a_deep_data_folder_gets_a_short_socket(tmp_path: Path) -> None:

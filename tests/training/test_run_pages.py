@@ -204,7 +204,7 @@ def test_queue_positions_count_what_is_before(line: Line, client: Client) -> Non
     run = Run.objects.get()
     assert "It is next in the queue." in read(client, f"/runs/{run.pk}")
     Job.objects.create(
-        kind="training.train", queue="cpu", state="waiting", created_at=run.created_at.replace(year=2020)
+        kind="training.prepare", queue="cpu", state="waiting", created_at=run.created_at.replace(year=2020)
     )
     assert "1 before it in the queue." in read(client, f"/runs/{run.pk}")
 

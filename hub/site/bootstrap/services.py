@@ -101,6 +101,15 @@ def _granian(interface: str, target: str, host: str, port: int, workers: int) ->
     )  # fmt: skip
 
 
+SHORT_WORK = {"default": "default,quick"}  # name of a worker -> the queues it listens to
+
+
+def heavy_work(*, with_gpu: bool) -> dict[str, str]:
+    """The workers for the engine and their queues. What wants a GPU runs without one too, but then one thing at a time:
+    two trainings on the same cores would each take twice as long."""
+    return {"cpu": "cpu", "gpu": "gpu"} if with_gpu else {"cpu": "cpu,gpu"}
+
+
 def worker(name: str, *, queues: str, concurrency: int, address: str) -> ChildSpec:
     """A Celery worker; `queues` separated by commas, `address` the hub's, for what jobs write."""
     command = (

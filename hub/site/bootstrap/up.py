@@ -184,7 +184,7 @@ class _Start:
             seen = log.stat().st_size if log.exists() else 0
             self.supervisor.start(services.web(self.options.host, self.options.port))
             self.supervisor.start(services.listener(self.options.host, self.listener_port))
-            self._start_worker("default", queues="default,quick", concurrency=2)
+            self._start_workers(services.SHORT_WORK, concurrency=2)
             self.supervisor.start(services.sweeper(self.data_dir))
             # A worker of the site's server opens the port when it has loaded the site; until then the page stays.
             self._wait_patiently(lambda: "Started worker-" in read_from(log, seen))
@@ -206,14 +206,13 @@ class _Start:
             return False
 
     def _start_engines(self) -> None:
-        self._start_worker("cpu", queues="cpu", concurrency=1)
-        if services.has_cuda():
-            self._start_worker("gpu", queues="gpu", concurrency=1)
+        self._start_workers(services.heavy_work(with_gpu=services.has_cuda()), concurrency=1)
 
-    def _start_worker(self, name: str, *, queues: str, concurrency: int) -> None:
+    def _start_workers(self, workers: dict[str, str], *, concurrency: int) -> None:
         # The site takes its address from each request; a job has none, and recipe.lock has to name this hub.
         address = os.environ.get("PUBLIC_URL") or self.options.address
-        self.supervisor.start(services.worker(name, queues=queues, concurrency=concurrency, address=address))
+        for name, queues in workers.items():
+            self.supervisor.start(services.worker(name, queues=queues, concurrency=concurrency, address=address))
 
     def _seed_demo(self) -> None:
         with self._step("Demo community") as step:

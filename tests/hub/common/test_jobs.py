@@ -11,6 +11,7 @@ from hub.common import jobs
 from hub.common.errors import InvalidInput
 from hub.common.jobs import JobLost, JobRefused, JobRetry
 from hub.common.models import Job
+from hub.site.bootstrap import services
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +104,7 @@ def test_an_unknown_name_fails_where_it_was_written():
         jobs.enqueue("test.no-such-work")
 
 
-def test_every_job_that_the_source_names_has_a_body_and_a_queue_with_workers():
+def test_every_job_that_the_source_names_has_a_body():
     named = set()
     for path in SOURCE:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -117,9 +118,19 @@ def test_every_job_that_the_source_names_has_a_body_and_a_queue_with_workers():
                     named.add(ast.literal_eval(kind))
     assert len(named) >= 6
     assert named - set(jobs.bodies) == set()
-    start_up = Path("hub/site/bootstrap/up.py").read_text()
-    served = {name for name in jobs.QUEUES if f'"{name}' in start_up or f",{name}" in start_up}
-    assert {body.queue for body in jobs.bodies.values()} <= served == set(jobs.QUEUES)
+
+
+def test_every_queue_has_work_and_with_and_without_a_gpu_a_listener():
+    """The queue for the GPU had a listener and no body: a machine with a GPU trained beside an idle worker."""
+    assert {body.queue for body in jobs.bodies.values()} == set(jobs.QUEUES)
+    for with_gpu in (False, True):
+        workers = services.SHORT_WORK | services.heavy_work(with_gpu=with_gpu)
+        assert {queue for queues in workers.values() for queue in queues.split(",")} == set(jobs.QUEUES)
+
+
+def test_what_computes_with_a_model_is_for_the_gpu():
+    kinds = ("training.train", "training.evaluate", "training.sample")
+    assert {jobs.bodies[kind].queue for kind in kinds} == {"gpu"}
 
 
 def test_every_body_is_asked_for_by_somebody_or_comes_round_by_itself():
