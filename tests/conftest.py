@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+# Here and not in pyproject.toml: pytest refuses that key where no Django is, and the engine's tests run there too.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
 # Read once, at the first import of huggingface_hub: nothing of this machine's account, nothing to other hosts.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -15,6 +17,14 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"
 for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
     os.environ.pop(name, None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("django"):
+        from django.conf import settings
+
+        assert settings.INSTALLED_APPS  # read once, so that pytest-django sets Django up before it collects
+
 
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from hub.accounts.people import hub_account
 from hub.common.errors import HubError
-from hub.community.candidates import RECIPE, is_open, members_of, merge_into_candidate, set_candidate
+from hub.common.models import Job
+from hub.community.candidates import RECIPE, is_in_target, is_open, members_of, merge_into_candidate, set_candidate
 from hub.community.checks import reset_checks, set_check
-from hub.community.models import Check, PullRequest
+from hub.community.models import Check, Discussion, PullRequest
+from hub.community.pull_requests import is_candidate_current
 from hub.repos.commits import create_commit
 from hub.storage.git import ANY, AddFile, DeleteFile
 from training import runs
@@ -94,6 +97,35 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
             pull_request=pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest
         )
     return None
+
+
+def rebuild_ended(job: Job) -> None:
+    """on_end of a rebuild: what broke is said where people look, beside the button that tries again."""
+    if job.state == Job.State.SUCCEEDED:
+        return
+    pull_request = open_trained().filter(pk=job.payload.get("pull_request_id", 0)).first()
+    if pull_request is None or Run.objects.filter(pull_request=pull_request, is_superseded=False).exists():
+        return  # with a run at work or done, its checks speak; the candidate is tried again (forgotten_rebuilds)
+    reset_checks(pull_request, list(CHECKS), "It cannot start before 'prepare' passes.")
+    set_check(pull_request, "prepare", state=Check.State.FAILED, summary=job.reason)
+
+
+def forgotten_rebuilds() -> list[PullRequest]:
+    """Open pull requests whose candidate is not current since its last rebuild broke."""
+    found = []
+    for pull_request in open_trained():
+        last = (
+            Job.objects.filter(kind="training.rebuild", subject=f"pull:{pull_request.pk}").order_by("created_at").last()
+        )
+        broke = last is not None and last.state in (Job.State.FAILED, Job.State.CANCELLED)
+        if broke and not is_in_target(pull_request) and not is_candidate_current(pull_request):
+            found.append(pull_request)
+    return found
+
+
+def open_trained() -> QuerySet[PullRequest]:
+    rows = PullRequest.objects.select_related("discussion__repo", "discussion__author")
+    return rows.filter(is_trained=True, discussion__status__in=(Discussion.Status.OPEN, Discussion.Status.DRAFT))
 
 
 def living_run(pull_request: PullRequest, lock_digest: str) -> Run | None:

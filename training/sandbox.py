@@ -81,6 +81,14 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
+def stand_first() -> None:
+    """Where the machine runs out of memory, the system ends this process, not the site or the database beside it."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--own", required=True, help="the folder that the engine writes")
@@ -90,6 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     parent = os.getppid()
     limit()
+    stand_first()
     no_network = leave_network()
     own_user = drop_user(options.own, options.reads)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -10,10 +10,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from hub.common.jobs import JobRefused, Lease, job_body
+from hub.common.jobs import JobRefused, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
 from training import conversations, evaluations, runs, sampling
-from training.candidates import add_outputs, read_inputs_lock, rebuild
+from training.candidates import add_outputs, forgotten_rebuilds, read_inputs_lock, rebuild, rebuild_ended
 from training.engine.lock import parse_lock
 from training.events import candidate_trained
 from training.inputs import write_inputs
@@ -63,7 +63,7 @@ def check_inputs(run: Run, lock_text: str) -> None:
         raise JobRefused(problem.message) from None
 
 
-@job_body("training.rebuild", queue="quick")
+@job_body("training.rebuild", queue="quick", on_end=rebuild_ended)
 def rebuild_candidate(lease: Lease) -> None:
     """Build the candidate of a pull request that makes weights, for its present head and target."""
     pull_request = PullRequest.objects.select_related("discussion__repo", "discussion__author").get(
@@ -72,6 +72,13 @@ def rebuild_candidate(lease: Lease) -> None:
     run = rebuild(pull_request)
     if run is not None and evaluations.has_new_parent(run):  # the target's weights changed: compare with them
         judge(run)
+
+
+@job_body("training.rebuild_forgotten", queue="quick", every_s=600)
+def rebuild_forgotten(lease: Lease) -> None:
+    """What broke in the hub while a candidate was built is tried again when it may have been mended."""
+    for pull_request in forgotten_rebuilds():
+        enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
 
 
 @job_body("training.prepare", queue="cpu", on_end=runs.job_ended)
@@ -160,7 +167,7 @@ def sample(lease: Lease) -> None:
     sampling.carry_out(lease)
 
 
-@job_body("training.chat", queue="quick", max_attempts=2)
+@job_body("training.chat", queue="chat", max_attempts=2)
 def chat(lease: Lease) -> None:
     conversations.carry_out(lease)
 

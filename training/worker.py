@@ -18,6 +18,8 @@ from django.conf import settings
 from hub.common.jobs import JobCancelled, JobLost, JobRefused, JobRetry, Lease
 
 POLL_S = 0.5
+MEMORY_LOOK_S = 2.0
+MEMORY_SHARE = 0.8  # of the machine or the container: the site, the database and the page cache need the rest
 STOP_S = 20  # between SIGTERM (save a checkpoint) and SIGKILL
 MAX_LINE = 1_000_000  # characters of one event
 MAX_STDERR = 8_000  # characters kept of what the child said last
@@ -114,6 +116,47 @@ def stop_engine(child: subprocess.Popen[str], *, at_once: bool = False) -> None:
         pass
 
 
+def memory_limit_bytes() -> int:
+    """ENGINE_MEMORY_BYTES, or the engine's share of what this machine or container has."""
+    if settings.ENGINE_MEMORY_BYTES:
+        return int(settings.ENGINE_MEMORY_BYTES)
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        pass  # no container, or "max"
+    return int(whole * MEMORY_SHARE)
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class MemoryWatch:
+    """Ends a run that takes more memory than it may, in words, before the system does it without any."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.limit = memory_limit_bytes()
+        self.next = 0.0
+
+    def check(self) -> None:
+        """Raises JobRefused."""
+        now = time.monotonic()
+        if now < self.next:
+            return
+        self.next = now + MEMORY_LOOK_S
+        if memory_of(self.pid) > self.limit:
+            raise JobRefused(
+                f"It needs more memory than the {self.limit / 1e9:.1f} GB it may use here; set a smaller "
+                "train.context_tokens or train.batch_tokens in recipe.yaml, train with method: lora, or start from a smaller model."
+            )
+
+
 def supervise(
     lease: Lease,
     arguments: list[str],
@@ -122,7 +165,7 @@ def supervise(
     reads: list[Path],
     on_event: Callable[[Event], None],
 ) -> Outcome:
-    """Run the engine to its end. Raises JobCancelled or JobLost after stopping it."""
+    """Run the engine to its end. Raises JobCancelled, JobLost or JobRefused (memory) after stopping it."""
     log_path = own / "stderr.log"
     own.mkdir(parents=True, exist_ok=True)
     with log_path.open("w") as stderr:
@@ -132,7 +175,7 @@ def supervise(
         reader.start()
         outcome = Outcome(code=-1)
         try:
-            follow(lease, lines, outcome, on_event)
+            follow(lease, MemoryWatch(child.pid), lines, outcome, on_event)
             outcome.code = child.wait(30)
         except JobCancelled:
             stop_engine(child)
@@ -161,9 +204,16 @@ def pump(child: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None
     lines.put(None)
 
 
-def follow(lease: Lease, lines: "queue.Queue[str | None]", outcome: Outcome, on_event: Callable[[Event], None]) -> None:
+def follow(
+    lease: Lease,
+    memory: MemoryWatch,
+    lines: "queue.Queue[str | None]",
+    outcome: Outcome,
+    on_event: Callable[[Event], None],
+) -> None:
     while True:
         lease.check()
+        memory.check()
         try:
             line = lines.get(timeout=POLL_S)
         except queue.Empty:

@@ -145,6 +145,8 @@ FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day
 
+ENGINE_MEMORY_BYTES = env_int("ENGINE_MEMORY_BYTES", 0)  # of one training process; 0: what the machine can spare
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["hub.api.auth.HubAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],

@@ -9,6 +9,7 @@ import pytest
 from hub.common import jobs
 from hub.common.errors import Forbidden
 from hub.common.models import Job
+from hub.community.candidates import target_head
 from hub.community.contributions import commit
 from hub.community.models import PullRequest
 from hub.community.pull_requests import unmet_requirements
@@ -175,15 +176,6 @@ def test_a_moved_target_keeps_the_run_that_is_at_work(line: Line) -> None:
     assert Job.objects.filter(kind="training.prepare").count() == 1
 
 
-def test_a_conflict_is_named(line: Line) -> None:
-    pull_request = line.propose()
-    push(line.target, line.alice, {"recipe.yaml": line.recipe(suite=False).encode()})
-    run_waiting_jobs(kinds=("training.rebuild",))
-    assert summary_of(pull_request, "prepare") == "It conflicts with the target; update the pull request."
-    pull_request.refresh_from_db()
-    assert pull_request.conflict_paths == ["recipe.yaml"]
-
-
 def test_only_model_repositories_take_recipes(line: Line) -> None:
     from hub.common.errors import InvalidInput
 
@@ -220,3 +212,46 @@ def value_of(kind: ast.expr, tree: ast.Module) -> str:
         kind = values[0] if values else kind
     assert isinstance(kind, ast.Constant), f"line {kind.lineno} queues a name that is computed"
     return str(kind.value)
+
+
+def break_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.candidates.merge_into_candidate", fail)
+
+
+def rebuild_to_the_end() -> None:
+    """The last of its attempts, which are minutes apart."""
+    Job.objects.filter(kind="training.rebuild", state=Job.State.WAITING).update(attempt=4, not_before=None)
+    run_waiting_jobs(kinds=("training.rebuild",))
+
+
+def test_a_candidate_that_cannot_be_built_says_why_and_is_built_when_that_is_mended(line: Line) -> None:
+    with pytest.MonkeyPatch.context() as broken:
+        break_building(broken)
+        pull_request = line.propose()
+        rebuild_to_the_end()
+    assert checks_of(pull_request)["prepare"] == "failed"
+    assert "No space left on device" in summary_of(pull_request, "prepare")
+    jobs.enqueue("training.rebuild_forgotten")
+    run_waiting_jobs(kinds=("training.rebuild",))
+    assert checks_of(pull_request)["prepare"] == "running" and Run.objects.get().state == Run.State.PREPARING
+    jobs.enqueue("training.rebuild_forgotten")
+    assert run_waiting_jobs(kinds=("training.rebuild",)) == ["training.rebuild_forgotten"]
+
+
+def test_a_moved_target_is_followed_after_a_failure_of_the_hub(line: Line) -> None:
+    """Without it the merge box would say for ever that the candidate is being built again."""
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    with pytest.MonkeyPatch.context() as broken:
+        break_building(broken)
+        push(line.target, line.bob, {"notes.md": b"Boats sleep here.\n"})
+        rebuild_to_the_end()
+    assert checks_of(pull_request)["prepare"] == "running"  # the run goes on
+    jobs.enqueue("training.rebuild_forgotten")
+    run_waiting_jobs(kinds=("training.rebuild",))
+    pull_request.refresh_from_db()
+    assert pull_request.candidate_target == target_head(pull_request)
+    assert Run.objects.count() == 1

@@ -277,3 +277,13 @@ def test_the_engine_says_how_it_was_confined(line: Line) -> None:
     event = JobEvent.objects.get(job__kind="training.prepare", kind="sandbox")
     assert set(event.data) == {"network", "own_user"}
     assert json.dumps(event.data)
+
+
+def test_a_run_that_takes_too_much_memory_ends_with_a_sentence(line: Line, settings: Any) -> None:
+    settings.ENGINE_MEMORY_BYTES = 100 * 1024 * 1024  # less than torch alone
+    pull_request = line.propose(train=MANY_STEPS)
+    run_waiting_jobs()
+    run = Run.objects.get()
+    assert run.state == Run.State.FAILED and "more memory than the 0.1 GB" in run.reason
+    assert "train.batch_tokens" in summary_of(pull_request, "prepare")
+    assert trainer_of(run) is None

@@ -57,11 +57,15 @@ def _resolve(handle: pygit2.Repository, index: pygit2.Index, resolve: Resolver) 
     for base, ours, theirs in list(index.conflicts or ()):
         if ours is None or theirs is None or not {ours.mode, theirs.mode} <= PLAIN_FILES:
             continue
-        before = bytes(handle[base.id].data) if base is not None and base.mode in PLAIN_FILES else None
-        joined = resolve(ours.path, before, bytes(handle[ours.id].data), bytes(handle[theirs.id].data))
+        before = _read(handle, base) if base is not None and base.mode in PLAIN_FILES else None
+        joined = resolve(ours.path, before, _read(handle, ours), _read(handle, theirs))
         if joined is not None:
             index.add(pygit2.IndexEntry(ours.path, handle.create_blob(joined), ours.mode))
             del index.conflicts[ours.path]
+
+
+def _read(handle: pygit2.Repository, entry: pygit2.IndexEntry) -> bytes:
+    return bytes(handle[entry.id].peel(pygit2.Blob).data)
 
 
 def _conflicting_paths(index: pygit2.Index) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.training.engine.tiny_models import ROOT, make_bench
 
-GUARD = """
-import importlib.abc, socket, sys
+NO_HUB = """
+import importlib.abc, sys
 
 class Wall(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -17,6 +20,9 @@ class Wall(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is walled off")
 
 sys.meta_path.insert(0, Wall())
+"""
+NO_NETWORK = """
+import socket
 
 def refuse(*args, **kwargs):
     raise OSError("the network is walled off")
@@ -26,10 +32,10 @@ socket.create_connection = socket.getaddrinfo = refuse
 """
 
 
-def wall_off(bench) -> dict[str, str]:
+def wall_off(bench, guard: str = NO_HUB + NO_NETWORK) -> dict[str, str]:
     walls = bench.folder / "walls"
     walls.mkdir()
-    (walls / "sitecustomize.py").write_text(GUARD)
+    (walls / "sitecustomize.py").write_text(guard)
     return {"PYTHONPATH": f"{walls}:{ROOT}", "HF_HUB_OFFLINE": "0", "DJANGO_SETTINGS_MODULE": "hub.site.settings"}
 
 
@@ -85,3 +91,14 @@ def test_an_unknown_command_lists_the_known_ones():
     done = subprocess.run([sys.executable, "-m", "training.engine", "trian"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert all(f"  {name} " in done.stderr for name in ("run", "fetch", "evaluate", "generate", "chat"))
+
+
+@pytest.mark.slow
+def test_the_engines_own_tests_pass_where_django_cannot_be_imported(tmp_path):
+    """As on a GPU machine that has the engine's packages only; the tests themselves may use the loopback."""
+    environment = os.environ | wall_off(make_bench(tmp_path), NO_HUB)
+    without = ["-p", "no:django", "-p", "no:cacheprovider", "-p", "no:playwright", "-p", "no:base_url"]
+    command = [sys.executable, "-m", "pytest", "-q", *without, "-m", "not slow", "tests/training/engine"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout and "skipped" not in done.stdout
