@@ -30,7 +30,8 @@ LEASE_S = 30  # a job whose worker has not been heard of for this long is given 
 HEARTBEAT_S = 5
 WAKE_AGAIN_S = 20  # a waiting job whose message may be lost is announced again
 BROKER_PROBE_S = 0.5
-QUEUES = ("default", "quick", "cpu", "gpu")
+# By what a job would have to wait for: quick ones only for each other, an answer in the playground for no training.
+QUEUES = ("quick", "default", "chat", "cpu", "gpu")
 
 job_changed = Signal()  # sender=Job, job=...: a state changed (pages, webhooks, audit listen)
 

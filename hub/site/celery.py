@@ -17,7 +17,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": 6 * 3600},
     worker_hijack_root_logger=False,
-    beat_schedule={"sweep-jobs": {"task": "hub.sweep_jobs", "schedule": 5.0}},
+    # Lost leases are found however long the screenings before them take; sweeps that waited for each other are one.
+    task_routes={"hub.sweep_jobs": {"queue": "quick"}},
+    beat_schedule={"sweep-jobs": {"task": "hub.sweep_jobs", "schedule": 5.0, "options": {"expires": 10}}},
 )
 
 

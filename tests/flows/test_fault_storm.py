@@ -19,7 +19,18 @@ import pytest
 from tests.training.line import CHOICES, PAIRS, as_jsonl, make_tiny_llama
 
 KILLS = 20
-TARGETS = ("web", "listener", "worker-default", "worker-cpu", "sweeper", "valkey", "engine", "engine", "web-child")
+TARGETS = (
+    "web",
+    "listener",
+    "worker-quick",
+    "worker-default",
+    "worker-cpu",
+    "sweeper",
+    "valkey",
+    "engine",
+    "engine",
+    "web-child",
+)
 STORM_S = 240  # no kill later than this
 CALM_S = 420  # from the last kill until everything has ended
 SEED = 20261123

@@ -159,7 +159,7 @@ def test_jobs_and_commands_know_the_address_of_the_site(tmp_path: Path) -> None:
     assert commands.address_of_the_site(tmp_path) == ""
     write_json(tmp_path / "hub.json", {"address": "http://127.0.0.1:8123"})
     assert commands.address_of_the_site(tmp_path) == "http://127.0.0.1:8123"
-    worker = services.worker("cpu", queues="cpu", concurrency=1, address="http://127.0.0.1:8123")
+    worker = services.worker("cpu", queues="cpu", address="http://127.0.0.1:8123")
     assert worker.env == {"PUBLIC_URL": "http://127.0.0.1:8123"}
 
 
@@ -168,6 +168,7 @@ def test_the_heavy_workers_share_their_queues_by_what_the_machine_has(
     with_gpu: bool, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[ChildSpec] = []
+    expected = {"chat": "chat"} | expected
     monkeypatch.setattr(services, "has_cuda", lambda: with_gpu)
     start = object.__new__(_Start)
     start.options = Options("127.0.0.1", 8123, tmp_path, with_demo=False)

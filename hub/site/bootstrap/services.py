@@ -101,19 +101,22 @@ def _granian(interface: str, target: str, host: str, port: int, workers: int) ->
     )  # fmt: skip
 
 
-SHORT_WORK = {"default": "default,quick"}  # name of a worker -> the queues it listens to
+SHORT_WORK = {"quick": "quick", "default": "default"}  # name of a worker -> the queues it listens to
 
 
-def heavy_work(*, with_gpu: bool) -> dict[str, str]:
+def engine_work(*, with_gpu: bool) -> dict[str, str]:
     """The workers for the engine and their queues. What wants a GPU runs without one too, but then one thing at a time:
     two trainings on the same cores would each take twice as long."""
-    return {"cpu": "cpu", "gpu": "gpu"} if with_gpu else {"cpu": "cpu,gpu"}
+    heavy = {"cpu": "cpu", "gpu": "gpu"} if with_gpu else {"cpu": "cpu,gpu"}
+    return {"chat": "chat"} | heavy
 
 
-def worker(name: str, *, queues: str, concurrency: int, address: str) -> ChildSpec:
-    """A Celery worker; `queues` separated by commas, `address` the hub's, for what jobs write."""
+def worker(name: str, *, queues: str, address: str) -> ChildSpec:
+    """A Celery worker; `queues` separated by commas, `address` the hub's, for what jobs write.
+
+    One process that does one job after another: a pool would be two, each of 120 MB or more, for the same work."""
     command = (
-        sys.executable, "-m", "celery", "-A", "hub.site.celery", "worker", "-Q", queues, "-c", str(concurrency),
+        sys.executable, "-m", "celery", "-A", "hub.site.celery", "worker", "-Q", queues, "-P", "solo",
         "-n", f"{name}@%h", "--loglevel", "INFO", "--without-gossip", "--without-mingle",
     )  # fmt: skip
     return ChildSpec(f"worker-{name}", command, env={"PUBLIC_URL": address})

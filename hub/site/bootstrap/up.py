@@ -184,7 +184,7 @@ class _Start:
             seen = log.stat().st_size if log.exists() else 0
             self.supervisor.start(services.web(self.options.host, self.options.port))
             self.supervisor.start(services.listener(self.options.host, self.listener_port))
-            self._start_workers(services.SHORT_WORK, concurrency=2)
+            self._start_workers(services.SHORT_WORK)
             self.supervisor.start(services.sweeper(self.data_dir))
             # A worker of the site's server opens the port when it has loaded the site; until then the page stays.
             self._wait_patiently(lambda: "Started worker-" in read_from(log, seen))
@@ -206,13 +206,13 @@ class _Start:
             return False
 
     def _start_engines(self) -> None:
-        self._start_workers(services.heavy_work(with_gpu=services.has_cuda()), concurrency=1)
+        self._start_workers(services.engine_work(with_gpu=services.has_cuda()))
 
-    def _start_workers(self, workers: dict[str, str], *, concurrency: int) -> None:
+    def _start_workers(self, workers: dict[str, str]) -> None:
         # The site takes its address from each request; a job has none, and recipe.lock has to name this hub.
         address = os.environ.get("PUBLIC_URL") or self.options.address
         for name, queues in workers.items():
-            self.supervisor.start(services.worker(name, queues=queues, concurrency=concurrency, address=address))
+            self.supervisor.start(services.worker(name, queues=queues, address=address))
 
     def _seed_demo(self) -> None:
         with self._step("Demo community") as step:

@@ -124,8 +124,18 @@ def test_every_queue_has_work_and_with_and_without_a_gpu_a_listener():
     """The queue for the GPU had a listener and no body: a machine with a GPU trained beside an idle worker."""
     assert {body.queue for body in jobs.bodies.values()} == set(jobs.QUEUES)
     for with_gpu in (False, True):
-        workers = services.SHORT_WORK | services.heavy_work(with_gpu=with_gpu)
+        workers = services.SHORT_WORK | services.engine_work(with_gpu=with_gpu)
         assert {queue for queues in workers.values() for queue in queues.split(",")} == set(jobs.QUEUES)
+
+
+def test_lost_leases_are_found_while_long_work_is_done():
+    """Two long screenings held all that was short: sweeps, candidates and the playground."""
+    from hub.site.celery import app
+
+    quick = app.amqp.router.route({}, "hub.sweep_jobs")["queue"].name
+    assert [queues for queues in services.SHORT_WORK.values() if quick in queues.split(",")] == [quick]
+    assert {jobs.bodies[kind].queue for kind in ("training.rebuild", "repos.reconcile")} == {quick}
+    assert jobs.bodies["training.chat"].queue != jobs.bodies["moderation.screen_data"].queue != quick
 
 
 def test_what_computes_with_a_model_is_for_the_gpu():
