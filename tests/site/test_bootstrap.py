@@ -8,12 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from hub.site.bootstrap import commands, environment, packages, services
+from hub.site.bootstrap import commands, environment, packages, services, up
 from hub.site.bootstrap.commands import take_data_dir
 from hub.site.bootstrap.packages import Program, ensure_programs
 from hub.site.bootstrap.progress_page import ProgressPage, render
@@ -163,20 +162,65 @@ def test_jobs_and_commands_know_the_address_of_the_site(tmp_path: Path) -> None:
     assert worker.env == {"PUBLIC_URL": "http://127.0.0.1:8123"}
 
 
+class Stage:
+    """Stands in for the supervisor: what was started, what was waited for, and the exit codes of what runs once."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.started: list[ChildSpec] = []
+        self.waits: list[float] = []
+
+    def start(self, child: ChildSpec) -> None:
+        self.started.append(child)
+
+    def run_once(self, child: ChildSpec) -> int:
+        return self.codes.pop(0)
+
+    def wait_until(self, condition: Callable[[], bool], *, timeout_s: float) -> bool:
+        self.waits.append(timeout_s)
+        return condition()
+
+    def pids(self) -> dict[str, int]:
+        return {}
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture
+def start(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Start:
+    """A start of `up` whose children are not real."""
+    monkeypatch.setattr(up, "Supervisor", lambda **_: stage)
+    monkeypatch.setattr(stage, "obey_signals", lambda: None, raising=False)
+    return _Start(Options("127.0.0.1", 8123, tmp_path, with_demo=True), os.getpid())
+
+
+def test_a_demo_community_that_could_not_be_made_is_tried_again(
+    start: _Start, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waited for the next start: offline for a minute at the first one, and there was no proposal to watch."""
+    accounts = [{"name": "ada", "password": "tides"}]
+    write_json(start.data_dir / "demo_accounts.json", {"accounts": accounts})
+    stage.codes = [1, 1, 0]
+    start._plan([], wants_demo=True)
+    start._seed_demo()
+    assert stage.codes == [] and stage.waits == [up.RETRY_S] * 2
+    assert start._demo_marker.exists() and start.progress.steps[-1].state == "done"
+    out, err = capsys.readouterr()
+    assert "It is tried again in 60 seconds." in err and out.count("tides") == 1
+
+
 @pytest.mark.parametrize(("with_gpu", "expected"), [(False, {"cpu": "cpu,gpu"}), (True, {"cpu": "cpu", "gpu": "gpu"})])
 def test_the_heavy_workers_share_their_queues_by_what_the_machine_has(
-    with_gpu: bool, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_gpu: bool, expected: dict[str, str], start: _Start, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[ChildSpec] = []
-    expected = {"chat": "chat"} | expected
     monkeypatch.setattr(services, "has_cuda", lambda: with_gpu)
-    start = object.__new__(_Start)
-    start.options = Options("127.0.0.1", 8123, tmp_path, with_demo=False)
-    start.supervisor = SimpleNamespace(start=started.append)
     start._start_engines()
-    listening = {child.name: child.command[child.command.index("-Q") + 1] for child in started}
-    assert listening == {f"worker-{name}": queues for name, queues in expected.items()}
-    assert {child.env["PUBLIC_URL"] for child in started} == {"http://127.0.0.1:8123"}
+    listening = {child.name: child.command[child.command.index("-Q") + 1] for child in stage.started}
+    assert listening == {f"worker-{name}": queues for name, queues in ({"chat": "chat"} | expected).items()}
+    assert {child.env["PUBLIC_URL"] for child in stage.started} == {"http://127.0.0.1:8123"}
 
 
 def test_a_deep_data_folder_gets_a_short_socket(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, wr
 from hub.site.bootstrap.supervisor import ChildSpec, StopRequested, Supervisor
 
 WILDCARDS = ("0.0.0.0", "::", "")
-RETRY_INSTALLATION_S = 60
+RETRY_S = 60  # after what fails for a while, often the network
 PATIENCE_S = 30  # after this long without an answer of the site, its log is named
 
 
@@ -82,6 +82,7 @@ class _Start:
         self.front_pid = front_pid
         self.listener_port = _free_port(options.host, options.port + 1)
         self.state = "starting"
+        self.accounts_printed = False
         self.progress = SetupProgress()
         self.supervisor = Supervisor(
             env=self._child_environment(),
@@ -107,7 +108,7 @@ class _Start:
             page.close()
         self._announce(missing)
         if "models" in missing:
-            self._install("models", "Packages of the engine", again_after_s=RETRY_INSTALLATION_S)
+            self._install("models", "Packages of the engine", again_after_s=RETRY_S)
         self._start_engines()
         if wants_demo:
             self._seed_demo()
@@ -215,11 +216,16 @@ class _Start:
             self.supervisor.start(services.worker(name, queues=queues, address=address))
 
     def _seed_demo(self) -> None:
-        with self._step("Demo community") as step:
-            if self.supervisor.run_once(ChildSpec("seed_demo", self._manage("seed_demo"))):
-                self._fail(step, f"The demo community is not complete; {self._last_words('seed_demo')}")
-                return
-            self._demo_marker.touch()
+        """Until it is complete: its first step that failed, often the download of the weights, is tried again."""
+        while True:
+            with self._step("Demo community") as step:
+                if self.supervisor.run_once(ChildSpec("seed_demo", self._manage("seed_demo"))) == 0:
+                    self._demo_marker.touch()
+                    return
+                sentence = f"The demo community is not complete; {self._last_words('seed_demo')}."
+                self._fail(step, f"{sentence} It is tried again in {RETRY_S} seconds.")
+            self._print_accounts()  # the site can be used meanwhile
+            self.supervisor.wait_until(lambda: False, timeout_s=RETRY_S)
 
     # -- what others see --------------------------------------------------------------------------------------------
 
@@ -269,8 +275,9 @@ class _Start:
     def _print_accounts(self) -> None:
         content = read_json(self.data_dir / "demo_accounts.json") or {}
         accounts = content.get("accounts") or []
-        if not self.options.with_demo or not accounts:
+        if not self.options.with_demo or not accounts or self.accounts_printed:
             return
+        self.accounts_printed = True
         print(f"\nSign in at {self.options.address}/login as")
         for account in accounts:
             print(f"  {account['name']:<12} password {account['password']:<16} {account.get('about', '')}".rstrip())

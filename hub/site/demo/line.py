@@ -219,7 +219,8 @@ def prepare_community(line: Line) -> None:
     for person in PEOPLE:
         line.tokens[person.name] = f"hf_{secrets.token_hex(17)}"
         flags = ["--moderator"] if person.is_moderator else []
-        token = ["--password", secrets.token_urlsafe(12), "--token", line.tokens[person.name]]
+        # In hexadecimal: one password in 64 of the other alphabet begins with a dash and is taken for an option.
+        token = ["--password", secrets.token_hex(12), "--token", line.tokens[person.name]]
         operate(line, "account", "create", person.name, "--fullname", person.fullname, *token, *flags)
     members = ["--member", f"{ADA.name}:admin", "--member", f"{BEN.name}:write"]
     operate(line, "organization", "create", ORGANIZATION, *members)
