@@ -20,12 +20,11 @@ from hub.community.pull_requests import is_candidate_current
 from hub.repos.commits import create_commit
 from hub.storage.git import ANY, AddFile, DeleteFile
 from training import runs
-from training.engine.lock import parse_lock
 from training.models import Run
 from training.outputs import output_operations
+from training.parents import LOCK, has_new_parent
 from training.recipes import (
     RecipeMerger,
-    RecipeRefused,
     candidate_recipe,
     digest_text,
     pin_for_all,
@@ -33,8 +32,8 @@ from training.recipes import (
     write_lock_text,
 )
 
+NEW_PARENT = "The target has other weights now; it is compared with them next."
 CHECKS = ("prepare", "train", "evaluate", "screen")
-LOCK = "recipe.lock"
 
 
 @contextmanager
@@ -84,6 +83,10 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
     run = living_run(pull_request, lock_digest)
     if run is not None and run.state == Run.State.SUCCEEDED:
         Run.objects.filter(pk=run.pk).update(input_commit=inputs)
+        run.refresh_from_db()
+        if has_new_parent(run):  # said before the candidate can be merged: a crash must not leave a moment between
+            for name in ("evaluate", "screen"):
+                set_check(pull_request, name, state=Check.State.WAITING, summary=NEW_PARENT)
         put_outputs(run, pull_request, target)
         return run
     set_candidate(pull_request, commit=inputs, target=target, digest=f"git:{members_of(pull_request).tree_id(inputs)}")
@@ -197,13 +200,3 @@ def put_outputs(run: Run, pull_request: PullRequest, target: str) -> None:
     )
     digest = candidate_digest(pull_request, run.model_digest)
     set_candidate(pull_request, commit=revision.commit, target=target, digest=digest)
-
-
-def read_inputs_lock(run: Run) -> str:
-    """The lock of the run's inputs candidate, checked on the way."""
-    text = members_of(run.pull_request).read(run.input_commit, LOCK).decode()  # type: ignore[arg-type]
-    parse_lock(text)
-    return text
-
-
-__all__ = ["CHECKS", "LOCK", "RecipeRefused", "add_outputs", "candidate_digest", "read_inputs_lock", "rebuild"]

@@ -5,23 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.common import jobs
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
-from hub.community.candidates import target_head
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
-from hub.repos.models import Repo
-from training.candidates import add_outputs, read_inputs_lock
-from training.engine.lock import LockedRepository, find_repository, parse_lock
+from training.candidates import add_outputs
+from training.engine.lock import LockedRepository, parse_lock
 from training.engine.recipe import parse_recipe
 from training.events import evaluation_finished
 from training.inputs import repo_of
-from training.materials import has_model, lay_out, model_folder, weights_of
+from training.materials import lay_out, model_folder
 from training.models import Evaluation, Run
+from training.parents import parent_of, read_inputs_lock, run_evaluations
 from training.worker import relay, require_success, supervise
 
 EVALUATE_BUDGET_S = 3600
@@ -31,37 +29,6 @@ WORDS = {
     "insufficient": "too few items to say",
     "": "there is no parent to compare it with",
 }
-
-
-def parent_of(run: Run) -> tuple[Repo, str] | None:
-    """The model that the candidate is compared with: the target's own, else what the recipe starts from."""
-    pull_request = run.pull_request
-    assert pull_request is not None
-    head = target_head(pull_request)
-    if head and has_model(run.repo, head):
-        return run.repo, head
-    lock = parse_lock(read_inputs_lock(run))
-    base = parse_recipe(lock.recipe).base
-    if base is None:
-        return None
-    locked = find_repository(lock, "model", base.repo, base.revision)
-    return repo_of(locked), locked.commit
-
-
-def has_new_parent(run: Run) -> bool:
-    """Whether the candidate was compared with other weights than those that it would replace now."""
-    parent = parent_of(run)
-    compared = run_evaluations(run).values_list("parent_name", flat=True).first()
-    if parent is None or compared is None:
-        return False
-    repo, commit = parent
-    before_name, _, before = compared.partition("@")
-    return before_name != repo.full_name or weights_of(repo, before) != weights_of(repo, commit)
-
-
-def run_evaluations(run: Run) -> QuerySet[Evaluation]:
-    """Newest first."""
-    return Evaluation.objects.filter(pull_request=run.pull_request, model_digest=run.model_digest).order_by("-pk")
 
 
 def start(run: Run) -> None:

@@ -14,8 +14,8 @@ from hub.community.models import Check
 from hub.repos.models import Repo
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, parse_lock
-from training.evaluations import run_evaluations
 from training.models import Run, Sampling
+from training.parents import read_inputs_lock, run_evaluations
 from training.runs import jobs_of
 
 STATIONS = (
@@ -148,8 +148,6 @@ class InputRow:
 
 
 def read_lock_of(run: Run) -> Lock | None:
-    from training.candidates import read_inputs_lock
-
     try:
         return parse_lock(run.result["lock"] if run.result.get("lock") else read_inputs_lock(run))
     except (EngineError, KeyError, AttributeError, OSError):

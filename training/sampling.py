@@ -12,10 +12,10 @@ from hub.common import jobs
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
 from hub.repos.models import Repo
-from training.evaluations import parent_of
 from training.events import sampling_finished
 from training.materials import model_folder
 from training.models import Run, Sampling
+from training.parents import parent_of
 from training.worker import relay, require_success, supervise
 
 SAMPLE_BUDGET_S = 3600

@@ -13,13 +13,14 @@ from django.utils import timezone
 from hub.common.jobs import JobRefused, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
 from training import conversations, evaluations, runs, sampling
-from training.candidates import add_outputs, forgotten_rebuilds, read_inputs_lock, rebuild, rebuild_ended
+from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
 from training.engine.lock import parse_lock
 from training.events import candidate_trained
 from training.inputs import write_inputs
 from training.materials import trim_cache
 from training.models import Corpus, Run
 from training.outputs import complete_lock, keep_model
+from training.parents import read_inputs_lock
 from training.recipes import RecipeRefused, check_pins
 from training.records import keep_curve
 from training.worker import relay, require_success, supervise
@@ -70,8 +71,12 @@ def rebuild_candidate(lease: Lease) -> None:
         pk=lease.payload["pull_request_id"]
     )
     run = rebuild(pull_request)
-    if run is not None and evaluations.has_new_parent(run):  # the target's weights changed: compare with them
-        judge(run)
+    # The target's weights changed: compare with them. An attempt before this one may have begun to.
+    if (
+        run is not None
+        and pull_request.checks.filter(name__in=("evaluate", "screen"), state=Check.State.WAITING).exists()
+    ):
+        judge(run, since=lease.job.created_at)
 
 
 @job_body("training.rebuild_forgotten", queue="quick", every_s=600)

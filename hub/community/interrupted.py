@@ -7,7 +7,7 @@ from hub.accounts.models import User
 from hub.community.candidates import members_of, target_head
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import head_moved, record_merge, refresh
-from hub.repos.models import PendingWrite, Repo, Revision
+from hub.repos.models import PendingWrite, Repo
 
 OPEN = (Discussion.Status.OPEN, Discussion.Status.DRAFT)
 
@@ -43,8 +43,8 @@ def finish_one(pull_request: PullRequest, people: dict[str, User | None]) -> boo
         Discussion.objects.filter(pk=discussion.pk).update(status=Discussion.Status.DRAFT)
     elif head != pull_request.base and lacks_candidate(pull_request):
         refresh(pull_request, reason="pushed")
-    elif is_in_target(pull_request):
-        record_merge(pull_request, find_merger(pull_request, people), "")
+    elif is_merged_in_git(pull_request):
+        record_merge(pull_request, pull_request.merged_by, "")  # type: ignore[arg-type]  # None: that account is gone
     else:
         return False
     return True
@@ -55,16 +55,9 @@ def lacks_candidate(pull_request: PullRequest) -> bool:
     return not is_known
 
 
-def is_in_target(pull_request: PullRequest) -> bool:
-    """The target holds the candidate, so it is merged, whatever the row says."""
+def is_merged_in_git(pull_request: PullRequest) -> bool:
+    """`merge` was about to move the target to this candidate, and the target holds it."""
     head, candidate = target_head(pull_request), pull_request.candidate
-    if not head or not candidate or not pull_request.candidate_digest or candidate == pull_request.candidate_target:
+    if not head or not candidate or not pull_request.candidate_digest or candidate != pull_request.merge_commit:
         return False
     return head == candidate or members_of(pull_request).is_ancestor(candidate, head)
-
-
-def find_merger(pull_request: PullRequest, people: dict[str, User | None]) -> User:
-    """Who was moving the target; else who is credited with the candidate."""
-    revision = Revision.objects.filter(repo=pull_request.discussion.repo, commit=pull_request.candidate).first()
-    known = people.get(f"refs/heads/{pull_request.target}") or (revision.author if revision else None)
-    return known  # type: ignore[return-value]  # None when that account is gone

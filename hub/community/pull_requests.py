@@ -22,6 +22,7 @@ from hub.repos.places import pair
 from hub.storage.git import ANY
 
 MERGE_TRIES = 3  # somebody else may move the target between our look and our move
+UNTOLD = "What it found is told when the files of the proposal are cleared."
 STATE_VERBS = {
     "waiting": "waits",
     "running": "is running",
@@ -161,11 +162,21 @@ def target_moved(repo: Repo, branch: str) -> None:
 def uncleared_contents(pull_request: PullRequest) -> list[Content]:
     """What the pull request brings and moderation has not cleared."""
     members = members_of(pull_request)
-    commits = members.ancestors_not_in(pull_request.head, [oid for oid in [target_head(pull_request)] if oid])
+    is_merged = pull_request.discussion.status == Discussion.Status.MERGED
+    target = pull_request.candidate_target if is_merged else target_head(pull_request)
+    commits = members.ancestors_not_in(pull_request.head, [oid for oid in [target] if oid])
     rows = RevisionContent.objects.filter(
         revision__repo=pull_request.discussion.repo, revision__commit__in=commits[-400:]
     ).exclude(content__clearance=Content.Clearance.CLEARED)
     return [row.content for row in rows.select_related("content")]
+
+
+def may_see_inside(pull_request: PullRequest, user: Any) -> bool:
+    """Whether this person may be told what follows from its files: members, its author, others when all is cleared."""
+    is_author = pull_request.discussion.author_id is not None and pull_request.discussion.author_id == getattr(
+        user, "pk", None
+    )
+    return is_author or can(user, "read_members", pull_request.discussion.repo) or not uncleared_contents(pull_request)
 
 
 def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
@@ -188,9 +199,12 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         files = ", ".join(pull_request.conflict_paths[:5])
         reasons.append(f"It conflicts with {pull_request.target} in {files}; update the pull request.")
     reasons += describe_uncleared(pull_request, by)
-    for check in blocking_checks(pull_request):
-        reasons.append(f"The check '{check.name}' {STATE_VERBS.get(check.state, check.state)}: {check.summary}")
-    if pull_request.is_trained and not blocking_checks(pull_request) and not is_candidate_current(pull_request):
+    blocking = blocking_checks(pull_request)
+    sees_inside = not blocking or may_see_inside(pull_request, by)
+    for check in blocking:
+        verb = STATE_VERBS.get(check.state, check.state)
+        reasons.append(f"The check '{check.name}' {verb}: {check.summary if sees_inside else UNTOLD}")
+    if pull_request.is_trained and not blocking and not is_candidate_current(pull_request):
         reasons.append(f"{pull_request.target} has moved; the candidate is being built again.")
     reasons += missing_approvals(pull_request, by)
     if not can(by, "write", discussion.repo):
@@ -201,8 +215,7 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
 def describe_uncleared(pull_request: PullRequest, by: Any) -> list[str]:
     """What moderation has not cleared, by name for those who may read it: a name and a reason can tell what is hidden."""
     contents = uncleared_contents(pull_request)
-    is_author = pull_request.discussion.author_id == getattr(by, "pk", None)
-    if contents and not is_author and not can(by, "read_members", pull_request.discussion.repo):
+    if contents and not may_see_inside(pull_request, by):
         files = "1 file" if len(contents) == 1 else f"{len(contents):,} files"
         return [f"{files} of it {'is' if len(contents) == 1 else 'are'} not cleared by the screens yet."]
     reasons = []
@@ -244,13 +257,26 @@ def merge(*, pull_request: PullRequest, by: User, text: str = "") -> Revision:
             build_candidate(pull_request)
         reasons = unmet_requirements(pull_request, by)
         if reasons:
+            forget_merge(pull_request)
             raise Conflict("This pull request cannot be merged yet. " + " ".join(reasons), reasons=reasons)
         if pull_request.is_trained:
             keep_for_release(repo)
+        intend_merge(pull_request, by)
         with noted(repo=repo, ref=f"refs/heads/{pull_request.target}", by=by, door="hub"):
             if move_target(pull_request, by):
                 return record_merge(pull_request, by, text)
+    forget_merge(pull_request)
     raise Conflict(f"{pull_request.target} keeps moving; try to merge again.")
+
+
+def intend_merge(pull_request: PullRequest, by: User) -> None:
+    """Noted before the target moves: a crash in between is finished as a merge of just this candidate. A candidate that
+    came into the target in any other way was not merged, whoever pushed it there."""
+    PullRequest.objects.filter(pk=pull_request.pk).update(merge_commit=pull_request.candidate, merged_by=by)
+
+
+def forget_merge(pull_request: PullRequest) -> None:
+    PullRequest.objects.filter(pk=pull_request.pk, merged_at=None).update(merge_commit="", merged_by=None)
 
 
 def move_target(pull_request: PullRequest, by: User) -> bool:

@@ -12,6 +12,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.common.paging import read_number
+from hub.community.contributions import reader_for
 from hub.community.discussions import take_number
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import check_accepts_push, find_pull_request, head_moved, start_point
@@ -172,9 +173,8 @@ def is_number(name: str) -> bool:
 
 
 def visible_refs(repo: Repo, user: Any) -> Callable[[str], bool] | None:
-    """Which members' refs a pusher may see and build on: all of them for members, a stranger's own pull requests."""
+    """Which members' refs a pusher may see and build on: all of them for members, for a stranger their own pull requests
+    as far as nothing hidden was merged into them. What a ref reaches can be copied by naming it."""
     if can(user, "read_members", repo):
         return None
-    mine = Discussion.objects.filter(repo=repo, author=user, is_pull_request=True).values_list("number", flat=True)
-    refs = {f"refs/pr/{number}" for number in mine}
-    return refs.__contains__
+    return reader_for(repo, user).own_refs().__contains__

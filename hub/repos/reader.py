@@ -118,12 +118,12 @@ class RepoReader:
         return self._members_git if commit in self._own_commits else self.git
 
     def refs(self) -> dict[str, str]:
-        refs = self.git.refs()
-        for ref in self.pull_request_refs:
-            commit = None if self.is_member else self._members_git.read_ref(ref)
-            if commit and self._is_all_own(commit):
-                refs[ref] = commit
-        return refs
+        return self.git.refs() | self.own_refs()
+
+    def own_refs(self) -> dict[str, str]:
+        """Heads of a stranger's own pull requests, of those that hold nothing hidden of others."""
+        heads = {} if self.is_member else {ref: self._members_git.read_ref(ref) for ref in self.pull_request_refs}
+        return {ref: head for ref, head in heads.items() if head and self._is_all_own(head)}
 
     # --- trees and files
 

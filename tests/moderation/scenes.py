@@ -159,9 +159,10 @@ class Workshop:
         """The run as if the engine had made these weights: stored, and on the candidate."""
         from django.utils import timezone
 
-        from training.candidates import add_outputs, read_inputs_lock
+        from training.candidates import add_outputs
         from training.models import Run
         from training.outputs import keep_model
+        from training.parents import read_inputs_lock
 
         run = Run.objects.get(pull_request=pull_request, is_superseded=False)
         folder.mkdir(parents=True, exist_ok=True)

@@ -78,8 +78,8 @@ def test_a_recipe_becomes_the_same_proposal_by_every_door(
     assert (checks_of(pull_request)["prepare"], checks_of(pull_request)["train"]) == ("passed", "waiting")
     run = Run.objects.get()
     assert (run.state, run.proposed_by) == (Run.State.HELD, charlie.user)
-    from training.candidates import read_inputs_lock
     from training.engine.lock import parse_lock
+    from training.parents import read_inputs_lock
 
     proposed, pinned = parse_recipe(text), parse_recipe(parse_lock(read_inputs_lock(run)).recipe)
     assert [row.repo for row in pinned.contributions] == [row.repo for row in proposed.contributions]

@@ -18,6 +18,9 @@ from hub.repos.lifecycle import create_repo
 from hub.repos.models import Content, RepoCollaborator
 from hub.repos.places import pair
 from hub.storage.git import AddFile, Author
+from hub.storage.git.commits import format_commit
+from hub.storage.git.objects import _format_pack, hash_object
+from hub.storage.git.packets import FLUSH, format_packet
 from hub.storage.git.wire import RefCommand
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
@@ -97,6 +100,30 @@ def test_what_waits_on_main_does_not_reach_a_stranger_through_their_own_pull_req
     assert [entry.path for entry in reader.tree(seen)] == [".gitattributes", "mine.txt"]
     assert reader.refs()[pull_request.ref] == seen
     assert reader_for(repo, alice.user).resolve(pull_request.ref) == merged
+
+
+def test_a_stranger_cannot_copy_what_a_member_merged_into_their_pull_request(repo, client, alice, charlie):
+    """Charlie may build on his pull request; what Alice merged into it he could copy by pushing a commit of the hidden
+    tree, whose id is no secret: it is the digest that checks bind to."""
+    pull_request = bring(repo, charlie, "mine.txt", "mine\n", create_pr=True).pull_request
+    bring(repo, alice, "people.txt", "a name and a number\n")
+    content = Content.objects.get(repo=repo, path="people.txt")
+    set_clearance(contents=[content], clearance=Content.Clearance.WITHHELD, reason="It names people.")
+    merge_main_into(fresh(pull_request), alice)
+    repo.refresh_from_db()
+    headers = {"Authorization": f"Bearer {charlie.token}"}
+    told = client.get(f"/api/v1/repos/datasets/alice/tides/pulls/{pull_request.discussion.number}", headers=headers)
+    tree = told.json()["candidate_digest"].removeprefix("git:")
+    author = Author("Charlie", "charlie@example.org", pull_request.discussion.created_at)
+    copy = format_commit(
+        tree=tree, parents=[reader_for(repo, charlie.user).resolve("main")], author=author, message="Copy"
+    )
+    line = f"{'0' * 40} {hash_object('commit', copy)} refs/for/main".encode() + b"\0report-status"
+    body = format_packet(line) + FLUSH + b"".join(_format_pack([("commit", copy)]))
+    page, kind = "/datasets/alice/tides.git/git-receive-pack", "application/x-git-receive-pack-request"
+    answer = client.post(page, body, content_type=kind, headers=headers)
+    assert b"".join(answer.streaming_content if answer.streaming else [answer.content]).count(b"misses objects")
+    assert PullRequest.objects.count() == 1
 
 
 def test_its_author_still_reads_a_pull_request_that_waits(repo, charlie):
