@@ -14,7 +14,7 @@ from hub.common.errors import InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
 from hub.repos.find import find_repo
-from training import conversations, overview, recipes, runs
+from training import audience, conversations, overview, recipes, runs
 from training import serializers as shapes
 from training.models import Run
 
@@ -84,13 +84,18 @@ class RunsView(APIView):
             if state not in Run.State.values:
                 raise InvalidInput(f"The state {state!r} does not exist; use {', '.join(Run.State.values)}.")
             rows = rows.filter(state=state)
-        return answer_page(request._request, rows, shapes.RunSerializer)
+
+        def tell(page: list[Run], *, many: bool) -> Any:
+            audience.veil(request.user, page)
+            return shapes.RunSerializer(page, many=many)
+
+        return answer_page(request._request, rows, tell)
 
 
 def find_run(request: Request, pk: int) -> Run:
     run = overview.visible_runs(request.user).filter(pk=pk).first()
-    if run is None:
-        raise NotFound("There is no such run here.")
+    if run is None or not audience.may_see(request.user, run):
+        raise NotFound("There is no such run here, or its recipe is not cleared yet.")
     return run
 
 

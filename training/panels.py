@@ -13,7 +13,7 @@ from hub.community.models import Check, PullRequest
 from hub.repos.models import Repo, RepoRelease
 from hub.web.panels import add_panel, add_tab
 from hub.web.templatetags.hub_format import icon
-from training import overview, records
+from training import audience, overview, records
 from training.models import Run
 from training.pages.runs import list_acts
 from training.reruns import AGAIN
@@ -38,7 +38,7 @@ def show_evidence(request: HttpRequest, context: dict[str, Any]) -> str:
     """Under the checks: what the run does now, its curve, the comparison, the answers."""
     pull_request: PullRequest = context["pull_request"]
     run = newest_run(pull_request) if pull_request.is_trained else None
-    if run is None:
+    if run is None or not audience.may_see(request.user, run):
         return ""
     may_see = overview.may_see_answers(request.user, run)
     return render_to_string(

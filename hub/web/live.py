@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.common.paging import read_number
+from hub.community.disclosure import told_events
 from hub.community.discussions import may_see
 from hub.community.models import Check, Discussion, Event, PullRequest
 from hub.web.timelines import describe_rights
@@ -67,7 +68,7 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     """The state of a proposal as HTML; 204 while it is what `?seen=` says. New events come along for the timeline."""
     pull_request = find_visible(request, pk)
     seen = read_number(request.GET.get("after", ""))
-    events = new_events(pull_request.discussion, seen)
+    events = new_events(request, pull_request.discussion, seen)
     after = events[-1].pk if events else last_event_id(pull_request.discussion) if seen is None else seen
     fragment = describe_fragment(request, pull_request, after=after)
     # The choice to approve is exchanged only then: one that the reader has made stays as long as it means the same.
@@ -90,10 +91,11 @@ def show_fragment(request: HttpRequest, pk: int) -> HttpResponse:
     return HttpResponse(render_to_string("discussions/pull_request_live.html", context, request=request))
 
 
-def new_events(discussion: Discussion, after: int | None) -> list[Event]:
+def new_events(request: HttpRequest, discussion: Discussion, after: int | None) -> list[Event]:
     if after is None:
         return []
-    return list(discussion.events.filter(id__gt=after).select_related("author").order_by("id")[:MAX_EVENTS])
+    rows = discussion.events.filter(id__gt=after).select_related("author").order_by("id")[:MAX_EVENTS]
+    return told_events(discussion, request.user, rows)
 
 
 def show_json(request: HttpRequest, pk: int) -> HttpResponse:
@@ -101,7 +103,7 @@ def show_json(request: HttpRequest, pk: int) -> HttpResponse:
     pull_request = find_visible(request, pk)
     state = describe_state(request, pull_request)
     after = read_number(request.GET.get("after", "")) or 0
-    events = new_events(pull_request.discussion, after)
+    events = new_events(request, pull_request.discussion, after)
     return JsonResponse(
         {
             "status": pull_request.discussion.status,

@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from hub.accounts.permissions import can
+from hub.community.disclosure import told_events
 from hub.community.models import Discussion
 
 
@@ -21,4 +22,5 @@ def describe_rights(request: HttpRequest, discussion: Discussion) -> dict[str, b
 
 def describe_timeline(request: HttpRequest, discussion: Discussion) -> dict[str, Any]:
     """The entries, and what this person may do with them and with the discussion."""
-    return {"events": list(discussion.events.select_related("author")), **describe_rights(request, discussion)}
+    events = told_events(discussion, request.user, discussion.events.select_related("author"))
+    return {"events": events, **describe_rights(request, discussion)}

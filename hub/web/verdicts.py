@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from hub.accounts.permissions import can
 from hub.community import pull_requests as community
 from hub.community.candidates import people_behind
+from hub.community.disclosure import told_checks
 from hub.community.models import Check, Discussion, PullRequest, Review
 from hub.community.reviews import is_stale
 
@@ -60,7 +61,7 @@ def choose_pace(pull_request: PullRequest, checks: list[Check]) -> int:
 
 def describe_state(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:
     """What the polled part of the page shows."""
-    checks = list(pull_request.checks.all())
+    checks = told_checks(pull_request, request.user)
     verdict = judge(pull_request, request.user, checks)
     return {
         "repo": pull_request.discussion.repo,

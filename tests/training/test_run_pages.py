@@ -108,6 +108,50 @@ def test_what_an_unscreened_model_says_is_not_for_strangers(run: Run, line: Line
     assert "new words" in read(client, f"/runs/{run.pk}")
 
 
+def test_what_a_withheld_recipe_says_reaches_no_stranger_by_any_door(
+    line: Line, client: Client, bob: Any, charlie: Any
+) -> None:
+    """The page of a run printed the recipe of its lock word for word, a secret in a comment included."""
+    from hub.repos.models import Content
+    from tests.people import make_person
+    from tests.training.test_proposals import propose_by_commit
+
+    dora = make_person("dora")
+    secret = "AKIA" + "Q3EGRT7YH2KL9MNB"  # composed: this file itself shall hold nothing that looks like a key
+    pull_request = propose_by_commit(line, charlie.user, line.recipe() + f"# {secret}\n")
+    run_waiting_jobs(kinds=("training.rebuild",))
+    run = Run.objects.get()
+    Run.objects.update(state="failed", reason=f"It quotes {secret}.")
+    jobs.note(run.prepare_job, "log", line=f"It quotes {secret}.")
+    set_check(pull_request, "prepare", state="failed", summary=f"It quotes {secret}.")
+    page = pull_request.discussion.path
+    own = [f"/runs/{run.pk}", f"/runs/{run.pk}/state", f"/live/jobs/{run.prepare_job_id}", f"/api/v1/runs/{run.pk}"]
+    own += [f"/api/v1/runs/{run.pk}/events"]
+    rest = "/api/v1/repos/models/alice/tides/pulls/1"
+    open_to_all = [page, "/alice/tides/runs", "/api/v1/runs", f"/live/pulls/{pull_request.discussion_id}"]
+    open_to_all += ["/alice/tides/discussions", "/api/models/alice/tides/discussions/1?diff=1", rest, f"{rest}/live"]
+    closed = [
+        "/alice/tides/resolve/refs%2Fconvert%2Fcandidate_1/recipe.lock",
+        "/alice/tides/resolve/refs%2Fpr%2F1/recipe.yaml",
+    ]
+    assert Content.objects.filter(path="recipe.yaml", clearance="withheld").exists()
+    for person in (None, dora):
+        client.logout()
+        if person is not None:
+            client.force_login(person.user)
+        for address in [*own, *open_to_all, *closed]:
+            answer = client.get(address)
+            assert secret.encode() not in answer.getvalue(), address
+            assert answer.status_code == (200 if address in open_to_all else 404), address
+    for person in (charlie, bob):
+        client.force_login(person.user)
+        assert secret in read(client, f"/runs/{run.pk}") and secret in read(client, page)
+        assert secret in read(client, "/api/v1/runs") and secret in read(client, f"/live/jobs/{run.prepare_job_id}")
+    client.logout()
+    Content.objects.filter(path__startswith="recipe").update(clearance="cleared")
+    assert secret in read(client, f"/runs/{run.pk}")
+
+
 def test_runs_of_private_repositories_look_missing(run: Run, line: Line, client: Client, charlie: Any) -> None:
     Repo.objects.filter(pk=line.target.pk).update(is_private=True)
     client.force_login(charlie.user)

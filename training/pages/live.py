@@ -9,7 +9,7 @@ from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
-from training import overview
+from training import audience, overview
 from training.models import Run
 
 MAX_EVENTS = 500
@@ -30,7 +30,8 @@ def may_follow(user: Any, job: Job) -> bool:
     if can(user, "operate") or (job.charged_to_id is not None and job.charged_to_id == getattr(user, "pk", None)):
         return True
     kind, _, key = job.subject.partition(":")
-    return kind == "run" and key.isdigit() and overview.visible_runs(user).filter(pk=int(key)).exists()
+    run = overview.visible_runs(user).filter(pk=int(key)).first() if kind == "run" and key.isdigit() else None
+    return run is not None and audience.may_see(user, run)
 
 
 def hidden_kinds(user: Any, job: Job) -> set[str]:

@@ -23,7 +23,7 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.live import CLOCKS
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import overview, records, reruns, runs
+from training import audience, overview, records, reruns, runs
 from training.models import Run
 
 PER_PAGE = 25
@@ -34,10 +34,10 @@ DONE = {"run": "It starts as soon as a worker is free.", "cancel": "It is being 
 
 
 def find_run(request: HttpRequest, pk: int) -> Run:
-    """The run, if its repository may be read."""
+    """The run, if its repository and what it was made from may be read."""
     run = overview.visible_runs(request.user).filter(pk=pk).first()
-    if run is None:
-        raise NotFound("There is no such run here.")
+    if run is None or not audience.may_see(request.user, run):
+        raise NotFound("There is no such run here, or its recipe is not cleared yet.")
     return run
 
 
@@ -176,10 +176,9 @@ def place_to_return(request: HttpRequest, usual: str) -> str:
 
 @repo_page()
 def list_repo_runs(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
-    rows = overview.visible_runs(request.user).filter(repo=repo)
-    return render_repo_page(
-        request, repo, reader, "training/repo_runs.html", tab="/runs", page=cut_numbered_page(request, rows, PER_PAGE)
-    )
+    page = cut_numbered_page(request, overview.visible_runs(request.user).filter(repo=repo), PER_PAGE)
+    audience.veil(request.user, page.object_list)
+    return render_repo_page(request, repo, reader, "training/repo_runs.html", tab="/runs", page=page)
 
 
 def list_jobs(request: HttpRequest) -> HttpResponse:

@@ -12,6 +12,7 @@ from hub.common.errors import HubError, InvalidInput
 from hub.common.paging import read_number
 from hub.community import discussions as talk
 from hub.community import pull_requests as pulls
+from hub.community.disclosure import told_events
 from hub.community.models import Discussion, Event, PullRequest
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
@@ -99,7 +100,7 @@ def describe_data(event: Event) -> dict[str, Any]:
 
 
 def describe_details(request: HttpRequest, discussion: Discussion, repo: Repo) -> dict[str, Any]:
-    events = discussion.events.select_related("author")[:MAX_EVENTS]
+    events = told_events(discussion, request.user, discussion.events.select_related("author")[:MAX_EVENTS])
     item = describe_discussion(discussion, repo) | {"events": [describe_event(event) for event in events]}
     if discussion.is_pull_request:
         pull_request = discussion.pull_request
@@ -111,7 +112,7 @@ def describe_details(request: HttpRequest, discussion: Discussion, repo: Repo) -
 
 def describe_changes(pull_request: PullRequest) -> dict[str, Any]:
     changes: dict[str, Any] = {"base": f"refs/heads/{pull_request.target}"}
-    if pull_request.merge_commit:
+    if pull_request.merged_at and pull_request.merge_commit:
         changes["mergeCommitId"] = pull_request.merge_commit
     return {"changes": changes, "filesWithConflicts": list(pull_request.conflict_paths)}
 

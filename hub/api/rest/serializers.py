@@ -100,7 +100,7 @@ class PullRequestDetailSerializer(PullRequestSerializer):
     candidate_digest = serializers.CharField(help_text="What checks and approvals bind to.")
     conflict_paths = serializers.ListField(child=serializers.CharField())
     merge_commit = serializers.CharField()
-    checks = CheckSerializer(many=True, source="checks.all")
+    checks = CheckSerializer(many=True, source="told_checks")
     reviews = ReviewSerializer(many=True, source="ordered_reviews")
     unmet = serializers.ListField(
         child=serializers.CharField(),

@@ -13,6 +13,7 @@ from hub.api.rest.pages import answer_page
 from hub.common.errors import InvalidInput, NotSignedIn, RevisionNotFound
 from hub.common.paging import read_number
 from hub.community.contributions import reader_for
+from hub.community.disclosure import told_checks, told_events
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import find_pull_request, merge, unmet_requirements
 from hub.community.reviews import review
@@ -124,6 +125,7 @@ class PullRequestView(PullRequestEndpoint):
     def get(self, request: Request, **where: Any) -> Response:
         """One pull request with its checks, its reviews, and what keeps you from merging it."""
         pull_request: Any = self.find(request, **where)
+        pull_request.told_checks = told_checks(pull_request, request.user)
         pull_request.unmet = unmet_requirements(pull_request, request.user)
         pull_request.ordered_reviews = pull_request.reviews.select_related("by", "pull_request").order_by("id")
         return Response(shapes.PullRequestDetailSerializer(pull_request).data)
@@ -178,11 +180,13 @@ class LiveView(PullRequestEndpoint):
         after = read_number(request.GET.get("after") or "0")
         if after is None:
             raise InvalidInput("'after' must be a number: `last_event` of the last answer.")
-        events = list(pull_request.discussion.events.select_related("author").filter(pk__gt=after)[:MAX_EVENTS])
+        discussion = pull_request.discussion
+        rows = discussion.events.select_related("author").filter(pk__gt=after)[:MAX_EVENTS]
+        events = told_events(discussion, request.user, rows)
         state = {
-            "status": pull_request.discussion.status,
+            "status": discussion.status,
             "candidate_digest": pull_request.candidate_digest,
-            "checks": list(pull_request.checks.all()),
+            "checks": told_checks(pull_request, request.user),
             "unmet": unmet_requirements(pull_request, request.user),
             "events": events,
             "last_event": events[-1].pk if events else after,

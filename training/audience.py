@@ -1,0 +1,61 @@
+"""Who may see a run: everybody who may read its repository, once the recipe that it was made from is cleared."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hub.accounts.permissions import can
+from hub.community.candidates import RECIPE
+from hub.repos.models import Content
+from hub.repos.places import pair
+from hub.repos.reader import digest_of
+from hub.storage.errors import StorageError
+from training.models import Run
+
+
+def may_see(user: Any, run: Run) -> bool:
+    return not hidden_from(user, [run])
+
+
+def hidden_from(user: Any, runs: Iterable[Run]) -> set[int]:
+    """Keys of the runs that were made from what this person may not read. Members, moderators and the proposer see
+    theirs at once. One query, and three looks into git for each run of somebody else."""
+    closed = {run.pk: (run.repo_id, recipe_digests(run)) for run in runs if not is_insider(user, run)}
+    wanted = {digest for _, digests in closed.values() for digest in digests}
+    rows = (
+        Content.objects.filter(digest__in=wanted, clearance=Content.Clearance.CLEARED)
+        if wanted
+        else Content.objects.none()
+    )
+    cleared = set(rows.values_list("repo_id", "digest"))
+    return {
+        pk
+        for pk, (repo, digests) in closed.items()
+        if not digests or any((repo, digest) not in cleared for digest in digests)
+    }
+
+
+def veil(user: Any, runs: Iterable[Run]) -> None:
+    """Make a list of runs fit for this reader: a reason may quote the recipe, and a digest confirms a guess at it."""
+    runs = list(runs)
+    hidden = hidden_from(user, runs)
+    for run in runs:
+        if run.pk in hidden:
+            run.reason = run.recipe_digest = ""
+            run.is_veiled = True  # type: ignore[attr-defined]
+
+
+def is_insider(user: Any, run: Run) -> bool:
+    is_proposer = run.proposed_by_id is not None and run.proposed_by_id == getattr(user, "pk", None)
+    return is_proposer or can(user, "read_members", run.repo)
+
+
+def recipe_digests(run: Run) -> set[str]:
+    """The recipe as it was proposed and as the hub joined it with the target; empty when git holds them no more."""
+    members = pair(run.repo).members
+    try:
+        merge = members.commit_info(run.input_commit).parents[0]
+        proposed = members.commit_info(merge).parents[1:]
+        entries = [members.entry(commit, RECIPE) for commit in (run.input_commit, *proposed)]
+    except (StorageError, IndexError):
+        return set()
+    return {digest_of(entry) for entry in entries if entry is not None}
