@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
@@ -18,6 +19,11 @@ class OperatorCommand(BaseCommand):
             return super().execute(*args, **options)
         except (HubError, StorageError) as problem:
             raise CommandError(str(problem)) from None
+
+
+def describe_link(path: str) -> str:
+    """A link to hand on: whole where the hub's address is known (the site runs, or PUBLIC_URL is set)."""
+    return f"{settings.PUBLIC_URL}{path}" if settings.PUBLIC_URL else f"{path} (after the hub's address)"
 
 
 def prepare_database() -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,17 @@ def test_a_demo_community_that_could_not_be_made_is_tried_again(
     assert start._demo_marker.exists() and start.progress.steps[-1].state == "done"
     out, err = capsys.readouterr()
     assert "It is tried again in 60 seconds." in err and out.count("tides") == 1
+
+
+def test_without_the_demo_the_way_to_a_first_account_is_printed(
+    start: _Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.options = replace(start.options, with_demo=False)
+    start._print_first_account()
+    line = capsys.readouterr().out.splitlines()[-1].strip()
+    words = shlex.split(line)
+    assert words[:4] == ["./manage.py", "account", "create", "NAME"] and "--staff" in words and "--moderator" in words
+    assert take_data_dir(words)[0] == start.data_dir
 
 
 @pytest.mark.parametrize(("with_gpu", "expected"), [(False, {"cpu": "cpu,gpu"}), (True, {"cpu": "cpu", "gpu": "gpu"})])

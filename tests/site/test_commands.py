@@ -109,10 +109,18 @@ def test_a_wrong_member_is_named_and_the_organization_is_not_made(alice, member,
 
 
 def test_a_forgotten_password_is_set_by_a_link(capsys, alice, client):
-    link = run(capsys, "password_link", "Alice").strip()
+    link = run(capsys, "password_link", "Alice").split()[0]
     assert client.get(link).status_code == 200
     with pytest.raises(CommandError, match="There is no account 'nobody'"):
         call_command("password_link", "nobody")
+
+
+def test_a_link_is_whole_where_the_address_of_the_hub_is_known(capsys, alice, client, settings):
+    settings.PUBLIC_URL = "https://hub.example"
+    link = run(capsys, "password_link", "alice").strip()
+    assert link.startswith("https://hub.example/login/link/")
+    assert client.get(link.removeprefix("https://hub.example")).status_code == 200
+    assert "at https://hub.example/login/link/" in run(capsys, "account", "create", "ann")
 
 
 def test_the_hubs_own_account_gets_no_link():

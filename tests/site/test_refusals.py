@@ -4,10 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from hub.site.bootstrap import commands, environment
 from hub.site.bootstrap.refusals import Refusal, check_free_space, check_port, hold_data_dir, prepare_data_dir
 from hub.site.bootstrap.requirements import CHECKOUT
 
@@ -61,16 +65,50 @@ def test_an_unwritable_data_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_read_only_data_folder_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+    with read_only(tmp_path), pytest.raises(Refusal, match="cannot be written"):
+        prepare_data_dir(tmp_path)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    folder.chmod(0o555)
     is_root = os.geteuid() == 0
     if is_root:  # root may write everywhere: be nobody for a moment
         os.seteuid(65534)
     try:
-        with pytest.raises(Refusal, match="cannot be written"):
-            prepare_data_dir(tmp_path)
+        yield
     finally:
         if is_root:
             os.seteuid(0)
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """tmp_path lies in a folder that is closed to nobody."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("command", ["test", "demo", "up"])
+def test_a_checkout_that_cannot_be_written_is_refused_when_packages_are_missing(
+    command: str, public_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout, data_dir = public_folder / "checkout", public_folder / "data"
+    for folder in (checkout, data_dir):
+        folder.mkdir()
+        folder.chmod(0o777)
+    monkeypatch.setattr(environment, "CHECKOUT", checkout)
+    monkeypatch.setattr(environment, "VENV", checkout / ".venv")
+    monkeypatch.setattr(environment, "VENV_PYTHON", checkout / ".venv" / "bin" / "python")
+    monkeypatch.setattr(environment, "is_own_environment", lambda: False)
+    monkeypatch.setattr(environment, "missing_sections", lambda sections: list(sections))
+    monkeypatch.setattr(commands.packages, "ensure_programs", lambda: None)
+    with read_only(checkout):
+        assert commands.main([command, "--port", "0", "--data-dir", str(data_dir)]) == 1
+    said = capsys.readouterr().err
+    assert f"Packages are missing, and {checkout} cannot be written (Permission denied)" in said
+    assert_one_sentence(said)
 
 
 def test_a_full_disk_is_refused(tmp_path: Path) -> None:

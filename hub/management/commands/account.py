@@ -5,7 +5,7 @@ from django.db import transaction
 
 from hub.accounts.people import create_user
 from hub.accounts.tokens import create_token
-from hub.management.operator import OperatorCommand
+from hub.management.operator import OperatorCommand, describe_link
 from hub.web.password_links import make_password_link
 
 
@@ -39,4 +39,4 @@ class Command(OperatorCommand):
             create_token(user=user, name="imported", role="write", token=options["token"])
             self.stdout.write("The token was imported.")
         if not options["password"]:
-            self.stdout.write(f"Set a password, once, at {make_password_link(user)} (after the hub's address).")
+            self.stdout.write(f"Set a password, once, at {describe_link(make_password_link(user))}")

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from hub.accounts.models import User
-from hub.management.operator import OperatorCommand
+from hub.management.operator import OperatorCommand, describe_link
 from hub.web.password_links import make_password_link
 
 
@@ -18,4 +18,4 @@ class Command(OperatorCommand):
         user = User.objects.filter(username__iexact=name, is_system=False).first()
         if user is None:
             raise CommandError(f"There is no account {name!r}.")
-        self.stdout.write(make_password_link(user))
+        self.stdout.write(describe_link(make_password_link(user)))

@@ -146,10 +146,23 @@ def _pip_refusal(output: str, log: Path) -> str:
 
 @contextlib.contextmanager
 def installation_lock() -> Iterator[None]:
-    """One process at a time changes .venv; the others wait."""
+    """One process at a time changes .venv; the others wait. Raises Refusal where this user may not change it."""
+    for folder in (CHECKOUT, VENV):
+        if folder.exists():
+            check_writable(folder)
     with open(CHECKOUT / ".venv.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def check_writable(folder: Path) -> None:
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as problem:
+        raise Refusal(
+            f"Packages are missing, and {folder} cannot be written ({problem.strerror}) to install them; change its owner "
+            "or mode, or start with a Python that has them (pyproject.toml)."
+        ) from None
 
 
 def _runs(python: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import urllib.error
@@ -115,6 +116,7 @@ class _Start:
         self._set_state("running")
         self._save_progress()
         self._print_accounts()
+        self._print_first_account()
         self.supervisor.run_forever()
 
     def stop(self) -> None:
@@ -282,6 +284,12 @@ class _Start:
         for account in accounts:
             print(f"  {account['name']:<12} password {account['password']:<16} {account.get('about', '')}".rstrip())
         sys.stdout.flush()
+
+    def _print_first_account(self) -> None:
+        """Without the demo nobody is there who may operate and moderate the hub."""
+        if not self.options.with_demo:
+            words = ("./manage.py", "account", "create", "NAME", "--staff", "--moderator", "--data-dir", self.data_dir)
+            print(f"\nMake your account, with a name for NAME:\n  {shlex.join(map(str, words))}", flush=True)
 
     @property
     def _demo_marker(self) -> Path:
