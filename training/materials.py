@@ -8,7 +8,7 @@ from django.conf import settings
 
 from hub.repos.models import Content, Repo
 from hub.repos.places import pair, store
-from hub.repos.reader import digest_of
+from hub.repos.reader import digest_of, facts_of
 from hub.storage.git import TreeEntry
 
 KEEP_CACHE_BYTES = 20 * 1024**3
@@ -87,7 +87,7 @@ def weights_bytes(repo: Repo, commit: str) -> int:
 def uncleared_files(repo: Repo, commit: str) -> list[Content]:
     """Files of a revision that moderation has not cleared: nothing is trained on them."""
     entries = [entry for entry in pair(repo).members.tree(commit, recursive=True) if entry.type == "file"]
-    digests = [digest_of(entry) for entry in entries]
+    digests = [name for entry in entries for name in facts_of(entry)]
     found: list[Content] = []
     for start in range(0, len(digests), 500):
         rows = Content.objects.filter(repo=repo, digest__in=digests[start : start + 500])

@@ -77,11 +77,11 @@ def list_known(repo: Repo, user: Any, shas: list[str]) -> set[str]:
         known |= digests_of(contents.filter(repo=repo))
     cleared = Q(clearance=Content.Clearance.CLEARED, repo__is_private=False, repo__is_disabled=False)
     for content in contents.filter(cleared).select_related("repo")[:MAX_FILES]:
-        sha256 = content.digest.removeprefix("sha256:")
+        sha256 = content.oid
         if sha256 not in known and is_public(content):
             known.add(sha256)
     return known
 
 
 def digests_of(contents: Iterable[Content]) -> set[str]:
-    return {content.digest.removeprefix("sha256:") for content in contents}
+    return {content.oid for content in contents}

@@ -17,6 +17,7 @@ from hub.accounts.models import User
 from hub.common.errors import Conflict, EntryNotFound, HubError, InvalidInput, RevisionNotFound, StaleCommit
 from hub.repos.events import branch_moved, revision_created
 from hub.repos.models import Content, LastCommit, PendingWrite, Repo, Revision, RevisionContent
+from hub.repos.naming import digest_under, kind_of_name
 from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.storage.errors import InvalidOperation, StaleParent, StorageError, UnknownPath, UnknownRevision
@@ -152,12 +153,18 @@ def unknown_commits(repo: Repo, commits: list[str]) -> list[str]:
 
 def record_contents(repo: Repo, members: GitRepo, revision: Revision, by: User | None) -> list[Content]:
     """Link every blob that this commit adds to its parents; return the contents nobody has seen here before."""
-    found: dict[str, tuple[str, int]] = {}
+    brought: list[tuple[str, str, int]] = []
     for path, oid, size, pointer in members.new_blobs(revision.commit, revision.parents):
-        found.setdefault(f"git:{oid}", (path, size))
+        brought.append((f"git:{oid}", path, size))
         if pointer is not None:
-            found.setdefault(f"sha256:{pointer.sha256}", (path, pointer.size))
+            brought.append((f"sha256:{pointer.sha256}", path, pointer.size))
+    found = {digest: (path, size) for digest, path, size in reversed(brought)}
     known = {content.digest: content for content in contents_named(repo, list(found))}
+    for digest, path, size in brought:
+        first = known[digest].path if digest in known else found[digest][0]
+        if kind_of_name(path) != kind_of_name(first):  # what was judged under another kind of name is judged anew
+            found.setdefault(digest_under(digest, path), (path, size))
+    known |= {content.digest: content for content in contents_named(repo, [name for name in found if "#" in name])}
     fresh = [
         Content(repo=repo, digest=digest, size=size, path=path, added_by=by)
         for digest, (path, size) in found.items()

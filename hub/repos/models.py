@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from hub.accounts.models import Organization, User
+from hub.accounts.models import AccessToken, Organization, User
 
 __all__ = [
     "BlobXorb",
@@ -25,20 +25,38 @@ __all__ = [
 ]
 
 
+MAX_SCOPES = 200  # of one token; each is a part of the query
+
+
 def new_key() -> str:
     return uuid.uuid4().hex
 
 
+def reach_of(token: AccessToken | None) -> Q:
+    """Which repositories a token is for, as hub.accounts.permissions.token_allows says it of one."""
+    if token is None or token.role != AccessToken.Role.FINE_GRAINED:
+        return Q()
+    reach = Q(is_private=False)
+    for scope in list(token.scopes or {})[:MAX_SCOPES]:
+        kind, _, name = scope.partition("/")
+        owner, _, repo = name.partition("/")
+        owned = Q(owner_user__username=owner) | Q(owner_organization__name=owner)
+        reach |= owned if kind == "namespace" else owned & Q(type=kind.removesuffix("s"), name=repo)
+    return reach
+
+
 class RepoQuerySet(models.QuerySet["Repo"]):
     def visible_to(self, user: object) -> "RepoQuerySet":
-        """Public repositories, and the private ones that `user` is a member of (moderators read all)."""
-        public = Q(is_private=False)
+        """What `can(user, "read", ...)` allows: public repositories, and the private and disabled ones that `user` is a
+        member of (moderators read all). A fine-grained token is shown no private one that it does not name."""
+        public = Q(is_private=False, is_disabled=False)
         if not getattr(user, "is_authenticated", False):
             return self.filter(public)
+        reached = self.filter(reach_of(getattr(user, "token", None)))
         if getattr(user, "is_moderator", False):
-            return self
+            return reached
         member = Q(owner_user=user) | Q(owner_organization__memberships__user=user) | Q(collaborators__user=user)
-        return self.filter(public | member).distinct()
+        return reached.filter(public | member).distinct()
 
     def for_listing(self) -> "RepoQuerySet":
         return self.select_related("owner_user", "owner_organization")
@@ -188,7 +206,9 @@ class PendingWrite(models.Model):
 
 
 class Content(models.Model):
-    """The one fact of clearance: (repository, digest). `digest` is "git:<sha1>" for text, "sha256:<hex>" for large files."""
+    """The one fact of clearance: (repository, digest). `digest` is "git:<sha1>" for text, "sha256:<hex>" for large files.
+
+    Bytes that come back under a name of another kind are a fact of their own, "<digest>#<kind>" (hub.repos.naming)."""
 
     class Clearance(models.TextChoices):
         PENDING = "pending", "Waiting for screening"
@@ -215,6 +235,15 @@ class Content(models.Model):
     @property
     def is_large(self) -> bool:
         return self.digest.startswith("sha256:")
+
+    @property
+    def is_cleared(self) -> bool:
+        return self.clearance == self.Clearance.CLEARED
+
+    @property
+    def oid(self) -> str:
+        """git's id of the text, or the SHA-256 of the large file."""
+        return self.digest.partition(":")[2].partition("#")[0]
 
 
 class RevisionContent(models.Model):

@@ -122,7 +122,9 @@ def uncleared_commits(repo: Repo, commits: Iterable[str]) -> set[str]:
     for start in range(0, len(commits), SQL_BATCH):
         batch = commits[start : start + SQL_BATCH]
         known |= set(Revision.objects.filter(repo=repo, commit__in=batch).values_list("commit", flat=True))
-        text = Q(content__digest__startswith="git:") & ~Q(content__clearance=Content.Clearance.CLEARED)
+        # A large file is given or refused by itself, its name is part of the commit.
+        of_text = Q(content__digest__startswith="git:") | Q(content__digest__contains="#")
+        text = of_text & ~Q(content__clearance=Content.Clearance.CLEARED)
         brought = RevisionContent.objects.filter(text, revision__repo=repo, revision__commit__in=batch)
         unclear |= set(brought.values_list("revision__commit", flat=True))
     return unclear | (set(commits) - known)

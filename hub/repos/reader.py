@@ -21,6 +21,7 @@ from hub.repos.models import (
     StoredBlob,
     UploadedBlob,
 )
+from hub.repos.naming import digest_under
 from hub.repos.places import pair, store
 from hub.storage.errors import UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
@@ -243,13 +244,12 @@ class RepoReader:
         """path -> Content for the files of a listing that have a fact; members only, others get nothing."""
         if not self.is_member:
             return {}
-        digests = {digest_of(entry): entry.path for entry in entries if entry.type == "file"}
-        rows = Content.objects.filter(repo=self.repo, digest__in=list(digests))
+        names = {entry.path: facts_of(entry) for entry in entries if entry.type == "file"}
+        rows = Content.objects.filter(repo=self.repo, digest__in=[name for both in names.values() for name in both])
         by_digest = {row.digest: row for row in rows}
+        found = {path: [by_digest[name] for name in both if name in by_digest] for path, both in names.items()}
         return {
-            entry.path: by_digest[digest_of(entry)]
-            for entry in entries
-            if entry.type == "file" and digest_of(entry) in by_digest
+            path: next((row for row in rows if not row.is_cleared), rows[0]) for path, rows in found.items() if rows
         }
 
     def waiting(self, commit: str) -> list[Content]:
@@ -262,3 +262,8 @@ class RepoReader:
 def digest_of(entry: TreeEntry) -> str:
     """The name that clearance knows a file by."""
     return f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git:{entry.oid}"
+
+
+def facts_of(entry: TreeEntry) -> tuple[str, str]:
+    """The names of all facts about a file: of its bytes, and of them under a name of this kind."""
+    return digest_of(entry), digest_under(digest_of(entry), entry.path)
