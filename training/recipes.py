@@ -11,6 +11,7 @@ from hub.common.errors import HubError, InvalidInput, RepoNotFound
 from hub.community.candidates import RECIPE, people_behind
 from hub.community.contributions import Contribution, commit, reader_for
 from hub.community.models import PullRequest
+from hub.repos.commits import SQL_BATCH
 from hub.repos.find import find_repo
 from hub.repos.models import Content, Repo, Revision, RevisionContent
 from hub.repos.places import pair
@@ -212,14 +213,14 @@ def lock_repository(pinned: Pinned) -> LockedRepository:
     members = pair(pinned.repo).members
     entries = [entry for entry in members.tree(pinned.commit, recursive=True) if entry.type == "file"]
     files = {entry.path: LockedFile(sha256_of(pinned.repo, entry), entry.size) for entry in entries}
-    credit = contributors(pinned.repo, entries) if pinned.type == "dataset" else {}
+    brought = contributors(pinned.repo, entries) if pinned.type == "dataset" else {}
     return LockedRepository(
         type=pinned.type,
         id=pinned.repo.full_name,
         revision=pinned.reference.revision,
         commit=pinned.commit,
         files=files,
-        contributors=credit,
+        contributors=brought,
         key=pinned.repo.key,
     )
 
@@ -232,23 +233,33 @@ def sha256_of(repo: Repo, entry: TreeEntry) -> str:
 
 def contributors(repo: Repo, entries: list[TreeEntry]) -> dict[str, list[dict[str, Any]]]:
     """path -> who brought the file as it is: the authenticated author of the first commit that held these bytes."""
-    by_digest = {digest_of(entry): entry.path for entry in entries}
+    paths: dict[str, list[str]] = {}  # equal bytes may lie at several places
+    for entry in entries:
+        paths.setdefault(digest_of(entry), []).append(entry.path)
+    digests = list(paths)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for start in range(0, len(digests), SQL_BATCH):
+        for digest, revision in first_revisions(repo, digests[start : start + SQL_BATCH]).items():
+            found.update({path: [credit(revision)] for path in paths[digest]})
+    return found
+
+
+def first_revisions(repo: Repo, digests: list[str]) -> dict[str, Revision]:
+    """digest -> the commit that brought it to the repository first."""
     brought = (
-        RevisionContent.objects.filter(revision__repo=repo, content__digest__in=list(by_digest)[:900])
+        RevisionContent.objects.filter(revision__repo=repo, content__digest__in=digests)
         .select_related("revision__author", "content")
         .order_by("-revision_id")
     )
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in brought:  # the oldest comes last and wins
-        revision: Revision = row.revision
-        number = revision.ref.removeprefix("refs/pr/") if revision.ref.startswith("refs/pr/") else ""
-        found[by_digest[row.content.digest]] = [
-            {
-                "contributor": revision.author.username if revision.author else None,
-                "pull_request": int(number) if number.isdigit() else None,
-            }
-        ]
-    return found
+    return {row.content.digest: row.revision for row in brought}  # the oldest comes last and wins
+
+
+def credit(revision: Revision) -> dict[str, Any]:
+    number = revision.ref.removeprefix("refs/pr/") if revision.ref.startswith("refs/pr/") else ""
+    return {
+        "contributor": revision.author.username if revision.author else None,
+        "pull_request": int(number) if number.isdigit() else None,
+    }
 
 
 def write_lock_text(recipe_text: str, pins: list[Pinned], *, endpoint: str = "") -> str:

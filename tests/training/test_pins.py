@@ -102,3 +102,17 @@ def test_a_second_file_that_waits_is_seen_behind_weights_that_wait(line: Line) -
     set_clearance(contents=[last], clearance=Content.Clearance.PENDING)
     with pytest.raises(RecipeRefused, match=last.path):
         pin_one("model", reference, line.bob)
+
+
+def test_every_place_of_equal_files_is_credited(line: Line) -> None:
+    """Of two places with the same bytes only one had a contributor."""
+    from hub.repos.places import pair
+    from training.recipes import contributors
+
+    row = b'{"question": "Who?", "answer": "Me."}\n'
+    twins = make_repo("dataset", "twins", line.alice, {"train.jsonl": row, "again/train.jsonl": row})
+    members = pair(twins).members
+    entries = [entry for entry in members.tree(members.resolve("main"), recursive=True) if entry.type == "file"]
+    credited = contributors(twins, entries)
+    for path in ("train.jsonl", "again/train.jsonl"):
+        assert credited[path] == [{"contributor": "alice", "pull_request": None}]
