@@ -1,5 +1,6 @@
 """What the release gate looks at: each requirement with a state, a sentence and its evidence."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from hub.repos.reader import digest_of
 from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from moderation.models import Screening
-from moderation.policy import AWAITS_RELEASE
+from moderation.policy import AWAITS_RELEASE, QUARANTINED
 from moderation.screens import licence_findings
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedRepository, parse_lock
@@ -23,8 +24,13 @@ from training.models import Evaluation, Run
 PASSED, FAILED, WARNING = "passed", "failed", "warning"
 SHOWN = 5  # problems named in one sentence
 SQL_BATCH = 500  # values in one IN (...), well under SQLite's limit
-# What a model is loaded from; training lays out the same for evaluation and sampling.
-MODEL_ENDINGS = (".json", ".safetensors", ".txt", ".model", ".jinja")
+# What people may mend after the merge: words about the model, which nothing is loaded from.
+WORDS = re.compile(r"(?:.*/)?(?:[^/]+\.md|\.gitattributes|LICENSE(?:-[A-Za-z0-9]+)*(?:\.txt)?)")
+# Whatever some program loads weights from, also programs that this hub has not.
+WEIGHT_ENDINGS = (
+    ".safetensors", ".gguf", ".ggml", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx", ".onnx_data", ".msgpack",
+    ".tflite", ".mlmodel", ".npz", ".nemo", ".engine", ".pb", ".ot", ".llamafile",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,16 @@ class Requirement:
         return asdict(self)
 
 
-def inspect(repo: Repo, commit: str) -> list[Requirement]:
-    """Every requirement for releasing `commit`, in the order in which a person would ask."""
+def inspect(repo: Repo, commit: str, *, is_lifting: bool = False) -> list[Requirement]:
+    """Every requirement for releasing `commit`, in the order in which a person would ask.
+
+    `is_lifting`: it was published before, so what its own quarantine closed is no obstacle."""
     run = find_run(repo, commit)
     entries = files_of(repo, commit)
     return [
         check_weights(repo, commit, entries, run),
         check_licence(repo, entries),
-        check_files(repo, entries, run),
+        check_files(repo, entries, run, is_lifting=is_lifting),
         check_data(run),
         check_evaluation(run),
         check_outputs(run),
@@ -114,7 +122,7 @@ def check_weights(repo: Repo, commit: str, entries: list[TreeEntry], run: Run | 
     if run is None or run.pull_request is None:
         return Requirement("weights", PASSED, "The revision holds config.json and safetensors weights.")
     number = run.pull_request.discussion.number
-    changed = changed_since(repo, run.pull_request.merge_commit, entries)
+    changed = changed_since(files_of(repo, run.pull_request.merge_commit), entries, run)
     if changed:
         names = ", ".join(changed[:SHOWN])
         sentence = (
@@ -122,21 +130,36 @@ def check_weights(repo: Repo, commit: str, entries: list[TreeEntry], run: Run | 
             f"#{number}; take the change back, or propose it through a recipe."
         )
         return Requirement("weights", FAILED, sentence, {"changed": changed[:100]})
+    strange = strange_weights(entries, run)
+    if strange:
+        names = ", ".join(strange[:SHOWN])
+        sentence = f"Run {run.pk} did not make {names}, so nobody evaluated what such weights say; take them out."
+        return Requirement("weights", FAILED, sentence, {"strange": strange[:100]})
     if not holds_lock(repo, commit, run):
         sentence = f"{LOCK} is not what run {run.pk} wrote, so nobody could make the weights again; propose it anew."
         return Requirement("weights", FAILED, sentence, {"run": run.pk})
     return Requirement("weights", PASSED, f"The weights are those of pull request #{number}.", {"run": run.pk})
 
 
-def changed_since(repo: Repo, merge_commit: str, entries: list[TreeEntry]) -> list[str]:
-    """Files that a model is loaded from, or made again from, and that differ from those of the merge."""
-    before = {entry.path: entry.oid for entry in files_of(repo, merge_commit) if is_watched(entry.path)}
-    now = {entry.path: entry.oid for entry in entries if is_watched(entry.path)}
-    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+def changed_since(merged: list[TreeEntry], entries: list[TreeEntry], run: Run) -> list[str]:
+    """Files that differ from those of the merge, but for words: a model in another format is another model."""
+    before, now = watched(merged), watched(entries)
+    taken_out = set(strange_weights(merged, run)) - now.keys()  # as the gate asks
+    return sorted(
+        path for path in before.keys() | now.keys() if before.get(path) != now.get(path) and path not in taken_out
+    )
 
 
-def is_watched(path: str) -> bool:
-    return path == LOCK or path.endswith(MODEL_ENDINGS)
+def watched(entries: list[TreeEntry]) -> dict[str, str]:
+    """path -> oid of all but words. A large file is none, whatever its name."""
+    return {entry.path: entry.oid for entry in entries if entry.lfs is not None or not WORDS.fullmatch(entry.path)}
+
+
+def strange_weights(entries: list[TreeEntry], run: Run) -> list[str]:
+    """Weights that came with the merge, or lay there before, and that the run did not make."""
+    made_here = made_by(run)
+    weights = [entry for entry in entries if entry.path.lower().endswith(WEIGHT_ENDINGS)]
+    return [entry.path for entry in weights if digest_of(entry) not in made_here]
 
 
 def check_licence(repo: Repo, entries: list[TreeEntry]) -> Requirement:
@@ -160,15 +183,22 @@ def contents_by_digest(repo: Repo, digests: list[str]) -> dict[str, Content]:
     return found
 
 
-def check_files(repo: Repo, entries: list[TreeEntry], run: Run | None) -> Requirement:
+def check_files(repo: Repo, entries: list[TreeEntry], run: Run | None, *, is_lifting: bool = False) -> Requirement:
     """All files of the release are cleared, but for weights of its own run, which wait for exactly this."""
     rows = contents_by_digest(repo, [digest_of(entry) for entry in entries])
+    if is_lifting:
+        entries = [entry for entry in entries if not is_quarantined(rows.get(digest_of(entry)))]
     bad = list(uncleared(entries, rows, made_by(run)))
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         return Requirement("files", FAILED, "; ".join(bad[:SHOWN]) + more + "; take them out or have them cleared.")
     count = len(entries)
     return Requirement("files", PASSED, f"{count} {'file is' if count == 1 else 'files are'} screened and cleared.")
+
+
+def is_quarantined(content: Content | None) -> bool:
+    """Cleared before, and closed by the quarantine alone."""
+    return content is not None and content.clearance == Content.Clearance.PENDING and content.reason == QUARANTINED
 
 
 def made_by(run: Run | None) -> set[str]:

@@ -1,6 +1,7 @@
 """The release gate: each requirement that fails says so in a sentence, and nothing is proposed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,16 @@ def test_a_merged_evaluated_and_screened_model_meets_every_requirement(releasabl
     assert pins == {("model", "alice/base"), ("dataset", "charlie/tide-rows"), ("dataset", "alice/core")}
 
 
-def remove_weights(workshop: Workshop) -> None:
+def remove(workshop: Workshop, path: str) -> None:
     from hub.community.contributions import commit
     from hub.storage.git import DeleteFile
 
-    operations = [DeleteFile("model.safetensors")]
+    operations = [DeleteFile(path)]
     commit(repo=workshop.model, by=workshop.owner, revision=None, operations=operations, title="Remove", door="tests")
+
+
+def remove_weights(workshop: Workshop) -> None:
+    remove(workshop, "model.safetensors")
 
 
 def change_config(workshop: Workshop) -> None:
@@ -186,6 +191,30 @@ def test_a_failed_requirement_stops_the_release_with_its_sentence(
     assert not Release.objects.exists()
 
 
+@pytest.mark.parametrize("path", ["model.gguf", "pytorch_model.bin", "onnx/model.onnx", ".eval_results/mine.yaml"])
+def test_what_came_after_the_merge_was_not_evaluated_and_is_not_released(releasable: Workshop, path: str) -> None:
+    """The gate watched the files that this hub loads, so weights in another format were released unseen."""
+    bring(releasable.model, releasable.helper, {path: b"GGUF" + bytes(range(256)) * 8})
+    assert f"{path} changed after pull request #1" in sentence_of(releasable, "weights")
+
+
+def test_a_name_for_words_hides_no_large_file(releasable: Workshop) -> None:
+    """By git anything may be a large file, also what is called notes.md."""
+    entries = gate.files_of(releasable.model, releasable.model.head)
+    weights_entry = next(entry for entry in entries if entry.path == "model.safetensors")
+    disguised = [*entries, replace(weights_entry, path="notes.md")]
+    assert gate.watched(disguised).keys() - gate.watched(entries).keys() == {"notes.md"}
+
+
+def test_weights_that_no_run_made_come_out_again_before_the_release(workshop: Workshop, tmp_path: Path) -> None:
+    """They lay there before the merge, so no comparison with the merge shows them."""
+    bring(workshop.model, workshop.owner, {"model.gguf": b"GGUF" + bytes(range(256))})
+    workshop.make_model(tmp_path)
+    assert "did not make model.gguf" in sentence_of(workshop, "weights")
+    remove(workshop, "model.gguf")
+    assert state_of(workshop)["weights"] == gate.PASSED
+
+
 def test_who_takes_their_name_out_of_the_lock_still_has_a_stake(releasable: Workshop) -> None:
     """The lock in the repository was believed: a contributor could drop their entry there and approve their own data."""
 
@@ -202,8 +231,6 @@ def test_who_takes_their_name_out_of_the_lock_still_has_a_stake(releasable: Work
 def test_a_model_made_from_this_one_remembers_its_data_whatever_the_lock_says(
     releasable: Workshop, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     from hub.repos.models import RepoCollaborator
 
     drop_data_from_lock(releasable)
@@ -217,7 +244,8 @@ def test_a_model_made_from_this_one_remembers_its_data_whatever_the_lock_says(
 
 
 def test_a_mended_card_is_no_other_model(releasable: Workshop) -> None:
-    bring(releasable.model, releasable.owner, {"README.md": b"---\nlicense: mit\n---\n# Better words\n"})
+    words = {"README.md": b"---\nlicense: mit\n---\n# Better words\n", "LICENSE": b"MIT\n", "docs/use.md": b"# Use\n"}
+    bring(releasable.model, releasable.owner, words)
     assert set(state_of(releasable).values()) == {gate.PASSED}
 
 

@@ -104,6 +104,25 @@ def test_who_brought_rows_does_not_approve(workshop: Workshop, dora: Person, tmp
     assert "You proposed what" in why_not_approve(release, workshop.helper)
 
 
+def test_who_changed_files_after_the_merge_does_not_approve(releasable: Workshop, bob: Person, dora: Person) -> None:
+    bring(releasable.model, bob.user, {"README.md": b"---\nlicense: mit\n---\n# Mended\n"})
+    release = propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    assert "after the merge" in why_not_approve(release, bob.user)
+    assert why_not_approve(release, dora.user) == ""
+
+
+def test_who_brought_one_of_many_files_does_not_approve(workshop: Workshop, dora: Person, tmp_path: Path) -> None:
+    """Only the first 900 files of a dataset were asked about: who had brought a later one was nobody."""
+    RepoCollaborator.objects.create(repo=workshop.data, user=dora.user, role="write")
+    RepoCollaborator.objects.create(repo=workshop.model, user=dora.user, role="write")
+    many = {f"data/{number:04}.jsonl": b'{"question": "%d?", "answer": "x"}\n' % number for number in range(901)}
+    bring(workshop.data, workshop.teacher, many)
+    bring(workshop.data, dora.user, {"data/last.jsonl": b'{"question": "Last?", "answer": "x"}\n'})
+    workshop.make_model(tmp_path)
+    release = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
+    assert "You contributed data" in why_not_approve(release, dora.user)
+
+
 def test_who_only_pressed_run_may_approve(releasable: Workshop, proposed: Release, bob: Person) -> None:
     from training.models import Run
 
