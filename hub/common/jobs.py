@@ -190,7 +190,16 @@ class Lease:
 
     def note_progress(self, **data: Any) -> None:
         """Where the work stands, on the row alone: what moves many times a second needs no event."""
-        Job.objects.filter(pk=self.job.pk, fencing=self.fencing).update(progress=data)
+        further = self.count_further(data.get("done"))
+        Job.objects.filter(pk=self.job.pk, fencing=self.fencing).update(progress=data, **further)
+
+    def count_further(self, done: Any) -> dict[str, int]:
+        """What to write where no attempt has been before: this one does not count against the limit, as restarts of the
+        hub would end every long run. Attempts that die where others died do count, so there is an end."""
+        if not isinstance(done, int) or done <= self.job.furthest:
+            return {}
+        self.job.furthest = done
+        return {"furthest": done, "max_attempts": self.job.attempt + bodies[self.job.kind].max_attempts}
 
     def hold(self) -> "HeldRow":
         """`with lease.hold():` a transaction in which results may be written: the row is locked and still ours."""

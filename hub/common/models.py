@@ -32,6 +32,9 @@ class Job(models.Model):
     progress = models.JSONField(default=dict)  # {"sentence","done","total","eta_s"}
     attempt = models.PositiveIntegerField(default=0)
     max_attempts = models.PositiveIntegerField(default=5)  # lost workers are retried; refused inputs are not
+    furthest = models.PositiveBigIntegerField(
+        default=0
+    )  # the most "done" of any attempt: beyond it, max_attempts grows
     fencing = models.PositiveBigIntegerField(default=0)
     worker = models.CharField(max_length=120, blank=True)
     lease_until = models.DateTimeField(null=True)

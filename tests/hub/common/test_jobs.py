@@ -307,6 +307,38 @@ def test_what_went_wrong_once_may_go_well_later_and_leaves_no_reason(work):
     assert tries == sorted(set(tries)) and work.ended == [("succeeded", "")]
 
 
+def try_and_lose(job, *, done):
+    """One attempt that came so far when its worker was stopped."""
+    Job.objects.filter(pk=job.pk).update(not_before=None)
+    lease = jobs.claim(str(job.pk), now=timezone.now())
+    lease.report("progress", sentence="Training", done=done)
+    jobs.sweep(now=after(jobs.LEASE_S + 1))
+    job.refresh_from_db()
+
+
+def test_an_attempt_that_came_further_than_all_before_does_not_count_against_the_limit(work):
+    """Five restarts of the hub failed a run of days, though each time it had gone on from a later checkpoint."""
+    work(lambda lease: None)
+    job = jobs.enqueue("test.work")
+    for step in range(100, 900, 100):
+        try_and_lose(job, done=step)
+    assert (job.state, job.attempt) == ("waiting", 8) and job.reason.endswith("It is tried again.")
+    Job.objects.filter(pk=job.pk).update(not_before=None)
+    jobs.run(str(job.pk))
+    assert Job.objects.get(pk=job.pk).state == "succeeded"
+
+
+def test_a_job_that_comes_no_further_ends_however_far_it_came_before(work):
+    work(lambda lease: None)
+    job = jobs.enqueue("test.work")
+    try_and_lose(job, done=100)
+    for step in (0, 50, 100, 100):
+        try_and_lose(job, done=step)
+        assert job.state == "waiting"
+    try_and_lose(job, done=99)
+    assert job.state == "failed" and "It was tried 6 times" in job.reason
+
+
 def test_the_end_is_told_once_and_in_the_transaction_that_ends_the_job(work, monkeypatch):
     work(lambda lease: None)
     job, lease = start()
