@@ -68,8 +68,12 @@ def open_for_content(screening: Screening, decision: Decision) -> Case | None:
     return case
 
 
-def open_unscreened(content: Content, reason: str) -> None:
-    """The screens broke on this file: it stays closed until a person has looked."""
+def open_unscreened(contents: list[Content], reason: str) -> None:
+    """The screens broke on these files or had no time for them: they stay closed until a person has looked."""
+    tell_of_held([open_unread(content, reason) for content in contents])
+
+
+def open_unread(content: Content, reason: str) -> Case:
     case = Case.objects.create(
         kind=Case.Kind.CONTENT,
         severity=SEVERITY[Content.Clearance.PENDING],
@@ -79,7 +83,7 @@ def open_unscreened(content: Content, reason: str) -> None:
     )
     Content.objects.filter(pk=content.pk).update(reason="It could not be screened; a moderator looks at it.")
     audit.record("content.held", str(content.repo), path=content.path, digest=content.digest)
-    tell_of_held([case])
+    return case
 
 
 def tell_of_held(cases: list[Case]) -> None:

@@ -27,7 +27,10 @@ from training.models import Checkpoint
 log = logging.getLogger(__name__)
 
 QUICK_BUDGET_S = 2.0  # of one commit: a public upload is readable at once
-FULL_BUDGET_S = 600.0  # of one file
+FILE_BUDGET_S, MAX_FILE_BUDGET_S = 600.0, 3600.0  # of one file in full; more for what is larger
+JOB_BUDGET_S = 3600  # of a commit, and what its bytes take
+SLOWEST_BYTES_PER_S = 200_000  # text takes longest: 480,000 a second were measured on a busy core
+WRITE_EVERY_S = 10.0  # each writing may publish, which costs more than a small file
 MAX_FINDINGS = 200  # stored for one file; the first ones say enough
 CARD = "README.md"
 UNFINISHED = "unfinished"  # rule of a screen that ran out of time
@@ -68,7 +71,11 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
         queue.open_for_contents(screening, decisions)
         decide(repo, decisions, publish_now=False)
     if any(decision.reason != AWAITS_RELEASE for decision in decisions):
-        jobs.enqueue(SCREEN_KIND, subject=f"repo:{repo.pk}", revision_id=revision.pk)
+        enqueue_full(revision, subject=f"repo:{repo.pk}")
+
+
+def enqueue_full(revision: Revision, *, subject: str) -> None:
+    jobs.enqueue(SCREEN_KIND, subject=subject, budget_s=job_budget_s(revision), revision_id=revision.pk)
 
 
 def decide_quickly(screening: Screening, revision: Revision, content: Content, deadline: float) -> Decision:
@@ -177,26 +184,74 @@ def is_for_screens(revision: Revision, content: Content) -> bool:
 
 
 def screen_fully(lease: jobs.Lease, revision: Revision) -> Screening:
-    """Body of moderation.screen_data: the whole of every file that the commit brought."""
-    repo = Repo.objects.get(pk=revision.repo_id)
-    contents = [row.content for row in revision.brought.select_related("content__repo")]
-    screening = Screening.objects.create(
-        subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, job=lease.job
-    )
-    decisions: list[Decision] = []
-    for number, content in enumerate(contents):
-        lease.check()
-        lease.report("progress", sentence=f"Screening {content.path}", done=number, total=len(contents))
-        if is_for_screens(revision, content):
-            decisions.append(screen_content(screening, content, quick=False, budget_s=FULL_BUDGET_S))
-    with transaction.atomic():
-        # Screening a large file takes minutes, in which a person may have decided.
-        decisions = [decision for decision in decisions if not decided_by_person(decision.content)]
-        finish(screening, decisions)
-        queue.open_for_contents(screening, decisions)
-        queue.close_cleared(decisions)
-    decide(repo, [decision for decision in decisions if differs(decision)])
+    """Body of moderation.screen_data: the whole of every file that the commit brought, from where an earlier attempt
+    stopped. What was judged is written every few seconds, so that it counts however the job ends."""
+    screening = begin(lease, revision)
+    rows = list(revision.brought.select_related("content__repo").order_by("pk"))
+    left = [row for row in rows if row.pk > screening.report.get("after", 0)]
+    judged: list[Decision] = []
+    last, written_at = 0, time.monotonic()
+    try:
+        for done, row in enumerate(left, len(rows) - len(left)):
+            lease.check()
+            lease.report("progress", sentence=f"Screening {row.content.path}", done=done, total=len(rows))
+            if is_for_screens(revision, row.content):
+                budget_s = file_budget_s(row.content.size)
+                judged.append(screen_content(screening, row.content, quick=False, budget_s=budget_s))
+            last = row.pk
+            if time.monotonic() - written_at >= WRITE_EVERY_S:
+                write_down(screening, judged, after=last)
+                judged, written_at = [], time.monotonic()
+    except jobs.JobLost:
+        raise  # another attempt owns it now
+    except BaseException:
+        write_down(screening, judged, after=last)
+        raise
+    write_down(screening, judged, after=last)
+    finish(screening, standing_decisions(revision))
     return screening
+
+
+def begin(lease: jobs.Lease, revision: Revision) -> Screening:
+    """The screening of this commit that an earlier attempt left unfinished, or a new one."""
+    rows = Screening.objects.filter(subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit)
+    unfinished = rows.filter(is_quick=False, finished_at=None, job=lease.job).last()
+    return unfinished or Screening.objects.create(
+        subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit, job=lease.job
+    )
+
+
+def write_down(screening: Screening, judged: list[Decision], *, after: int) -> None:
+    """Clearance and cases, and then how far the screening came: a crash in between has the same files read again."""
+    # Screening a large file takes minutes, in which a person may have decided.
+    judged = [decision for decision in judged if not decided_by_person(decision.content)]
+    decide(screening.repo, [decision for decision in judged if differs(decision)])
+    with transaction.atomic():
+        queue.open_for_contents(screening, judged)
+        queue.close_cleared(judged)
+        if after:
+            screening.report = {**screening.report, "after": after}
+            screening.save(update_fields=["report"])
+
+
+def standing_decisions(revision: Revision) -> list[Decision]:
+    """What holds now for the files that the screens judge, whichever attempt judged them."""
+    contents = [row.content for row in revision.brought.select_related("content__repo")]
+    return [
+        Decision(content, content.clearance, content.reason)
+        for content in contents
+        if is_for_screens(revision, content)
+    ]
+
+
+def file_budget_s(size: int) -> float:
+    return min(MAX_FILE_BUDGET_S, max(FILE_BUDGET_S, size / SLOWEST_BYTES_PER_S))
+
+
+def job_budget_s(revision: Revision) -> int:
+    """What the full screening of a commit may take: it grows with what there is to read."""
+    sizes = revision.brought.values_list("content__size", flat=True)
+    return JOB_BUDGET_S + len(sizes) + sum(sizes) // SLOWEST_BYTES_PER_S
 
 
 def differs(decision: Decision) -> bool:
@@ -205,15 +260,20 @@ def differs(decision: Decision) -> bool:
 
 
 def give_up(job: Job) -> None:
-    """A screening job that failed for good: a person looks, so that nothing waits unseen. Runs as the job ends."""
-    if job.state != Job.State.FAILED:
+    """A screening job that failed for good, used up its budget or was cancelled: a person looks at what it did not
+    reach, so that nothing waits unseen and nothing is screened for ever. Runs as the job ends."""
+    if job.state == Job.State.SUCCEEDED:
         return
-    revision = Revision.objects.select_related("repo").filter(pk=job.payload.get("revision_id", 0)).first()
-    if revision is None:
+    summary = f"It was not finished: {job.reason}"
+    Screening.objects.filter(job=job, finished_at=None).update(
+        state=Screening.State.FAILED, summary=summary, finished_at=timezone.now()
+    )
         return
     waiting = revision.brought.filter(content__clearance=Content.Clearance.PENDING, content__cases__isnull=True)
-    for row in waiting.exclude(content__reason__in=(AWAITS_RELEASE, QUARANTINED)).select_related("content"):
-        queue.open_unscreened(row.content, job.reason)
+    revision = Revision.objects.select_related("repo").filter(pk=job.payload.get("revision_id", 0)).first()
+    if revision is None:
+    waiting = waiting.exclude(content__reason__in=(AWAITS_RELEASE, QUARANTINED)).select_related("content__repo")
+    queue.open_unscreened([row.content for row in waiting], job.reason)
 
 
 def screen_forgotten(*, older_than_s: float = 120) -> int:
@@ -224,6 +284,6 @@ def screen_forgotten(*, older_than_s: float = 120) -> int:
     revisions = {link.revision_id for content in waiting[:500] for link in content.brought_by.order_by("pk")[:1]}
     living = Job.objects.filter(kind=SCREEN_KIND).exclude(state__in=Job.ENDED)
     revisions -= {job.payload.get("revision_id") for job in living}
-    for pk in revisions:
-        jobs.enqueue(SCREEN_KIND, subject="forgotten", revision_id=pk)
+    for revision in Revision.objects.filter(pk__in=revisions):
+        enqueue_full(revision, subject="forgotten")
     return len(revisions)
