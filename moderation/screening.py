@@ -268,10 +268,10 @@ def give_up(job: Job) -> None:
     Screening.objects.filter(job=job, finished_at=None).update(
         state=Screening.State.FAILED, summary=summary, finished_at=timezone.now()
     )
-        return
-    waiting = revision.brought.filter(content__clearance=Content.Clearance.PENDING, content__cases__isnull=True)
     revision = Revision.objects.select_related("repo").filter(pk=job.payload.get("revision_id", 0)).first()
     if revision is None:
+        return
+    waiting = revision.brought.filter(content__clearance=Content.Clearance.PENDING, content__cases__isnull=True)
     waiting = waiting.exclude(content__reason__in=(AWAITS_RELEASE, QUARANTINED)).select_related("content__repo")
     queue.open_unscreened([row.content for row in waiting], job.reason)
 
