@@ -39,14 +39,16 @@ SCREEN_KIND = "moderation.screen_data"
 
 def open_content(content: Content) -> BinaryIO:
     if content.is_large:
-        return store().open(content.digest.removeprefix("sha256:"))
-    return io.BytesIO(pair(content.repo).members.read_blob(content.digest.removeprefix("git:")))
+        return store().open(content.oid)
+    return io.BytesIO(pair(content.repo).members.read_blob(content.oid))
 
 
 def is_made_here(revision: Revision, content: Content) -> bool:
     """Weights that a run of this hub made: they wait for the release gate, not for a screen of data."""
     return (
-        content.is_large and revision.ref.startswith("refs/convert/") and content.digest in made_digests(revision.repo)
+        content.is_large
+        and revision.ref.startswith("refs/convert/")
+        and content.digest.partition("#")[0] in made_digests(revision.repo)
     )
 
 
