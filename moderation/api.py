@@ -14,7 +14,7 @@ from hub.api.rest.views import IN_REPO, PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
-from moderation import appeals, audit, gate, publishing, queue, releases, reports
+from moderation import appeals, audit, gate, publishing, queue, releases, reports, withholding
 from moderation import serializers as shapes
 from moderation.models import AuditEntry, Case, Finding, Release
 
@@ -176,6 +176,21 @@ class DecisionView(APIView):
         case = queue.find_case(number, by)
         queue.decide_case(case=case, by=by, **read_body(shapes.DecisionSerializer, request))
         return Response(shapes.CaseDetailSerializer(queue.find_case(number, by), context={"request": request}).data)
+
+
+class FileView(APIView):
+    @extend_schema(
+        operation_id="judge_file",
+        request=shapes.FileActSerializer,
+        responses={201: shapes.CaseDetailSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request, number: int) -> Response:
+        """Withhold a file that a report or a decided case speaks of, or show it again; returns the case of the file."""
+        by = require_person(request)
+        given = read_body(shapes.FileActSerializer, request)
+        made = withholding.judge_file(case=queue.find_case(number, by), by=by, **given)
+        shown = shapes.CaseDetailSerializer(queue.find_case(made.pk, by), context={"request": request})
+        return Response(shown.data, status=201)
 
 
 class AppealView(APIView):

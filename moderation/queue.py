@@ -167,6 +167,11 @@ def why_not_decide(case: Case, user: Any) -> str:
         return "A moderator decides about this."
     if case.state != State.OPEN:
         return f"This case is {case.get_state_display().lower()} already."
+    return why_has_stake(case, user)
+
+
+def why_has_stake(case: Case, user: Any) -> str:
+    """Empty when this moderator has no part in the case, else the part in a sentence."""
     if count_active_people() == 1:
         return ""  # nobody else could; the log says so
     if is_about_own_work(case, user):

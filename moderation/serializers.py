@@ -142,6 +142,15 @@ class DecisionSerializer(serializers.Serializer[Any]):
     clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
 
 
+class FileActSerializer(serializers.Serializer[Any]):
+    act = serializers.CharField(help_text="withhold or restore.")
+    reason = serializers.CharField(max_length=5_000)
+    path = serializers.CharField(
+        required=False, allow_blank=True, default="", help_text="Of a report; left out, the path that was reported."
+    )
+    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+
+
 class AppealSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(max_length=5_000)
 

@@ -14,7 +14,7 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, evidence, queue
+from moderation import appeals, conversation, evidence, queue, withholding
 from moderation.models import Case
 from moderation.policy import CLAUSES, find_clause
 
@@ -100,6 +100,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "choices": MEANINGS[case.kind],
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
+        "file_acts": list_file_acts(case, request.user),
         "may_appeal": appeals.may_appeal(case, request.user),
         "notes": [{**note, "at": parse_datetime(note["at"])} for note in case.subject.get("notes", [])],
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
@@ -144,6 +145,32 @@ def decide_case(request: HttpRequest, number: int) -> HttpResponse:
         return show_case(request, number, problem=problem.message, status=problem.status)
     messages.success(request, "Decided. The people concerned are told, with your reason.")
     return HttpResponseRedirect(queue.path_of(case))
+
+
+def list_file_acts(case: Case, user: Any) -> list[tuple[str, str]]:
+    """(act, words) of what this moderator may do with a file of the case besides deciding it."""
+    if not can(user, "moderate") or queue.why_has_stake(case, user):
+        return []
+    acts = {"withhold": "Withhold this file", "restore": "Show this file again"}
+    if case.kind == Case.Kind.REPORT:
+        return list(acts.items())
+    if case.content is None or case.state == Case.State.OPEN:
+        return []  # the decision itself says it
+    act = "restore" if case.content.clearance == withholding.WITHHELD else "withhold"
+    return [(act, acts[act])]
+
+
+@require_POST
+def judge_file(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    given = {name: request.POST.get(name, "") for name in ("act", "path", "reason", "clause")}
+    try:
+        made = withholding.judge_file(case=case, by=request.user, **given)
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "Done. The people concerned are told, with your reason.")
+    return HttpResponseRedirect(queue.path_of(made))
 
 
 @require_POST

@@ -129,6 +129,18 @@ def test_moderators_list_and_decide_cases(held: Case, alice: Person, bob: Person
     assert api("POST", decide, mona, {"state": "refused", "reason": "No."})[0] == 409
 
 
+def test_a_moderator_withholds_a_reported_file(held: Case, charlie: Person, mona: Person, api: Api) -> None:
+    body = {"repo": "alice/tides", "type": "dataset", "text": "Copied.", "subject": {"path": ".gitattributes"}}
+    number = api("POST", "reports", charlie, body)[1]["id"]
+    address = f"moderation/cases/{number}/file"
+    act = {"act": "withhold", "reason": "It is copied."}
+    assert api("POST", address, charlie, act)[0] == 403
+    status, case = api("POST", address, mona, act)
+    assert (status, case["kind"], case["state"]) == (201, "content", "refused")
+    again = api("POST", f"moderation/cases/{case['id']}/file", mona, {"act": "restore", "reason": "It is not."})
+    assert (again[0], again[1]["state"]) == (201, "allowed")
+
+
 def test_a_case_is_for_its_people(held: Case, alice: Person, charlie: Person, api: Api) -> None:
     assert api("GET", f"moderation/cases/{held.pk}")[0] == 401
     assert api("GET", f"moderation/cases/{held.pk}", charlie)[0] == 404
@@ -222,7 +234,7 @@ def test_pages_of_a_list_are_linked(held: Case, charlie: Person, mona: Person) -
 def test_every_address_is_described(db: None) -> None:
     text = Client().get("/api/schema").content.decode()
     for name in (
-        "propose_release approve_release act_on_release look_at_gate list_cases decide_case appeal_case report "
+        "propose_release approve_release act_on_release look_at_gate list_cases decide_case judge_file appeal_case report "
         "list_findings list_audit_entries show_audit_head"
     ).split():
         assert f"operationId: {name}\n" in text, name

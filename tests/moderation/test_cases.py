@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound, RepoNotFound
+from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound, RepoNotFound, RevisionNotFound
 from hub.community.models import Notification
 from hub.repos.models import Content, RepoCollaborator
 from moderation import audit
@@ -12,6 +12,7 @@ from moderation.appeals import appeal, may_appeal
 from moderation.models import AuditEntry, Case
 from moderation.queue import cases_for, decide_case, find_case
 from moderation.reports import open_report
+from moderation.withholding import judge_file
 from tests.moderation.scenes import ROWS, SECRET, bring, content_at, is_public_object, make_repo, reader, run_jobs
 from tests.people import make_person
 
@@ -231,3 +232,60 @@ def test_whom_a_refusal_concerns_asks_for_another_look_by_another_moderator(
     assert SECRET in reader(held.repo).read_text(reader(held.repo).resolve("main"), "notes.txt")
     actions = list(AuditEntry.objects.order_by("number").values_list("action", flat=True))
     assert actions[-3:] == ["case.refused", "case.appealed", "case.allowed"]
+
+
+@pytest.fixture
+def reported(alice: Any, bob: Any, charlie: Any, mona: Any) -> Case:
+    """Charlie says that a public file of Alice's names people; no screen had found it."""
+    repo = make_repo("dataset", "letters", alice.user, {"train.jsonl": ROWS, "people.txt": b"Erna of 12 Quay Road"})
+    RepoCollaborator.objects.create(repo=repo, user=bob.user, role="write")
+    return open_report(repo=repo, by=charlie.user, text="people.txt names my aunt.", subject={"path": "people.txt"})
+
+
+def test_a_moderator_withholds_a_reported_file_and_shows_it_again(reported: Case, alice: Any, mona: Any) -> None:
+    """A justified report on public data had no button: nobody but the screens could take a file back."""
+    before = reader(reported.repo).resolve("main")
+    own = judge_file(case=reported, by=mona.user, act="withhold", reason="It names a person.", clause="personal-data")
+    content = content_at(reported.repo, "people.txt")
+    assert (content.clearance, content.reason) == (Content.Clearance.WITHHELD, "It names a person.")
+    with pytest.raises(RevisionNotFound):
+        reader(reported.repo).resolve(before)
+    assert not is_public_object(reported.repo, content.digest.removeprefix("git:"))
+    assert (own.state, own.content, own.subject["follows"]) == ("refused", content, reported.pk)
+    told = Notification.objects.filter(user=alice.user).latest("pk")
+    assert "It names a person." in told.text and told.path == f"/moderation/cases/{own.pk}"
+    entry = AuditEntry.objects.get(action="case.refused")
+    assert entry.is_public and entry.actor == "mona" and may_appeal(own, alice.user)
+    run_jobs("moderation.screen_data")
+    assert content_at(reported.repo, "people.txt").clearance == Content.Clearance.WITHHELD
+    with pytest.raises(Conflict, match="withheld already"):
+        judge_file(case=reported, by=mona.user, act="withhold", reason="Again.")
+    judge_file(case=own, by=mona.user, act="restore", reason="She is made up.")
+    assert reader(reported.repo).resolve(before) == before
+
+
+def test_only_a_moderator_without_a_stake_withholds_a_file(reported: Case, alice: Any, bob: Any, charlie: Any) -> None:
+    for person in (alice, bob, charlie):
+        with pytest.raises(Forbidden):
+            judge_file(case=reported, by=person.user, act="withhold", reason="No.")
+    bob.user.is_moderator = True
+    with pytest.raises(Forbidden, match="You maintain alice/letters"):
+        judge_file(case=reported, by=bob.user, act="withhold", reason="No.")
+    assert content_at(reported.repo, "people.txt").clearance == Content.Clearance.CLEARED
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        ({"path": "aunts.txt"}, NotFound, "no file 'aunts.txt' in alice/letters"),
+        ({"act": "burn"}, InvalidInput, "send withhold or restore"),
+        ({"reason": " "}, InvalidInput, "Give the reason"),
+        ({"act": "restore"}, Conflict, "cleared already"),
+    ],
+)
+def test_what_cannot_be_done_with_a_file_is_refused_in_words(
+    reported: Case, mona: Any, given: dict[str, str], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        judge_file(**{"case": reported, "by": mona.user, "act": "withhold", "reason": "It names a person."} | given)
+    assert Case.objects.count() == 1

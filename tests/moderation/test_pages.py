@@ -90,6 +90,23 @@ def test_a_moderator_decides_on_the_page_of_the_case(held: Case, mona: Person, b
     assert twice.status_code == 409 and "allowed already" in words(twice)
 
 
+def test_a_moderator_withholds_a_file_from_the_page_of_a_report(
+    held: Case, alice: Person, charlie: Person, mona: Person, browser_of: Browser
+) -> None:
+    decide_case(case=held, by=mona.user, state="allowed", reason="From a manual.")
+    case = open_report(repo=held.repo, by=charlie.user, text="It is real.", subject={"path": "notes.txt"})
+    assert "Withhold this file" not in words(browser_of(alice).get(f"/moderation/cases/{case.pk}"))
+    browser = browser_of(mona)
+    assert 'value="notes.txt"' in browser.get(f"/moderation/cases/{case.pk}").content.decode()
+    given = {"act": "withhold", "path": "notes.txt", "reason": "The key works."}
+    done = browser.post(f"/moderation/cases/{case.pk}/file", given)
+    assert done.status_code == 302
+    text = words(browser.get(done["Location"]))
+    assert "Refused by mona" in text and "Show this file again" in text
+    twice = browser.post(f"/moderation/cases/{case.pk}/file", given)
+    assert twice.status_code == 409 and "withheld already" in words(twice)
+
+
 def test_the_page_of_a_case_is_for_its_people(
     held: Case, alice: Person, bob: Person, charlie: Person, browser_of: Browser
 ) -> None:
