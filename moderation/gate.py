@@ -9,7 +9,7 @@ from hub.common.markdown import split_card
 from hub.community.recipe_locks import LOCK
 from hub.repos.models import Content, Repo
 from hub.repos.places import pair
-from hub.repos.reader import digest_of
+from hub.repos.reader import digest_of, facts_of
 from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from moderation.models import Screening
@@ -185,7 +185,7 @@ def contents_by_digest(repo: Repo, digests: list[str]) -> dict[str, Content]:
 
 def check_files(repo: Repo, entries: list[TreeEntry], run: Run | None, *, is_lifting: bool = False) -> Requirement:
     """All files of the release are cleared, but for weights of its own run, which wait for exactly this."""
-    rows = contents_by_digest(repo, [digest_of(entry) for entry in entries])
+    rows = contents_by_digest(repo, [name for entry in entries for name in facts_of(entry)])
     if is_lifting:
         entries = [entry for entry in entries if not is_quarantined(rows.get(digest_of(entry)))]
     bad = list(uncleared(entries, rows, made_by(run)))
@@ -208,7 +208,8 @@ def made_by(run: Run | None) -> set[str]:
 
 def uncleared(entries: list[TreeEntry], rows: dict[str, Content], made_here: set[str]) -> Iterator[str]:
     for entry in entries:
-        content = rows.get(digest_of(entry))
+        bytes_, named = (rows.get(name) for name in facts_of(entry))
+        content = bytes_ if named is None or named.is_cleared else named
         if content is None:
             yield f"{entry.path} was never screened"
         elif content.clearance == Content.Clearance.CLEARED:
@@ -254,7 +255,7 @@ def look_at_data(repo: Repo, pin: LockedRepository) -> tuple[list[str], bool]:
         entries = files_of(repo, pin.commit)
     except StorageError:
         return [f"the pinned revision of {pin.id} is gone"], True
-    rows = contents_by_digest(repo, [digest_of(entry) for entry in entries])
+    rows = contents_by_digest(repo, [name for entry in entries for name in facts_of(entry)])
     bad = [
         f"{row.path} of {pin.id} is {row.get_clearance_display().lower()}"
         for row in rows.values()
