@@ -9,13 +9,17 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import ScalarNode
 
 MAX_CARD_BYTES = 512 * 1024
+MAX_LINES = 10_000  # of a text that is rendered: a second's work at most
 MAX_FRONT_MATTER_BYTES = 64 * 1024
 MAX_OPEN_BRACKETS = 100
+# What the YAML reader lets out of itself when a value is not what its tag claims: `!!bool x`, `!!int ''`, `!!timestamp soon`.
+MISREAD = (ValueError, LookupError, ArithmeticError, AttributeError, TypeError)
 
 COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
@@ -58,8 +62,16 @@ _tags = set(nh3.ALLOWED_TAGS) - {"img"} | {"img", "table", "thead", "tbody", "tr
 
 def render_markdown(text: str) -> str:
     """Sanitised HTML. Links open with rel="nofollow ugc noopener"; no script, style or frame survives."""
-    html = _parser.render(text[:MAX_CARD_BYTES])
+    html = _parser.render(cut_text(text))
     return nh3.clean(html, tags=_tags, link_rel="nofollow ugc noopener", url_schemes={"http", "https", "mailto"})
+
+
+def cut_text(text: str) -> str:
+    """What is rendered of a text, with a word about the rest: what opens and closes on each line takes seconds."""
+    lines = text[:MAX_CARD_BYTES].split("\n", MAX_LINES)
+    is_cut = len(text) > MAX_CARD_BYTES or any(line.strip() for line in lines[MAX_LINES:])
+    rest = "\n\n*The text goes on; read the rest as plain text.*\n" if is_cut else "\n"
+    return "\n".join(lines[:MAX_LINES]) + rest
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,22 @@ def open_brackets(text: str) -> int:
     return most
 
 
+class CardConstructor(SafeConstructor):
+    """Builds the values of a card. A number beyond 64 bits is kept as the text that was written: Python does not write
+    thousands of digits, and nothing that keeps a card takes such a number."""
+
+    def construct_number(self, node: ScalarNode) -> int | str:
+        value = self.construct_yaml_int(node)
+        return value if abs(value) < 2**63 else str(node.value)
+
+
+CardConstructor.add_constructor("tag:yaml.org,2002:int", CardConstructor.construct_number)
+
+
 def yaml_reader() -> YAML:
-    return YAML(typ="safe", pure=True)
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = CardConstructor
+    return reader
 
 
 def split_card(text: str) -> Card:
@@ -111,7 +137,7 @@ def split_card(text: str) -> Card:
         mark = problem.problem_mark
         line = mark.line + 1 if mark else 1
         return Card({}, body, f"README.md line {line}: {problem.problem}; mend the YAML between the '---' lines.")
-    except (YAMLError, ValueError) as problem:
+    except (YAMLError, *MISREAD) as problem:
         return Card({}, body, f"README.md: the metadata is not valid YAML ({problem}).")
     if metadata is None:
         metadata = {}

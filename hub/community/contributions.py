@@ -9,6 +9,7 @@ from django.conf import settings
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RevisionNotFound, TooLarge
+from hub.common.paging import read_number
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import (
     check_accepts_push,
@@ -115,10 +116,10 @@ def check_branch(repo: Repo, name: str) -> str:
 
 
 def find_by_ref(repo: Repo, ref: str, by: User) -> PullRequest:
-    number = ref.removeprefix("refs/pr/")
-    if not (number.isascii() and number.isdigit()):
-        raise NotFound(f"There is no pull request {ref!r} in {repo.full_name}.")
-    return find_pull_request(repo, int(number), by)
+    number = read_number(ref.removeprefix("refs/pr/"))
+    if number is None:
+        raise NotFound(f"There is no pull request {ref[:100]!r} in {repo.full_name}.")
+    return find_pull_request(repo, number, by)
 
 
 def commit_to_pull_request(

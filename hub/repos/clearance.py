@@ -1,5 +1,6 @@
 """Writing the facts of clearance. moderation decides; this room keeps the fact and brings the public half in line."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from hub.accounts.models import User
 from hub.repos.events import clearance_changed
 from hub.repos.models import Content, PendingWrite, Repo
 from hub.repos.publication import SQL_BATCH, publish
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,14 @@ def decide(repo: Repo, decisions: Iterable[Decision], *, publish_now: bool = Tru
     if note is not None:
         publish(repo, is_withdrawal=withdrawn)
         note.delete()
-    clearance_changed.send(Repo, repo=repo, contents=[decision.content for decision in decisions])
+    tell(repo, [decision.content for decision in decisions])
+
+
+def tell(repo: Repo, contents: list[Content]) -> None:
+    """The decision stands, whatever becomes of a listener."""
+    for receiver, answer in clearance_changed.send_robust(Repo, repo=repo, contents=contents):
+        if isinstance(answer, Exception):
+            log.error("A listener of a decision failed: %s", receiver, exc_info=answer)
 
 
 def write(decisions: list[Decision]) -> bool:

@@ -19,6 +19,7 @@ ADDRESS = re.compile(r'(<(?:img|a)\b[^>]*?\b(src|href)=")([^"]*)(")')
 ABSOLUTE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|/|#)", re.IGNORECASE)
 PAGE_IDS = frozenset({"content", "search-box", "instant"})  # a heading must not take the name of a part of the page
 MAX_CHIPS = 12  # of one kind; a card may list hundreds of languages
+MAX_ANCHORS = 500  # headings beyond are drawn without; nobody reads a longer table of contents
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def render_readme(text: str, repo: Repo, commit: str, folder: str = "") -> Rende
     """Safe HTML of a Markdown file that lies in `folder` of `repo` at `commit`."""
     place = f"{commit}/{folder}/" if folder else f"{commit}/"
     rendered = ADDRESS.sub(lambda match: resolve_address(match, repo.path, place), render_markdown(text))
-    contents: list[Heading] = []
-    rendered = HEADING.sub(lambda match: add_anchor(match, contents), rendered)
-    return RenderedText(mark_safe(rendered), contents)  # noqa: S308  render_markdown sanitised it
+    anchors = Anchors()
+    rendered = HEADING.sub(anchors.add, rendered)
+    return RenderedText(mark_safe(rendered), anchors.contents)  # noqa: S308  render_markdown sanitised it
 
 
 def resolve_address(match: re.Match[str], repo_path: str, place: str) -> str:
@@ -59,18 +60,33 @@ def resolve_address(match: re.Match[str], repo_path: str, place: str) -> str:
     return f"{before}{repo_path}/{door}/{quote(place)}{address.removeprefix('./')}{after}"
 
 
-def add_anchor(match: re.Match[str], contents: list[Heading]) -> str:
-    level, inner = int(match.group(1)), match.group(2)
-    text = html.unescape(re.sub(r"<[^>]+>", "", inner)).strip()
-    taken = PAGE_IDS | {heading.anchor for heading in contents}
-    base = anchor = re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "part"
-    number = 1
-    while anchor in taken:
-        number += 1
-        anchor = f"{base}-{number}"
-    contents.append(Heading(level, text, anchor))
-    link = f'<a class="anchor" href="#{quote(anchor)}" aria-label="Link to this part">#</a>'
-    return f'<h{level} id="{html.escape(anchor)}">{inner}{link}</h{level}>'
+class Anchors:
+    """Gives the headings of one text their anchors, each once, and lists them."""
+
+    def __init__(self) -> None:
+        self.contents: list[Heading] = []
+        self.taken = set(PAGE_IDS)
+        self.numbers: dict[str, int] = {}  # base -> the last number behind it, so that no search starts again
+
+    def add(self, match: re.Match[str]) -> str:
+        if len(self.contents) == MAX_ANCHORS:
+            return match.group(0)
+        level, inner = int(match.group(1)), match.group(2)
+        text = html.unescape(re.sub(r"<[^>]+>", "", inner)).strip()
+        anchor = self.take(re.sub(r"[^\w]+", "-", text.lower()).strip("-") or "part")
+        self.contents.append(Heading(level, text, anchor))
+        link = f'<a class="anchor" href="#{quote(anchor)}" aria-label="Link to this part">#</a>'
+        return f'<h{level} id="{html.escape(anchor)}">{inner}{link}</h{level}>'
+
+    def take(self, base: str) -> str:
+        """`base`, or `base` with the next free number."""
+        anchor, number = base, self.numbers.get(base, 1)
+        while anchor in self.taken:
+            number += 1
+            anchor = f"{base}-{number}"
+        self.numbers[base] = number
+        self.taken.add(anchor)
+        return anchor
 
 
 def open_card(reader: RepoReader) -> tuple[Card | None, str]:

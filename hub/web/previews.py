@@ -76,6 +76,7 @@ def read_json_lines(text: str, *, is_whole: bool) -> Table:
     rows = [
         Row(number, [show(record.get(column)) for column in columns], read_turns(record)) for number, record in records
     ]
+    columns = [show(column) for column in columns]
     is_cut = not is_whole or len(lines) > len(records)
     if rows and all(row.turns for row in rows[:MAX_CHATS]):
         return Table(columns, rows[:MAX_CHATS], is_cut or len(rows) > MAX_CHATS, problem)
@@ -101,8 +102,9 @@ def read_delimited(text: str, delimiter: str, *, is_whole: bool) -> Table:
 
 
 def show(value: Any) -> str:
-    """A cell as text."""
+    """A cell as text. JSON can write half of a character, which no page can."""
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= MAX_CELL else text[:MAX_CELL] + "…"
 
 

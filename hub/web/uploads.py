@@ -8,9 +8,9 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from hub.accounts.models import User
 from hub.common.errors import HubError, InvalidInput, TooLarge
+from hub.community.spools import open_spool, spool_file
 from hub.repos.blobs import record_upload, store
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo
@@ -64,7 +65,7 @@ def read_upload(repo: Repo, by: User, data: Any) -> FileUpload:
         size = int(data.get("size", ""))
     except StorageError as problem:
         raise InvalidInput(str(problem)) from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"{path}: the size {str(data.get('size'))[:40]!r} is no number of bytes.") from None
     if size < 0:
         raise InvalidInput(f"{path}: a file cannot have {size} bytes.")
@@ -82,11 +83,12 @@ def upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse
     form = CommitForm(request.POST or None, **form_options(request, repo, branch))
     if request.method == "POST" and form.is_valid():
         try:
-            operations = take_form_files(request, repo)
-            address = commit_from_browser(
-                repo=repo, request=request, branch=branch, operations=operations, data=form.cleaned_data,
-                usual_title=describe_upload([operation.path for operation in operations]),
-            )  # fmt: skip
+            with open_spool() as spool:
+                operations = take_form_files(request, repo, spool)
+                address = commit_from_browser(
+                    repo=repo, request=request, branch=branch, operations=operations, data=form.cleaned_data,
+                    usual_title=describe_upload([operation.path for operation in operations]),
+                )  # fmt: skip
             return HttpResponseRedirect(address)
         except (HubError, StorageError) as problem:
             form.add_error(None, str(problem))
@@ -107,28 +109,52 @@ def describe_upload(paths: list[str]) -> str:
     return f"Upload {paths[0]}" if len(paths) == 1 else f"Upload {len(paths)} files"
 
 
-def take_form_files(request: HttpRequest, repo: Repo) -> list[AddFile | AddPointer]:
+def take_form_files(request: HttpRequest, repo: Repo, spool: IO[bytes]) -> list[AddFile | AddPointer]:
     files = request.FILES.getlist("files")
     if not files:
         raise InvalidInput("No file was chosen; choose one or several and send the form again.")
     folder = request.POST.get("folder", "").strip().strip("/")
-    operations = []
-    for file in files:
-        path = f"{folder}/{file.name}" if folder else str(file.name)
-        check_path(path)
-        operations.append(store_file(repo, request.user, path, file.size or 0, file.chunks(PIECE_BYTES)))
+    named = [(f"{folder}/{file.name}" if folder else str(file.name), file) for file in files]
+    refuse_twins([check_path(path) for path, _ in named])
+    return bounded(
+        (store_file(repo, request.user, path, file.size or 0, file.chunks(PIECE_BYTES), spool), file.size or 0)
+        for path, file in named
+    )
+
+
+def refuse_twins(paths: list[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise InvalidInput(f"{path} is named twice; leave one of the two out.")
+        seen.add(path)
+
+
+def bounded(stored: Iterable[tuple[AddFile | AddPointer, int]]) -> list[AddFile | AddPointer]:
+    """The operations of (operation, size in bytes), made one by one. Texts are part of the commit, so their sum has the
+    bound that it has for programs."""
+    operations: list[AddFile | AddPointer] = []
+    texts_bytes = 0
+    for operation, size in stored:
+        operations.append(operation)
+        texts_bytes += size if isinstance(operation, AddFile) else 0
+        if texts_bytes > settings.MAX_COMMIT_BODY_BYTES:
+            most = settings.MAX_COMMIT_BODY_BYTES
+            raise TooLarge(f"The commit has more than {most:,} bytes of small files; split it into several.")
     return operations
 
 
-def store_file(repo: Repo, by: User, path: str, size: int, pieces: Iterator[bytes]) -> AddFile | AddPointer:
-    """Text of ordinary size becomes part of the commit, everything else goes to the byte store."""
+def store_file(
+    repo: Repo, by: User, path: str, size: int, pieces: Iterator[bytes], spool: IO[bytes]
+) -> AddFile | AddPointer:
+    """Text of ordinary size becomes part of the commit and waits in `spool`; all else goes to the byte store."""
     beginning = b""
     for piece in pieces:
         beginning += piece
         if len(beginning) >= min(size, SAMPLE_BYTES):
             break
     if not is_large(path, size, beginning[:SAMPLE_BYTES]):
-        return AddFile(path, b"".join([beginning, *pieces]))
+        return spool_file(path, b"".join([beginning, *pieces]), spool)
 
     def all_pieces() -> Iterator[bytes]:
         yield beginning
@@ -178,17 +204,18 @@ def read_exactly(request: HttpRequest, count: int, path: str, number: int) -> It
 def finish_upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     """Put a large file together and take it into the byte store, before the commit; this may take a while."""
     upload = read_upload(repo, request.user, read_body(request))
-    made = assemble(repo, request.user, upload)
+    with open_spool() as spool:
+        made = assemble(repo, request.user, upload, spool)
     return JsonResponse({"path": upload.path, "sha256": made.sha256 if isinstance(made, AddPointer) else None})
 
 
-def assemble(repo: Repo, by: User, upload: FileUpload) -> AddFile | AddPointer:
+def assemble(repo: Repo, by: User, upload: FileUpload, spool: IO[bytes]) -> AddFile | AddPointer:
     arrived = uploads().parts(upload.id)
     whole = sum(size for _, size in arrived.values())
     if whole != upload.size:
         raise InvalidInput(f"{upload.path}: {whole:,} of {upload.size:,} bytes have arrived; go on with the upload.")
     pieces = uploads().assemble(upload.id, [etag for etag, _ in arrived.values()])
-    return store_file(repo, by, upload.path, upload.size, pieces)
+    return store_file(repo, by, upload.path, upload.size, pieces, spool)
 
 
 @require_POST
@@ -207,17 +234,22 @@ def commit_upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpR
     if not form.is_valid():
         raise InvalidInput(" ".join(str(error) for errors in form.errors.values() for error in errors))
     wanted = [(read_upload(repo, request.user, file), file.get("sha256")) for file in files if isinstance(file, dict)]
-    operations = [
-        AddPointer(upload.path, str(sha256), upload.size) if sha256 else assemble(repo, request.user, upload)
-        for upload, sha256 in wanted
-    ]
-    address = commit_from_browser(
-        repo=repo, request=request, branch=branch, operations=operations, data=form.cleaned_data,
-        usual_title=describe_upload([upload.path for upload, _ in wanted]),
-    )  # fmt: skip
+    paths = [upload.path for upload, _ in wanted]
+    refuse_twins(paths)
+    with open_spool() as spool:
+        operations = bounded((arrive(repo, request.user, *file, spool), file[0].size) for file in wanted)
+        address = commit_from_browser(
+            repo=repo, request=request, branch=branch, operations=operations, data=form.cleaned_data,
+            usual_title=describe_upload(paths),
+        )  # fmt: skip
     for upload, _ in wanted:
         uploads().discard(upload.id)
     return JsonResponse({"address": address})
+
+
+def arrive(repo: Repo, by: User, upload: FileUpload, sha256: Any, spool: IO[bytes]) -> AddFile | AddPointer:
+    """What was finished before is named by its digest; the rest is put together now."""
+    return AddPointer(upload.path, str(sha256), upload.size) if sha256 else assemble(repo, by, upload, spool)
 
 
 def read_body(request: HttpRequest) -> dict[str, Any]:

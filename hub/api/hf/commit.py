@@ -8,11 +8,12 @@ from django.http import HttpRequest, HttpResponse
 
 from hub.accounts.permissions import require
 from hub.api.addresses import absolute
-from hub.api.hf.commit_body import CommitBody, open_spool, read_commit_body
+from hub.api.hf.commit_body import CommitBody, read_commit_body
 from hub.api.hf.endpoints import announced_length, answer, endpoint, flag_of, open_body, signed_in, with_repo
 from hub.common.errors import InvalidInput
 from hub.community.contributions import Contribution
 from hub.community.contributions import commit as contribute
+from hub.community.spools import open_spool
 from hub.repos.models import Repo, StoredBlob
 from hub.storage.git import AddPointer
 

@@ -4,33 +4,18 @@ commit of many files never lies in memory as a whole."""
 import base64
 import binascii
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from hub.api.hf.endpoints import Readable
 from hub.common.errors import InvalidInput, TooLarge
 from hub.community.contributions import MAX_OPERATIONS
+from hub.community.spools import spool_file
 from hub.storage.git import AddFile, AddPointer, DeleteFile, DeleteFolder
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 ROOM_FOR_NAMES = 64 * 1024  # bytes of a line beside the content itself
-SPOOL_ABOVE = 64 * 1024  # bytes; smaller contents stay in memory
-
-
-class SpooledFile(AddFile):
-    """An AddFile whose content waits on disk and is read each time it is asked for."""
-
-    def __init__(self, path: str, file: IO[bytes], offset: int, size: int):
-        object.__setattr__(self, "path", path)
-        object.__setattr__(self, "_where", (file, offset, size))
-
-    @property
-    def content(self) -> bytes:  # type: ignore[override]
-        file, offset, size = self._where  # type: ignore[attr-defined]
-        return os.pread(file.fileno(), size, offset)
 
 
 @dataclass
@@ -132,12 +117,7 @@ def read_file(path: str, value: dict[str, Any], number: int, *, max_file: int, s
         raise InvalidInput(f"The content of {path!r} in line {number} is not base64; was it cut off?") from None
     if len(data) > max_file:
         raise TooLarge(f"{path!r} has {len(data):,} bytes; files above {max_file:,} are uploaded as large files.")
-    if len(data) <= SPOOL_ABOVE:
-        return AddFile(path, data)
-    offset = spool.seek(0, os.SEEK_END)
-    spool.write(data)
-    spool.flush()  # pread sees what has left the buffer
-    return SpooledFile(path, spool, offset, len(data))
+    return spool_file(path, data, spool)
 
 
 def read_large(body: CommitBody, path: str, value: dict[str, Any], number: int) -> AddPointer:
@@ -148,8 +128,3 @@ def read_large(body: CommitBody, path: str, value: dict[str, Any], number: int) 
         raise InvalidInput(f"The 'size' of {path!r} in line {number} must be a number of bytes.")
     body.large[oid] = size
     return AddPointer(path, oid, size if size is not None else -1)
-
-
-def open_spool() -> IO[bytes]:
-    """A nameless temporary file; it is gone when it is closed, also after a crash."""
-    return tempfile.TemporaryFile(prefix="commit-")

@@ -13,6 +13,7 @@ from hub.common.errors import EntryNotFound, HubError, InvalidInput, RevisionNot
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
+from hub.storage.git import check_path
 
 MAX_FILES = 10_000  # the stock client sends 256 at once
 MAX_SAMPLE_BYTES = 4096
@@ -67,12 +68,13 @@ def decide_one(reader: RepoReader, commit: str | None, rules: Any, file: Any) ->
 
 
 def read_file_facts(file: Any) -> tuple[str, int, bytes]:
-    """(path, size in bytes, first bytes). The path is echoed exactly, so it is checked later, by the commit."""
+    """(path, size in bytes, first bytes). What no tree can hold is refused before it is matched with anything."""
     path, size, sample = (
         (file.get("path"), file.get("size"), file.get("sample")) if isinstance(file, dict) else ("",) * 3
     )
     if not isinstance(path, str) or not path:
         raise InvalidInput("Each of 'files' needs a 'path'.")
+    check_path(path)
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidInput(f"The 'size' of {path!r} must be a number of bytes.")
     try:

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.test import Client
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -195,3 +196,20 @@ def post_body(hub_url, person, body: bytes):
 
     headers = {"Authorization": f"Bearer {person.token}", "Content-Type": "application/x-ndjson"}
     return requests.post(f"{hub_url}/api/models/{REPO}/commit/main", data=body, headers=headers, timeout=20)
+
+
+def post(address, person, body):
+    headers = {"Authorization": f"Bearer {person.token}"}
+    return Client(headers=headers).post(address, body, content_type="application/json")
+
+
+def test_a_path_that_no_tree_holds_is_refused_before_it_is_judged(client, alice):
+    """A path of 20,000 folders took seconds, and nothing could ever lie there."""
+    body = {"files": [{"path": "a/" * 20_000 + "b", "size": 1, "sample": ""}], "gitIgnore": "x/y/z\n"}
+    answer = post(f"/api/models/{REPO}/preupload/main", alice, body)
+    assert answer.status_code == 400 and "longer than 1024 bytes" in answer.json()["error"]
+
+
+def test_a_pull_request_number_of_5000_digits_is_not_there(client, alice):
+    header = {"key": "header", "value": {"summary": "x"}}
+    assert post(f"/api/models/{REPO}/commit/refs/pr/{'9' * 5000}", alice, header).status_code == 404

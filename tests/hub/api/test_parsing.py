@@ -124,7 +124,8 @@ HEADER = {"key": "header", "value": {"summary": "Add", "parentCommit": "a" * 40}
 
 
 def test_a_commit_body_becomes_operations_and_big_contents_wait_on_disk():
-    from hub.api.hf.commit_body import SpooledFile, open_spool, read_commit_body
+    from hub.api.hf.commit_body import read_commit_body
+    from hub.community.spools import SpooledFile, open_spool
     from hub.storage.git import AddFile, AddPointer, DeleteFile, DeleteFolder
 
     big = bytes(range(256)) * 1000
@@ -161,14 +162,16 @@ def test_a_commit_body_becomes_operations_and_big_contents_wait_on_disk():
     ],
 )
 def test_a_bad_commit_body_is_refused_within_bounds(body, problem):
-    from hub.api.hf.commit_body import open_spool, read_commit_body
+    from hub.api.hf.commit_body import read_commit_body
+    from hub.community.spools import open_spool
 
     with open_spool() as spool, pytest.raises(problem):
         read_commit_body(body, max_body=1200 if problem is TooLarge else 10**6, max_file=1000, spool=spool)
 
 
 def test_a_body_that_ends_between_two_lines_is_no_commit():
-    from hub.api.hf.commit_body import open_spool, read_commit_body
+    from hub.api.hf.commit_body import read_commit_body
+    from hub.community.spools import open_spool
 
     body = lines(HEADER, {"key": "deletedFile", "value": {"path": "a"}})
     with open_spool() as spool, pytest.raises(InvalidInput, match="arrived"):
@@ -177,10 +180,32 @@ def test_a_body_that_ends_between_two_lines_is_no_commit():
 
 @given(any_.binary(max_size=300))
 def test_no_bytes_break_the_reader_of_commits(data):
-    from hub.api.hf.commit_body import open_spool, read_commit_body
+    from hub.api.hf.commit_body import read_commit_body
+    from hub.community.spools import open_spool
 
     with open_spool() as spool:
         try:
             read_commit_body(io.BytesIO(data), max_body=1000, max_file=100, spool=spool)
         except (InvalidInput, TooLarge):
             pass
+
+
+def test_many_rules_for_deep_files_are_judged_in_time():
+    """Each rule was tried at each folder of each file anew, and compiled each time: one request took hours."""
+    import time
+
+    from hub.api.hf.ignore_rules import parse_ignore_rules
+
+    began = time.monotonic()
+    rules = parse_ignore_rules("\n".join(f"x{number}*" for number in range(1000)))
+    assert not any(rules.ignores("a/" * 60 + f"b{number}") for number in range(500))
+    assert time.monotonic() - began < 5
+
+
+def test_more_matching_than_anybody_needs_is_refused():
+    from hub.api.hf.ignore_rules import parse_ignore_rules
+
+    rules = parse_ignore_rules("\n".join(f"x{number}*" for number in range(1000)))
+    with pytest.raises(TooLarge, match="send fewer files"):
+        for number in range(10_000):
+            rules.ignores(f"{number}/a/b/c/d/e")

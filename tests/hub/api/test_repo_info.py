@@ -5,11 +5,13 @@ import struct
 import uuid
 
 import pytest
+from django.test import Client
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import RevisionNotFoundError
 
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Content
+from hub.storage.safetensors_header import read_header
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 REPO = "alice/tiny"
@@ -118,3 +120,25 @@ def test_a_repository_with_nothing_cleared_is_there_and_empty(client_of, alice, 
     set_clearance(contents=contents, clearance="pending")
     info = client_of(charlie).repo_info("alice/new")
     assert (info.sha, info.siblings) == (None, [])
+
+
+def test_headers_of_many_shards_are_read_within_bounds(client, monkeypatch):
+    """One file under 200 names was read and sent 200 times, 25 MB each."""
+    from hub.api.hf import safetensors as door
+
+    index = {"weight_map": {name: f"{name}.safetensors" for name in "abc"}}
+    data = safetensors(a=[4, 3])
+    files = {f"{name}.safetensors": data for name in "abc"}
+    files |= {"model.safetensors.index.json": json.dumps(index).encode()}
+    client.create_commit(REPO, [CommitOperationAdd(*file) for file in files.items()], commit_message="Shards")
+    parsed = []
+    monkeypatch.setattr(door, "read_header", lambda file: parsed.append(file) or read_header(file))
+    address = f"/api/models/{REPO}/safetensors-metadata/model.safetensors.index.json"
+    assert set(Client().get(address).json()["headers"]) == {"a.safetensors", "b.safetensors", "c.safetensors"}
+    assert len(parsed) == 1
+
+    monkeypatch.setattr(door, "MAX_HEADERS_BYTES", 2 * len(data))
+    answer = Client().get(address)
+    assert answer.status_code == 413 and "read the files one by one" in answer.json()["error"]
+    client.delete_file("model.safetensors", REPO)
+    assert client.model_info(REPO).safetensors is None

@@ -67,6 +67,13 @@ def test_text_that_was_made_to_be_slow_is_rendered_in_bounded_time(text):
     assert time.monotonic() - begun < 10
 
 
+def test_a_text_of_too_many_lines_is_cut_and_says_so():
+    html = render_markdown("# a\n" * 10_000)
+    assert html.count("<h1>") == 10_000 and "goes on" not in html
+    html = render_markdown("# a\n" * 120_000)
+    assert html.count("<h1>") == 10_000 and "read the rest as plain text" in html
+
+
 def test_a_card_is_its_metadata_and_its_text():
     card = split_card("---\nlicense: cc-by-4.0\ntags: [tides, sea]\n---\n# Tide tables\n")
     assert card.metadata == {"license": "cc-by-4.0", "tags": ["tides", "sea"]}
@@ -119,3 +126,21 @@ def test_emphasis_is_not_taken_for_an_alias():
 def test_a_block_that_is_never_closed_says_so():
     card = split_card("---\nlicense: mit\n# Title\n")
     assert "no closing '---' line" in card.problem and card.body.startswith("---")
+
+
+def test_a_number_beyond_all_use_is_the_text_that_was_written():
+    """Python refuses to write so many digits, so the number broke whoever wanted to show or keep it."""
+    digits = "0x" + "f" * 6000
+    assert split_card(f"---\nsize: {digits}\n? {digits}\n: 1\nrows: 12_000\n---\n").metadata == {
+        "size": digits,
+        digits: 1,
+        "rows": 12_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "!!timestamp soon", "!!int x", "!!bool x", "!!float ''", "!!int ''", "1:" * 300 + "1.5"]
+)
+def test_a_value_that_is_not_what_it_claims_is_told(value):
+    card = split_card(f"---\nsize: {value}\n---\nThe text.\n")
+    assert card.body == "The text.\n" and (card.problem or card.metadata)

@@ -421,3 +421,19 @@ def clear_one(repo_pk, path):
     from hub.repos.models import Repo
 
     clear(Repo.objects.get(pk=repo_pk), path)
+
+
+def test_a_listener_that_breaks_does_not_break_the_decision(alice, tides, caplog):
+    """The decision stood already; whoever decided saw a fault, and nobody after the broken listener heard of it."""
+    from hub.repos.events import clearance_changed
+
+    def break_down(**_):
+        raise RuntimeError("the listener broke")
+
+    add(tides, alice.user, {"a.txt": "one"})
+    clearance_changed.connect(break_down)
+    try:
+        withhold(tides, "a.txt")
+    finally:
+        clearance_changed.disconnect(break_down)
+    assert tides.contents.get(path="a.txt").clearance == "withheld" and "the listener broke" in caplog.text

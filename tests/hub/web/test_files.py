@@ -1,5 +1,7 @@
 """Folders, files, history, and changing one file in the browser."""
 
+import time
+
 import pytest
 
 from tests.hub.web.conftest import TABLE
@@ -150,3 +152,21 @@ def test_headings_are_linked_once_each_and_take_no_name_of_the_page(alice, tides
     for anchor in ("content-2", "use", "use-2", "gr\u00fc\u00dfe"):
         assert page.count(f'id="{anchor}"') == 1
     assert page.count('id="content"') == 1
+
+
+def test_a_card_of_nothing_but_headings_is_drawn_in_time():
+    """For each heading all anchors so far were gathered again: one README of them held a thread for hours."""
+    from types import SimpleNamespace
+
+    from hub.web.cards import MAX_ANCHORS, render_readme
+
+    def draw(count):
+        began = time.perf_counter()
+        drawn = render_readme("# a\n" * count, SimpleNamespace(path="/alice/x"), "0" * 40)
+        return time.perf_counter() - began, drawn
+
+    few_s, _ = draw(1000)
+    many_s, drawn = draw(4000)
+    assert many_s < few_s * 12
+    assert drawn.html.count("<h1") == 4000
+    assert drawn.html.count('<h1 id="') == len(drawn.contents) == MAX_ANCHORS

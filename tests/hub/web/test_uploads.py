@@ -134,3 +134,45 @@ def test_a_file_beyond_the_limit_is_refused_before_anything_is_sent(tides, alice
     settings.MAX_FILE_BYTES = 1000
     status, sentence = send(browser_of(alice), tides, "start", path="a.bin", size=1001, modified="1")
     assert status == 413 and "at most 1,000" in sentence
+
+
+def test_one_path_is_committed_once(tides, alice, browser_of):
+    """The same small upload, named 2,000 times, lay 2,000 times in memory."""
+    about = {"path": "a.txt", "size": 5, "modified": "7"}
+    browser = browser_of(alice)
+    put(browser, tides, 1, b"tide\n", path="a.txt", size=5)
+    status, sentence = send(browser, tides, "commit", title="Twice", goes_to="branch", files=[about, about])
+    assert status == 400 and "a.txt is named twice" in sentence
+
+
+def test_texts_beyond_the_limit_of_a_commit_are_refused(tides, alice, browser_of, settings):
+    settings.MAX_COMMIT_BODY_BYTES = 15
+    browser = browser_of(alice)
+    files = [{"path": f"{name}.txt", "size": 8, "modified": "7"} for name in "ab"]
+    for file in files:
+        put(browser, tides, 1, b"low tide", path=file["path"], size=8)
+    status, sentence = send(browser, tides, "commit", title="Two", goes_to="branch", files=files)
+    assert status == 413 and "15 bytes of small files" in sentence
+    assert send(browser, tides, "commit", title="One", goes_to="branch", files=files[:1])[0] == 200
+    form = {"files": [SimpleUploadedFile(f"{name}.txt", b"low tide") for name in "cd"], "goes_to": "branch"}
+    answer = browser.post(f"{tides.path}/upload", {**form, "title": "", "description": ""})
+    assert answer.status_code == 400 and "15 bytes of small files" in answer.content.decode()
+
+
+def test_a_long_text_waits_on_disk_until_it_is_committed(tides, alice, browser_of):
+    from hub.repos.places import pair
+
+    text = b"tide\n" * 40_000
+    about = {"path": "long.txt", "size": len(text), "modified": "7"}
+    browser = browser_of(alice)
+    put(browser, tides, 1, text, path="long.txt", size=len(text))
+    assert send(browser, tides, "commit", title="Long", goes_to="branch", files=[about])[0] == 200
+    git = pair(tides).members
+    assert git.read(git.resolve("main"), "long.txt") == text
+
+
+@pytest.mark.parametrize("size", ["Infinity", "-Infinity", "NaN", "1e400", "9" * 5000, "-1", "null", "[]"])
+def test_a_size_that_is_no_number_of_bytes_is_refused(tides, alice, browser_of, size):
+    body = f'{{"path": "a.txt", "size": {size}}}'
+    answer = browser_of(alice).post(f"{tides.path}/upload/start", body, content_type="application/json")
+    assert answer.status_code == 400
