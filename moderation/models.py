@@ -111,6 +111,7 @@ class Release(models.Model):
     notes = models.TextField(blank=True)
     state = models.CharField(max_length=12, choices=State.choices, default=State.PROPOSED)
     state_reason = models.TextField(blank=True)
+    is_held_by_moderator = models.BooleanField(default=False)  # yanked or quarantined by one: only moderators lift it
     is_reviewed = models.BooleanField(default=True)
     proposed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.people import count_active_people
-from hub.accounts.permissions import can, require
+from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput
 from hub.community.listeners import notify
 from hub.repos.clearance import Decision, decide, note_publication
@@ -39,10 +39,15 @@ def check_releasable(repo: Repo) -> None:
         raise Forbidden(f"{repo.full_name} is switched off by moderation; nothing of it is released.")
 
 
+def may_judge(user: User, repo: Repo) -> bool:
+    """Whether releases of this repository are theirs to approve, stakes aside."""
+    return can(user, "review", repo) or can(user, "moderate")
+
+
 def valid_approvals(release: Release) -> list[ReleaseApproval]:
-    """Approvals of exactly this manifest by people who are still here and have no stake in it."""
+    """Approvals of exactly this manifest by people who are still here, still may give them and have no stake in it."""
     rows = release.approvals.filter(digest=release.digest, by__is_active=True).select_related("by").order_by("pk")
-    return [row for row in rows if not why_has_stake(release, row.by)]
+    return [row for row in rows if may_judge(row.by, release.repo) and not why_has_stake(release, row.by)]
 
 
 def publish(release: Release) -> None:
@@ -51,10 +56,7 @@ def publish(release: Release) -> None:
     Reviewed with two approvals; without them only on a hub where nobody else could approve, and marked so.
     Raises Conflict when a requirement fails by now, Forbidden when approvals are missing."""
     repo = Repo.objects.get(pk=release.repo_id)
-    check_releasable(repo)
-    failed = [item.sentence for item in gate.inspect(repo, release.commit) if item.state == gate.FAILED]
-    if failed:
-        raise Conflict("Something changed since it was proposed. " + " ".join(failed), reasons=failed)
+    look_again(repo, release.commit, "Something changed since it was proposed.")
     with transaction.atomic():
         row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
         if row.state != State.PROPOSED:
@@ -68,6 +70,15 @@ def publish(release: Release) -> None:
         sign_release(row, approvals if is_reviewed else [], is_reviewed=is_reviewed)
     finish_publishing(row)
     tell_of_publication(row)
+
+
+def look_again(repo: Repo, commit: str, problem: str, *, is_lifting: bool = False) -> None:
+    """Raises Conflict, which begins with `problem`, when a requirement fails by now."""
+    check_releasable(repo)
+    requirements = gate.inspect(repo, commit, is_lifting=is_lifting)
+    failed = [item.sentence for item in requirements if item.state == gate.FAILED]
+    if failed:
+        raise Conflict(f"{problem} " + " ".join(failed), reasons=failed)
 
 
 def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed: bool) -> None:
@@ -112,30 +123,74 @@ def tell_of_publication(release: Release) -> None:
     notify(list(people.values()), text, path_of(release))
 
 
-@transaction.atomic
 def set_state(*, release: Release, by: User, state: str, reason: str) -> Release:
-    """Yank (a maintainer or moderator), quarantine or lift (a moderator): with a reason, in public, never deleted."""
+    """Yank (a maintainer or moderator), quarantine or lift (see why_not_lift): with a reason, in public, never deleted.
+
+    Raises Conflict when it is to be given out again and the gate finds something by now."""
     require(by, "read", release.repo)
-    row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
-    if State.QUARANTINED in (state, row.state):
+    seen = Release.objects.select_related("repo").get(pk=release.pk)
+    check_change(seen, by, state, reason)
+    if is_lifting(seen, state):  # Outside the transaction: the gate reads every file's row and git.
+        look_again(seen.repo, seen.commit, "It cannot be given out again.", is_lifting=True)
+    with transaction.atomic():
+        row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
+        check_change(row, by, state, reason)
+        if row.state != seen.state:
+            raise Conflict("Somebody else changed this release a moment ago; reload the page.")
+        change_state(row, by, state, reason.strip()[:MAX_REASON_CHARACTERS])
+    return row
+
+
+def check_change(release: Release, by: User, state: str, reason: str) -> None:
+    """Raises what stands against it, but for what the gate finds."""
+    if State.QUARANTINED in (state, release.state):
         require(by, "moderate")
     elif not can(by, "moderate"):
-        require(by, "admin", row.repo)
+        require(by, "admin", release.repo)
     if state not in (State.PUBLISHED, State.YANKED, State.QUARANTINED):
         raise InvalidInput(f"A release can be published, yanked or quarantined, not {state!r}.")
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; everybody who uses the release reads it.")
-    if row.state in (State.PROPOSED, State.REFUSED):
+    if release.state in (State.PROPOSED, State.REFUSED):
         raise Conflict("This release was never published.")
-    if row.state == state:
-        raise Conflict(f"This release is {row.get_state_display().lower()} already.")
-    row.state, row.state_reason = state, reason.strip()[:MAX_REASON_CHARACTERS]
-    row.save(update_fields=["state", "state_reason"])
+    if release.state == state:
+        raise Conflict(f"This release is {release.get_state_display().lower()} already.")
+    problem = why_not_lift(release, by) if is_lifting(release, state) else ""
+    if problem:
+        raise Forbidden(problem)
+
+
+def is_lifting(release: Release, state: str) -> bool:
+    """Whether more people get it afterwards: out of quarantine it is readable again, also as yanked."""
+    return state == State.PUBLISHED or release.state == State.QUARANTINED
+
+
+def why_not_lift(release: Release, by: User) -> str:
+    """Why `by` may not give out again what was taken back; "" when they may.
+
+    Maintainers take their own yank back. What a moderator took back is given back by a moderator who has no part in it."""
+    is_held = release.is_held_by_moderator or release.state == State.QUARANTINED
+    if not can(by, "moderate"):
+        is_own = can(by, "admin", release.repo) and not is_held
+        return "" if is_own else "A moderator took this release back, and only a moderator gives it out again."
+    if not is_held or count_active_people() == 1:  # alone, nobody else could; the log says who did it
+        return ""
+    if role_of(by, release.repo) in ("write", "admin") or why_has_stake(release, by):
+        return "You have a part in this release; another moderator has to give it out again."
+    return ""
+
+
+def change_state(row: Release, by: User, state: str, reason: str) -> None:
+    """Write it down, show it and tell of it, in the transaction that holds the row."""
+    row.state, row.state_reason = state, reason
+    row.is_held_by_moderator = state == State.QUARANTINED or (
+        state == State.YANKED and role_of(by, row.repo) != "admin"  # who is both acts as one of its admins
+    )
+    row.save(update_fields=["state", "state_reason", "is_held_by_moderator"])
     RepoRelease.objects.filter(repo=row.repo, tag=row.tag).update(state=state, reason=row.state_reason)
     audit.record(f"release.{state}", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=row.state_reason)
     show_state(row)
     tell_of_state(row, by)
-    return row
 
 
 def show_state(release: Release) -> None:

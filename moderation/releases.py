@@ -17,7 +17,7 @@ from moderation import audit, gate, manifests
 from moderation.models import Release, ReleaseApproval
 from moderation.people import maintainers_of
 from moderation.policy import NEEDED_APPROVALS
-from moderation.publishing import check_releasable, path_of, publish, valid_approvals
+from moderation.publishing import check_releasable, may_judge, path_of, publish, valid_approvals
 from moderation.stakes import why_has_stake
 
 # Source: https://semver.org, section "Is there a suggested regular expression", without build metadata
@@ -133,7 +133,7 @@ def why_not_approve(release: Release, user: Any) -> str:
         return "Sign in to approve."
     if release.state != State.PROPOSED:
         return f"This release is {release.get_state_display().lower()}."
-    if not (can(user, "review", release.repo) or can(user, "moderate")):
+    if not may_judge(user, release.repo):
         return "People with write access to the repository, and moderators, approve releases."
     stake = why_has_stake(release, user)
     if stake:

@@ -164,7 +164,7 @@ def list_acts(user: Any, release: Release) -> dict[str, bool]:
         "publish_alone": state == State.PROPOSED and can(user, "write", repo) and count_active_people() == 1,
         "yank": state == State.PUBLISHED and (is_admin or is_moderator),
         "quarantine": state in (State.PUBLISHED, State.YANKED) and is_moderator,
-        "lift": (state == State.YANKED and (is_admin or is_moderator)) or (state == State.QUARANTINED and is_moderator),
+        "lift": state in (State.YANKED, State.QUARANTINED) and not publishing.why_not_lift(release, user),
     }
 
 
