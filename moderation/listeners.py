@@ -1,14 +1,18 @@
-"""moderation listens to what the rooms below announce."""
+"""moderation listens to what the rooms below announce: it screens, judges, and remembers what people decided."""
 
 from typing import Any
 
 from django.dispatch import receiver
 
-from hub.repos.events import revision_created
-from hub.repos.models import Content, Revision
-from moderation import outputs
+from hub.accounts.events import member_changed
+from hub.accounts.models import Organization, User
+from hub.community.events import pull_request_updated, review_given
+from hub.community.models import PullRequest, Review
+from hub.repos.events import collaborator_changed, revision_created
+from hub.repos.models import Content, Repo, Revision
+from moderation import audit, outputs
 from moderation.screening import screen_quickly
-from training.events import candidate_trained, sampling_finished
+from training.events import candidate_trained, run_steered, sampling_finished
 from training.models import Run, Sampling
 
 
@@ -28,3 +32,40 @@ def judge_samples(sender: type, sampling: Sampling, run: Run | None, problem: st
         outputs.could_not(sampling, problem)
     else:
         outputs.judge(sampling, run)
+
+
+@receiver(run_steered)
+def remember_run(sender: type, run: Run, act: str, by: User, **_: Any) -> None:
+    number = run.pull_request.discussion.number if run.pull_request else None
+    audit.record(f"run.{act}", str(run.repo), by=by, is_public=not run.repo.is_private, run=run.pk, pull_request=number)
+
+
+@receiver(review_given)
+def remember_review(sender: type, review: Review, **_: Any) -> None:
+    repo = review.pull_request.discussion.repo
+    number = review.pull_request.discussion.number
+    given = {"pull_request": number, "verdict": review.verdict, "digest": review.digest}
+    audit.record("review.given", str(repo), by=review.by, is_public=not repo.is_private, **given)
+
+
+@receiver(pull_request_updated)
+def remember_merge(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
+    if reason != "merged":
+        return
+    discussion = pull_request.discussion
+    merge = {"pull_request": discussion.number, "commit": pull_request.merge_commit}
+    is_public = not discussion.repo.is_private
+    audit.record("proposal.merged", str(discussion.repo), by=pull_request.merged_by, is_public=is_public, **merge)
+
+
+# Who has which role is for the people of a repository or an organization: not public.
+
+
+@receiver(collaborator_changed)
+def remember_collaborator(sender: type, repo: Repo, user: User, role: str, by: User, **_: Any) -> None:
+    audit.record("collaborator.changed", str(repo), by=by, person=user.username, role=role)
+
+
+@receiver(member_changed)
+def remember_member(sender: type, organization: Organization, user: User, role: str, by: User | None, **_: Any) -> None:
+    audit.record("member.changed", str(organization), by=by, person=user.username, role=role)

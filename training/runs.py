@@ -15,7 +15,7 @@ from hub.common.models import Job
 from hub.community.candidates import people_behind
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
-from training.events import run_changed
+from training.events import run_changed, run_steered
 from training.models import LedgerEntry, Run
 
 State = Run.State
@@ -125,6 +125,7 @@ def start_run(*, run: Run, by: User) -> Run:
         row.save(update_fields=["approved_by"])
     if row.state == State.HELD:
         start_training(row)
+        run_steered.send(Run, run=row, act="started", by=by)
     return row
 
 
@@ -148,6 +149,7 @@ def rerun(*, run: Run, by: User) -> Run:
         start_preparing(row)
     else:
         start_training(row)
+    run_steered.send(Run, run=row, act="restarted", by=by)
     return row
 
 
@@ -161,6 +163,7 @@ def cancel_run(*, run: Run, by: User) -> Run:
     if row.state != State.HELD and not living_jobs(row):
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; there is nothing to stop.")
     stop(row, f"Cancelled by {by}.")
+    run_steered.send(Run, run=row, act="cancelled", by=by)
     return row
 
 

@@ -2,6 +2,7 @@
 
 from django.db import IntegrityError, transaction
 
+from hub.accounts.events import member_changed
 from hub.accounts.models import Membership, Namespace, Organization, User
 from hub.accounts.names import check_name, check_name_is_free
 from hub.common.errors import Conflict, InvalidInput
@@ -30,23 +31,26 @@ def create_organization(
 
 
 @transaction.atomic
-def set_member(*, organization: Organization, user: User, role: str) -> Membership:
-    """Add a member or change a role. The last admin keeps the role."""
+def set_member(*, organization: Organization, user: User, role: str, by: User | None = None) -> Membership:
+    """Add a member or change a role; without `by` an operator does. The last admin keeps the role."""
     if role not in ROLES:
         raise InvalidInput(f"The role {role!r} does not exist; use one of {', '.join(ROLES)}.")
     admins = organization.memberships.select_for_update().filter(role=Membership.Role.ADMIN)
     if role != Membership.Role.ADMIN and list(admins.values_list("user_id", flat=True)) == [user.pk]:
         raise InvalidInput(f"{user} is the last admin of {organization}; make somebody else admin first.")
     membership, _ = Membership.objects.update_or_create(organization=organization, user=user, defaults={"role": role})
+    member_changed.send(Organization, organization=organization, user=user, role=role, by=by)
     return membership
 
 
 @transaction.atomic
-def remove_member(*, organization: Organization, user: User) -> None:
+def remove_member(*, organization: Organization, user: User, by: User | None = None) -> None:
     """Raises InvalidInput for the last admin; somebody who is no member is none afterwards either."""
     admins = organization.memberships.select_for_update().filter(role=Membership.Role.ADMIN)
     if list(admins.values_list("user_id", flat=True)) == [user.pk]:
         raise InvalidInput(
             f"{user} is the last admin of {organization} and cannot leave; make somebody else admin first."
         )
-    organization.memberships.filter(user=user).delete()
+    gone, _ = organization.memberships.filter(user=user).delete()
+    if gone:
+        member_changed.send(Organization, organization=organization, user=user, role="", by=by)

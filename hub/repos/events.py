@@ -3,6 +3,8 @@
 from django.dispatch import Signal
 
 repo_created = Signal()  # repo
+repo_deleting = Signal()  # repo, by; in the transaction that deletes: what a listener raises refuses it
 revision_created = Signal()  # revision, contents: list[Content] that are new to the repository (pending)
 clearance_changed = Signal()  # repo, contents
+collaborator_changed = Signal()  # repo, user, role ("" when taken away), by
 branch_moved = Signal()  # repo, ref, old, new, by

@@ -7,13 +7,12 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import Organization
 from hub.accounts.names import find_owner
 from hub.common.errors import HubError, InvalidInput
+from hub.repos.collaborators import remove_collaborator, set_collaborator
 from hub.repos.lifecycle import delete_repo, move_repo, update_settings
-from hub.repos.models import Repo, RepoCollaborator
+from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.forms import PersonRoleForm, RepoSettingsForm
 from hub.web.repo_pages import render_repo_page, repo_page
-
-ROLES = ("read", "write", "admin")
 
 
 @repo_page(action="admin")
@@ -89,14 +88,10 @@ def change_collaborator(request: HttpRequest, repo: Repo, reader: RepoReader) ->
         if isinstance(person, Organization):
             raise InvalidInput(f"{person} is an organization; name a person.")
         if role == "none":
-            RepoCollaborator.objects.filter(repo=repo, user=person).delete()
+            remove_collaborator(repo=repo, user=person, by=request.user)  # type: ignore[arg-type]
             messages.success(request, f"{person} has no role here any more.")
-        elif role not in ROLES:
-            raise InvalidInput(f"The role {role!r} does not exist; use one of {', '.join(ROLES)}.")
-        elif person == repo.owner_user:
-            raise InvalidInput(f"{person} owns this repository and may do everything already.")
         else:
-            RepoCollaborator.objects.update_or_create(repo=repo, user=person, defaults={"role": role})
+            set_collaborator(repo=repo, user=person, role=role, by=request.user)  # type: ignore[arg-type]
             messages.success(request, f"{person} now has the role {role} here.")
     except HubError as problem:
         messages.error(request, problem.message)

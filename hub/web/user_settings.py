@@ -139,10 +139,11 @@ def change_member(request: HttpRequest, name: str) -> HttpResponse:
         if isinstance(person, Organization):
             raise InvalidInput(f"{person} is an organization; name a person.")
         if request.POST.get("role") == "none":
-            remove_member(organization=organization, user=person)
+            remove_member(organization=organization, user=person, by=request.user)  # type: ignore[arg-type]
             messages.success(request, f"{person} is no member any more.")
         else:
-            set_member(organization=organization, user=person, role=request.POST.get("role", ""))
+            role = request.POST.get("role", "")
+            set_member(organization=organization, user=person, role=role, by=request.user)  # type: ignore[arg-type]
             messages.success(request, f"{person} is a member with the role {request.POST['role']}.")
     except HubError as problem:
         messages.error(request, problem.message)

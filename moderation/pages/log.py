@@ -21,10 +21,14 @@ WORDS = {
     "case.refused": "refused",
     "case.resolved": "resolved",
     "case.appealed": "asked for another look",
+    "collaborator.changed": "changed a role in",
     "content.held": "held back",
     "content.withheld": "withheld",
     "history.cleaned": "made the history clean of",
+    "member.changed": "changed a role in",
     "outputs.held": "held the answers of",
+    "proposal.merged": "merged a proposal into",
+    "repo.deleted": "deleted",
     "report.opened": "reported",
     "release.proposed": "proposed to release",
     "release.approved": "approved",
@@ -32,6 +36,10 @@ WORDS = {
     "release.refused": "took back",
     "release.yanked": "yanked",
     "release.quarantined": "quarantined",
+    "review.given": "reviewed a proposal in",
+    "run.cancelled": "cancelled a run of",
+    "run.restarted": "started a run again of",
+    "run.started": "pressed “run” in",
 }
 
 

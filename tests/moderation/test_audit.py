@@ -2,12 +2,14 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moderation import audit, signing
 from moderation.models import AuditEntry
+from tests.moderation.scenes import Workshop, make_repo
 
 pytestmark = pytest.mark.django_db
 
@@ -103,3 +105,69 @@ def test_the_public_export_keeps_the_chain_and_hides_what_is_not_public(log: lis
         text = json.dumps(row, sort_keys=True, separators=(",", ":"))
         assert hashlib.sha256(text.encode()).hexdigest() == stated
     assert all("subject" in row for row in audit.export(is_all=True))
+
+
+# --- what people decide in the rooms below
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    """The data of the one entry that has these fields."""
+    return AuditEntry.objects.get(**fields).data
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reviews_and_merges_of_a_public_repository_stand_in_the_public_log(workshop: Workshop, tmp_path: Path) -> None:
+    run = workshop.make_model(tmp_path)
+    public = {"is_public": True, "subject": "alice/tide-assistant"}
+    review = told(action="review.given", actor="bob", **public)
+    assert (review["pull_request"], review["verdict"]) == (1, "approve") and review["digest"]
+    merged = told(action="proposal.merged", actor="alice", **public)
+    assert merged == {"pull_request": 1, "commit": run.pull_request.merge_commit}
+    assert audit.verify() == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_steers_a_run_is_remembered(workshop: Workshop) -> None:
+    from training import runs
+    from training.models import Run
+
+    workshop.propose()
+    Run.objects.update(state=Run.State.HELD, approved_by=None)
+    runs.start_run(run=Run.objects.get(), by=workshop.helper)
+    number = Run.objects.get().pk
+    expected = {"run": number, "pull_request": 1}
+    assert told(action="run.started", actor="bob", is_public=True) == expected
+    runs.cancel_run(run=Run.objects.get(), by=workshop.teacher)
+    runs.rerun(run=Run.objects.get(), by=workshop.owner)
+    assert told(action="run.cancelled", actor="charlie") == told(action="run.restarted", actor="alice") == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_happens_in_a_private_repository_is_not_public(workshop: Workshop) -> None:
+    from hub.community.reviews import review
+    from hub.repos.models import Repo
+
+    pull_request = workshop.propose(workshop.owner)
+    Repo.objects.filter(pk=workshop.model.pk).update(is_private=True)
+    pull_request = type(pull_request).objects.get(pk=pull_request.pk)
+    review(pull_request=pull_request, by=workshop.helper, verdict="comment", text="Between us.")
+    assert not AuditEntry.objects.get(action="review.given").is_public
+
+
+def test_changes_of_roles_are_remembered_for_moderators(alice: Any, bob: Any, organization: Any) -> None:
+    from hub.accounts.organizations import remove_member
+    from hub.repos.collaborators import remove_collaborator, set_collaborator
+
+    AuditEntry.objects.all().delete()
+    repo = make_repo("model", "tides", alice.user)
+    set_collaborator(repo=repo, user=bob.user, role="write", by=alice.user)
+    remove_collaborator(repo=repo, user=bob.user, by=alice.user)
+    remove_collaborator(repo=repo, user=bob.user, by=alice.user)
+    remove_member(organization=organization, user=bob.user, by=alice.user)
+    entries = AuditEntry.objects.order_by("number")
+    assert [(entry.action, entry.subject, entry.data) for entry in entries] == [
+        ("collaborator.changed", "alice/tides", {"person": "bob", "role": "write"}),
+        ("collaborator.changed", "alice/tides", {"person": "bob", "role": ""}),
+        ("member.changed", organization.name, {"person": "bob", "role": ""}),
+    ]
+    assert {(entry.actor, entry.is_public) for entry in entries} == {("alice", False)}
