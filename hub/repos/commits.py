@@ -158,7 +158,9 @@ def record_contents(repo: Repo, members: GitRepo, revision: Revision, by: User |
         brought.append((f"git:{oid}", path, size))
         if pointer is not None:
             brought.append((f"sha256:{pointer.sha256}", path, pointer.size))
-    found = {digest: (path, size) for digest, path, size in reversed(brought)}
+    found: dict[str, tuple[str, int]] = {}
+    for digest, path, size in brought:
+        found.setdefault(digest, (path, size))
     known = {content.digest: content for content in contents_named(repo, list(found))}
     for digest, path, size in brought:
         first = known[digest].path if digest in known else found[digest][0]
