@@ -12,7 +12,7 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.repos.cards import refresh_card
 from hub.repos.clearance import note_publication
 from hub.repos.commits import author_of, register_commits
-from hub.repos.events import repo_created
+from hub.repos.events import repo_created, repo_deleting
 from hub.repos.find import lookup
 from hub.repos.models import Repo, RepoAlias
 from hub.repos.places import pair
@@ -170,5 +170,7 @@ def delete_repo(*, repo: Repo, by: User) -> None:
         raise Forbidden(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
     both = pair(repo)
     with transaction.atomic():
+        Repo.objects.select_for_update().filter(pk=repo.pk).first()  # what would belong to it waits, and fails
+        repo_deleting.send(Repo, repo=repo, by=by)
         repo.delete()
         transaction.on_commit(both.remove)

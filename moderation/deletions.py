@@ -1,0 +1,34 @@
+"""Repositories end only when nothing about them has to be decided or kept, and the log remembers that they were there."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from hub.accounts.models import User
+from hub.common.errors import Forbidden
+from hub.repos.events import repo_deleting
+from hub.repos.models import Repo
+from moderation import audit
+from moderation.models import Case, Release
+
+
+@receiver(repo_deleting)
+def answer_deletion(sender: type, repo: Repo, by: User, **_: Any) -> None:
+    """Within the transaction that deletes. Raises Forbidden while cases are open: nobody takes the evidence away."""
+    refuse_with_release(repo)
+    case = Case.objects.filter(repo=repo, state=Case.State.OPEN).order_by("pk").first()
+    if case is not None:
+        raise Forbidden(
+            f"{repo.full_name} cannot be deleted while a moderator has to decide about it (case {case.pk}); "
+            "it can be when that is decided."
+        )
+    audit.record("repo.deleted", str(repo), by=by, is_public=not repo.is_private, type=repo.type, key=repo.key)
+
+
+def refuse_with_release(repo: Repo) -> None:
+    release = Release.objects.filter(repo=repo).order_by("pk").first()
+    if release is not None:
+        raise Forbidden(
+            f"{repo.full_name} cannot be deleted: its release {release.tag} ({release.get_state_display().lower()}) and "
+            "what was said about it are kept; make the repository private or describe it as given up instead."
+        )
