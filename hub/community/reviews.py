@@ -14,7 +14,8 @@ from hub.community.models import Discussion, PullRequest, Review
 
 @transaction.atomic
 def review(*, pull_request: PullRequest, by: User, verdict: str, text: str = "", digest: str = "") -> Review:
-    """Give a verdict on the candidate as it stands. A stated `digest` must still be the candidate's.
+    """Give a verdict on the candidate as it stands. An approval states its `digest`, so that nobody approves what came
+    in between.
 
     Raises Forbidden for approving one's own work or without write access."""
     require(by, "discuss", pull_request.discussion.repo)
@@ -25,8 +26,7 @@ def review(*, pull_request: PullRequest, by: User, verdict: str, text: str = "",
         raise InvalidInput(f"This pull request is {row.discussion.status}; there is nothing to review any more.")
     if verdict == Review.Verdict.APPROVE:
         check_may_approve(row, by)
-        if digest and digest != row.candidate_digest:
-            raise Conflict("The candidate has changed since you looked; reload the page and judge the new one.")
+        check_was_seen(row, digest)
     if text.strip() or verdict != Review.Verdict.APPROVE:
         text = check_comment(text)
     given = Review.objects.create(pull_request=row, by=by, verdict=verdict, digest=row.candidate_digest, text=text)
@@ -44,6 +44,15 @@ def check_may_approve(pull_request: PullRequest, by: User) -> None:
         raise Forbidden("Only people with write access to this repository can approve; leave a comment instead.")
     if not pull_request.candidate_digest:
         raise Conflict("There is no candidate to approve yet; wait until it is built, or mend the conflict.")
+
+
+def check_was_seen(pull_request: PullRequest, digest: str) -> None:
+    if not digest:
+        raise InvalidInput(
+            "An approval needs the digest of the candidate that you looked at; reload the page and judge it."
+        )
+    if digest != pull_request.candidate_digest:
+        raise Conflict("The candidate has changed since you looked; reload the page and judge the new one.")
 
 
 def standing_reviews(pull_request: PullRequest) -> list[Review]:

@@ -115,7 +115,7 @@ class GivenReviewSerializer(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         default="",
-        help_text="The candidate you looked at; another one by now is a 409.",
+        help_text="The candidate you looked at. An approval needs it; another one by now is a 409.",
     )
 
 

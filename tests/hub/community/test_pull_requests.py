@@ -46,7 +46,8 @@ def merge(pull_request, person, **more):
 def approve(pull_request, person, **more):
     from hub.community.reviews import review
 
-    return review(pull_request=fresh(pull_request), by=person.user, verdict="approve", **more)
+    row = fresh(pull_request)
+    return review(pull_request=row, by=person.user, verdict="approve", **{"digest": row.candidate_digest, **more})
 
 
 def requirements(pull_request, person):
@@ -300,6 +301,13 @@ def test_an_approval_of_what_is_not_there_any_more_is_refused(alice, charlie, pr
     push(proposal, charlie, {"a.txt": "two"})
     with pytest.raises(Conflict, match="The candidate has changed since you looked"):
         approve(proposal, alice, digest=seen)
+
+
+def test_an_approval_names_the_candidate_that_was_looked_at(alice, proposal):
+    """A form that was drawn while the candidate was being built carried none, and approved whatever stood there by then."""
+    with pytest.raises(InvalidInput, match="digest of the candidate that you looked at"):
+        approve(proposal, alice, digest="")
+    assert not proposal.reviews.exists()
 
 
 def test_requested_changes_block_until_taken_back(alice, writer, proposal):
