@@ -17,8 +17,12 @@ def told_checks(pull_request: PullRequest, user: Any) -> list[Check]:
 
 
 def told_events(discussion: Discussion, user: Any, events: Iterable[Event]) -> list[Event]:
-    """Entries of its timeline; those of checks and commits likewise. What people say stands as they said it."""
+    """Entries of its timeline; those of checks and commits likewise. What people say stands as they said it, and what was
+    hidden is told to nobody, by no door."""
     events = list(events)
+    for event in events:
+        if event.data.get("hidden"):
+            event.data = {**event.data, "text": ""}
     derived = [event for event in events if event.kind in ("check", "commit")]
     if derived and discussion.is_pull_request and not may_see_inside(discussion.pull_request, user):
         for event in derived:

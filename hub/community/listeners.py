@@ -5,7 +5,9 @@ from typing import Any
 from django.dispatch import receiver
 
 from hub.accounts.models import User
+from hub.accounts.permissions import can
 from hub.community.candidates import build_candidate
+from hub.community.discussions import may_see
 from hub.community.events import comment_added, pull_request_updated, review_given
 from hub.community.models import Discussion, Event, Notification, PullRequest, Review
 from hub.community.pull_requests import target_moved
@@ -31,6 +33,13 @@ def people_of(discussion: Discussion) -> list[User | None]:
     return [discussion.author, discussion.repo.owner_user, *spoke]
 
 
+def tell_readers(discussion: Discussion, users: list[User | None], text: str, *, actor: Any = None) -> None:
+    """`notify` those who may read it now: what was public when they spoke may be private today."""
+    repo = Repo.objects.for_listing().prefetch_related("collaborators").get(pk=discussion.repo_id)
+    readers = [user for user in users if user is not None and can(user, "read", repo) and may_see(discussion, user)]
+    notify([*readers], text, discussion.path, actor=actor)
+
+
 @receiver(pull_request_updated)
 def catch_up_with_target(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
     """While it was closed, its target may have moved and nothing was built."""
@@ -49,19 +58,20 @@ def tell_of_pull_request(sender: type, pull_request: PullRequest, reason: str, *
                 memberships__organization=repo.owner_organization, memberships__role__in=("write", "admin")
             )
         text = f"{discussion.author} opened the proposal {discussion}: {discussion.title}"
-        notify(owners, text, discussion.path, actor=discussion.author)
+        tell_readers(discussion, owners, text, actor=discussion.author)
     elif reason in ("merged", "closed"):
-        notify(people_of(discussion), f"{discussion} was {reason}: {discussion.title}", discussion.path)
+        tell_readers(discussion, people_of(discussion), f"{discussion} was {reason}: {discussion.title}")
 
 
 @receiver(comment_added)
 def tell_of_comment(sender: type, event: Event, **_: Any) -> None:
     discussion = event.discussion
-    notify(people_of(discussion), f"{event.author} commented on {discussion}", discussion.path, actor=event.author)
+    text = f"{event.author} commented on {discussion}"
+    tell_readers(discussion, people_of(discussion), text, actor=event.author)
 
 
 @receiver(review_given)
 def tell_of_review(sender: type, review: Review, **_: Any) -> None:
     discussion = review.pull_request.discussion
     text = f"{review.by} reviewed {discussion}: {review.get_verdict_display().lower()}"
-    notify([discussion.author], text, discussion.path, actor=review.by)
+    tell_readers(discussion, [discussion.author], text, actor=review.by)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
@@ -130,6 +130,5 @@ def describe_check(check: Any) -> dict[str, Any]:
 
 
 def describe_event(event: Event) -> dict[str, Any]:
-    data: SafeString | dict[str, Any] = {} if event.data.get("hidden") else event.data
     author = event.author.username if event.author else None
-    return {"id": event.pk, "kind": event.kind, "author": author, "at": event.at, "data": data}
+    return {"id": event.pk, "kind": event.kind, "author": author, "at": event.at, "data": event.data}

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
@@ -108,9 +108,9 @@ def after_cursor(rows: QuerySet[Repo], field: str, cursor: str | None) -> QueryS
         return rows
     try:
         value, pk = json.loads(base64.urlsafe_b64decode(cursor))
-        value = datetime.fromisoformat(value) if field.endswith("_at") else int(value)
+        value = datetime.fromisoformat(value).astimezone(UTC) if field.endswith("_at") else int(value)
         pk = int(pk)
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError):
         raise InvalidInput("The cursor is not one of this list; start again without it.") from None
     return rows.filter(Q(**{f"{field}__lt": value}) | Q(**{field: value, "pk__lt": pk}))
 

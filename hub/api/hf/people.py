@@ -177,12 +177,14 @@ def change_like(likes: bool) -> View:
 def list_storage(request: HttpRequest, *, who: str | None = None) -> HttpResponse:
     """The repositories of oneself or of one's organization with the bytes that they hold."""
     if who is None:
-        rows = Repo.objects.filter(owner_user=request.user)
+        owned = Repo.objects.visible_to(request.user).filter(owner_user=request.user)
     else:
         organization = find_organization(who)
         require(request.user, "read", organization)
-        rows = Repo.objects.filter(owner_organization=organization)
-    rows = rows.for_listing().annotate(bytes=Sum("contents__size")).order_by("pk")
+        owned = Repo.objects.visible_to(request.user).filter(owner_organization=organization)
+    # By key: what leads to a repository in two ways would count its bytes twice.
+    rows = Repo.objects.filter(pk__in=owned.values("pk")).for_listing().order_by("pk")
+    rows = rows.annotate(bytes=Sum("contents__size"))
     return answer_pages(request, rows, describe_storage)
 
 

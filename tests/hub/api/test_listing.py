@@ -1,5 +1,7 @@
 """Lists of repositories, people and likes through the stock client, and what they cost."""
 
+import base64
+
 import pytest
 from django.test import Client
 from huggingface_hub.errors import HfHubHTTPError
@@ -162,3 +164,32 @@ def test_one_sees_the_storage_of_ones_own(client_of, alice, organization):
     assert (row.id, row.type, row.visibility) == ("alice/poems", "model", "private")
     assert row.storage >= 1000
     assert list(client.list_user_repos("tidewatch")) == []
+
+
+@pytest.mark.parametrize("cursor", ["[Infinity, 1]", "[1, Infinity]", "[NaN, 1]", "[" * 20_000, "[1]", "null"])
+def test_a_cursor_that_is_none_is_refused(client, repos, cursor):
+    answer = client.get("/api/models", {"cursor": base64.urlsafe_b64encode(cursor.encode()).decode()})
+    assert answer.status_code == 400
+
+
+def test_a_fine_grained_token_lists_only_what_it_names(client, repos, alice):
+    """Each private repository refused the token, and every list named them all to it."""
+    from hub.accounts.tokens import create_token
+
+    Repo.objects.create(type="model", name="draft", owner_user=alice.user, is_private=True)
+    _, token = create_token(user=alice.user, name="ci", role="fineGrained", scopes={"models/alice/draft": "read"})
+    header = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+    assert client.get("/api/models/alice/diary", **header).status_code == 404
+    for address in ("/api/models", "/api/v1/repos", "/models", "/api/settings/repositories"):
+        page = client.get(address, **header).content.decode()
+        assert "diary" not in page and "draft" in page, address
+
+
+def test_what_moderation_disabled_is_in_nobodys_likes(client, repos, alice, charlie):
+    from hub.community.likes import set_like
+
+    for repo in (repos[0], repos[2]):
+        set_like(repo=repo, by=charlie.user, likes=True)
+    Repo.objects.filter(pk=repos[0].pk).update(is_disabled=True)
+    liked = [row["repo"]["name"] for row in client.get("/api/users/charlie/likes").json()]
+    assert liked == ["bob/poem-scorer"]

@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from hub.community import discussions
 from hub.community.checks import set_check
 from hub.community.contributions import commit
 from hub.community.models import PullRequest
@@ -96,12 +97,26 @@ def test_a_pull_request_tells_its_checks_reviews_and_what_is_unmet(pull_request,
     assert call("get", f"{REPO}/pulls/2").status_code == 404
 
 
+def test_a_hidden_comment_is_told_without_its_words(pull_request, charlie, alice):
+    """The page showed that it was hidden; both doors for programs went on telling everybody what it had said."""
+    talk = pull_request.discussion
+    event = discussions.comment(discussion=talk, by=charlie.user, text="Her number is 0171-555")
+    discussions.hide_comment(discussion=talk, event_id=str(event.pk), by=alice.user)
+    for address in (f"{REPO}/pulls/1/live", f"/live/pulls/{talk.pk}"):
+        answer = call("get", address)
+        (told,) = [row for row in answer.json()["events"] if row["id"] == event.pk]
+        assert told["data"] == {"text": "", "hidden": True, "hidden_by": "alice"}
+        assert "0171-555" not in answer.content.decode()
+
+
 def test_a_review_binds_to_the_candidate_that_was_seen(pull_request, bob):
     seen = call("get", f"{REPO}/pulls/1", bob).json()["candidate_digest"]
     given = call("post", f"{REPO}/pulls/1/reviews", bob, {"verdict": "approve", "digest": seen})
     assert (given.status_code, given.json()["by"], given.json()["is_stale"]) == (201, "bob", False)
     late = call("post", f"{REPO}/pulls/1/reviews", bob, {"verdict": "approve", "digest": "sha256:older"})
     assert (late.status_code, "has changed" in late.json()["error"]) == (409, True)
+    blind = call("post", f"{REPO}/pulls/1/reviews", bob, {"verdict": "approve"})
+    assert (blind.status_code, "digest" in blind.json()["error"]) == (400, True)
     assert [row["verdict"] for row in call("get", f"{REPO}/pulls/1").json()["reviews"]] == ["approve"]
 
 

@@ -257,3 +257,27 @@ def test_likes_count_people_once(alice, charlie, tides):
     assert set_like(repo=tides, by=alice.user, likes=False) == 1
     tides.refresh_from_db()
     assert tides.likes == 1
+
+
+def test_who_lost_access_hears_nothing_more(alice, charlie, talk):
+    """Who once spoke in a public repository went on hearing of it after it became private."""
+    from hub.community.discussions import comment
+    from hub.community.models import Notification
+    from hub.repos.lifecycle import update_settings
+
+    comment(discussion=talk, by=alice.user, text="In the open.")
+    update_settings(repo=talk.repo, by=alice.user, is_private=True)
+    talk.refresh_from_db()
+    comment(discussion=talk, by=alice.user, text="Among us.")
+    assert Notification.objects.filter(user=charlie.user).count() == 1
+
+
+def test_a_private_discussion_is_told_to_those_who_may_see_it(alice, charlie, bob, talk):
+    from hub.community.discussions import comment
+    from hub.community.models import Discussion, Notification
+
+    comment(discussion=talk, by=bob.user, text="I was here.")
+    Discussion.objects.filter(pk=talk.pk).update(is_private=True)
+    talk.refresh_from_db()
+    comment(discussion=talk, by=alice.user, text="Among us.")
+    assert {row.user.username for row in Notification.objects.filter(text__startswith="alice commented")} == {"charlie"}

@@ -101,3 +101,35 @@ def test_lists_hold_what_a_person_may_read(poems, alice, bob, charlie, organizat
             rows = list(Repo.objects.visible_to(user).for_listing().order_by("-updated_at"))
             assert [row.full_name for row in rows]
         assert len(rows) == len(set(rows)) and set(rows) == expected, name
+
+
+def test_lists_hold_what_is_disabled_for_its_people_only(poems, alice, charlie):
+    """As `can` says: they see that it exists and why it is switched off."""
+    from django.contrib.auth.models import AnonymousUser
+
+    from hub.repos.models import Repo
+    from tests.people import make_person
+
+    Repo.objects.filter(pk=poems.pk).update(is_disabled=True)
+    moderator = make_person("mona", is_moderator=True)
+    seen = {"nobody": AnonymousUser(), "alice": alice.user, "charlie": charlie.user, "mona": moderator.user}
+    found = {name for name, user in seen.items() if Repo.objects.visible_to(user).exists()}
+    assert found == {"alice", "mona"}
+
+
+def test_a_token_for_a_namespace_lists_what_is_in_it(poems, alice, organization):
+    from hub.accounts.models import AccessToken
+    from hub.repos.models import Repo
+
+    diary = Repo.objects.create(type="model", name="diary", owner_user=alice.user, is_private=True)
+    log = Repo.objects.create(type="model", name="log", owner_organization=organization, is_private=True)
+
+    def listed(scopes):
+        alice.user.token = AccessToken(role="fineGrained", scopes=scopes)
+        return set(Repo.objects.visible_to(alice.user))
+
+    assert listed({}) == {poems}
+    assert listed({"namespace/tidewatch": "read"}) == {poems, log}
+    assert listed({"models/alice/diary": "write", "datasets/tidewatch/log": "read"}) == {poems, diary}
+    alice.user.token = AccessToken(role="read")
+    assert set(Repo.objects.visible_to(alice.user)) == {poems, diary, log}
