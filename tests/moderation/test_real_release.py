@@ -41,12 +41,9 @@ def test_a_trained_model_is_released_and_verifies_at_home(
 
     line.target.refresh_from_db()
     found = {item.name: item for item in gate.inspect(line.target, merged.commit)}
-    unmet = [item.sentence for item in found.values() if item.state == gate.FAILED]
-    assert all("too few items" in sentence for sentence in unmet), unmet  # six texts tell nothing of a random model
-    if unmet:
-        from training.models import Evaluation
-
-        Evaluation.objects.update(verdict="not_worse", results={"overall": {"verdict": "not_worse"}})
+    # Four small steps change no choice of twelve: the interval of the difference stays within the suite's margin of 0.2.
+    assert [item.sentence for item in found.values() if item.state == gate.FAILED] == []
+    assert found["evaluation"].sentence == "Not worse than its parent on alice/core."
     assert (
         Screening.objects.get(subject="output").digest
         == manifests.build(line.target, merged.commit, "1.0.0", [])["model_digest"]

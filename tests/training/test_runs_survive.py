@@ -1,6 +1,5 @@
 """Killed trainers and workers, cancelled and repeated runs: work goes on from its checkpoint or ends with a reason."""
 
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from hub.common.models import Job, JobEvent
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
 from training import runs
 from training.models import Checkpoint, Run
+from training.records import read_confinement
 from training.tasks import run_folder
 
 MANY_STEPS = "{method: full, steps: 60, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
@@ -275,8 +275,10 @@ def test_the_engine_says_how_it_was_confined(line: Line) -> None:
     line.propose(suite=False)
     run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
     event = JobEvent.objects.get(job__kind="training.prepare", kind="sandbox")
-    assert set(event.data) == {"network", "own_user"}
-    assert json.dumps(event.data)
+    assert {name: type(value) for name, value in event.data.items()} == {"network": bool, "own_user": bool}
+    sentence = read_confinement(Run.objects.get())
+    assert ("without a network" in sentence) == (not event.data["network"])
+    assert ("as a user of its own" in sentence) == event.data["own_user"]
 
 
 def test_a_run_that_takes_too_much_memory_ends_with_a_sentence(line: Line, settings: Any) -> None:
