@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-__all__ = ["AccessToken", "DeviceGrant", "Membership", "Namespace", "Organization", "User"]
+__all__ = ["AccessToken", "DeviceGrant", "FailedAttempt", "Membership", "Namespace", "Organization", "User"]
 
 
 class Namespace(models.Model):
@@ -130,3 +130,16 @@ class DeviceGrant(models.Model):
     denied = models.BooleanField(default=False)
     issued = models.BooleanField(default=False)
     expires_at = models.DateTimeField()
+
+
+class FailedAttempt(models.Model):
+    """A password or code that was wrong (hub.accounts.throttles). Kept in the database, which all processes share."""
+
+    subject = models.CharField(max_length=64)  # sha256 hex: people type passwords into the field of the name
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["subject", "at"], name="failed_attempt_count"),  # check_patience
+            models.Index(fields=["at"], name="failed_attempt_age"),  # note_failure removes the old ones
+        ]

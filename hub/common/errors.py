@@ -84,3 +84,9 @@ class NotSupported(HubError):
     """501, because the stock client retries every other 5xx."""
 
     status = 501
+
+
+class TooManyAttempts(HubError):
+    """Wait as long as Retry-After says."""
+
+    status = 429

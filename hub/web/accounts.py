@@ -8,12 +8,14 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from hub.accounts.people import create_user
+from hub.accounts.throttles import check_patience, forget_failures, note_failure, subjects_of
 from hub.common.errors import HubError
 from hub.web.forms import NewPasswordForm, SignInForm, SignUpForm
 from hub.web.password_links import find_link_user
@@ -32,6 +34,9 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return HttpResponseRedirect(next_address(request))
     form = SignUpForm(request.POST or None)
+    now, subjects = timezone.now(), subjects_of(request, "sign-up")
+    if form.is_bound:
+        check_patience(subjects, now=now)
     if request.method == "POST" and form.is_valid():
         try:
             user = create_user(**form.cleaned_data)
@@ -42,6 +47,8 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             login(request, user)
             messages.success(request, f"Welcome, {user.username}. This is your page of the hub.")
             return HttpResponseRedirect(next_address(request))
+    if form.is_bound:
+        note_failure(subjects, now=now)
     context = {"form": form, "next": next_address(request)}
     return render(request, "accounts/sign_up.html", context, status=400 if form.is_bound else 200)
 
@@ -52,9 +59,15 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and request.method == "GET":
         return HttpResponseRedirect(next_address(request))
     form = SignInForm(request, request.POST or None)
+    now, subjects = timezone.now(), subjects_of(request, "sign-in", request.POST.get("username", ""))
+    if form.is_bound:
+        check_patience(subjects, now=now)
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())
+        forget_failures(subjects[-1])
         return HttpResponseRedirect(next_address(request))
+    if form.is_bound:
+        note_failure(subjects, now=now)
     context = {"form": form, "next": next_address(request)}
     return render(request, "accounts/sign_in.html", context, status=400 if form.is_bound else 200)
 

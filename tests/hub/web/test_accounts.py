@@ -173,3 +173,83 @@ def test_a_like_is_given_and_taken_back(tides, charlie, browser_of):
     tides.refresh_from_db()
     assert tides.likes == 0
     assert browser_of(None).post(f"{tides.path}/like").status_code == 401
+
+
+# --- guessing
+
+
+def sign_in(browser, name, password="wrong", **more):
+    return browser.post("/login", {"username": name, "password": password}, **more)
+
+
+def test_guessing_a_password_ends_after_ten_failures(alice, bob, browser_of):
+    """Whoever asked could go on for ever, as fast as the hub answers."""
+    for number in range(10):
+        assert sign_in(browser_of(None), "alice", REMOTE_ADDR=f"192.0.2.{number}").status_code == 400
+    for name in ("alice", " ALICE", "\uff41lice"):
+        refused = sign_in(browser_of(None), name, "alice-tides-2026", REMOTE_ADDR="192.0.2.99")
+        assert refused.status_code == 429 and 890 < int(refused.headers["Retry-After"]) <= 900
+        assert "wait 15 min, then try again" in refused.content.decode()
+    assert sign_in(browser_of(None), "bob", "bob-tides-2026", REMOTE_ADDR="192.0.2.99").status_code == 302
+
+
+def test_an_address_that_tries_many_accounts_waits_too(alice, browser_of):
+    for number in range(10):
+        sign_in(browser_of(None), f"person-{number}", REMOTE_ADDR=f"2001:db8::{number}")
+    refused = sign_in(browser_of(None), "alice", "alice-tides-2026", REMOTE_ADDR="2001:db8::99")
+    assert refused.status_code == 429
+    assert sign_in(browser_of(None), "alice", "alice-tides-2026", REMOTE_ADDR="2001:db9::1").status_code == 302
+
+
+def test_a_proxy_on_this_machine_is_believed_and_nobody_else(alice, browser_of):
+    for _ in range(10):
+        sign_in(browser_of(None), "nobody", HTTP_X_FORWARDED_FOR="203.0.113.7, 192.0.2.1")
+    for headers, status in (
+        ({"HTTP_X_FORWARDED_FOR": "192.0.2.1"}, 429),
+        ({"HTTP_X_FORWARDED_FOR": "203.0.113.7"}, 302),
+        ({"HTTP_X_FORWARDED_FOR": "203.0.113.7", "REMOTE_ADDR": "192.0.2.1"}, 429),
+    ):
+        assert sign_in(browser_of(None), "alice", "alice-tides-2026", **headers).status_code == status, headers
+
+
+def test_who_knows_the_password_signs_in_as_often_as_they_like(alice, browser_of):
+    for _ in range(3):
+        for number in range(5):
+            sign_in(browser_of(None), "alice", REMOTE_ADDR=f"192.0.2.{number}")
+        assert sign_in(browser_of(None), "alice", "alice-tides-2026").status_code == 302
+    for _ in range(20):
+        assert sign_in(browser_of(None), "alice", "alice-tides-2026").status_code == 302
+
+
+def test_after_a_quarter_of_an_hour_one_may_try_again(alice, browser_of):
+    from datetime import timedelta
+
+    from hub.accounts.models import FailedAttempt
+
+    for _ in range(10):
+        sign_in(browser_of(None), "alice")
+    for row in FailedAttempt.objects.all():
+        FailedAttempt.objects.filter(pk=row.pk).update(at=row.at - timedelta(minutes=15))
+    assert sign_in(browser_of(None), "alice").status_code == 400
+    assert FailedAttempt.objects.count() == 2  # of the address and of the account; old ones are not kept
+    assert sign_in(browser_of(None), "alice", "alice-tides-2026").status_code == 302
+
+
+def test_codes_of_programs_are_not_to_be_guessed(alice, browser_of):
+    from hub.accounts.device_grants import start_grant
+
+    _, grant = start_grant()
+    browser = browser_of(alice)
+    for number in range(5):
+        assert browser.get(f"/oauth/device/approve?user_code=ABCD-EFG{number}").status_code == 400
+        browser.post("/oauth/device/approve", {"user_code": f"ABCD-EFG{number}", "act": "approve"}, follow=True)
+    refused = browser.post("/oauth/device/approve", {"user_code": grant.user_code, "act": "approve"})
+    assert refused.status_code == 429 and "Retry-After" in refused.headers
+    grant.refresh_from_db()
+    assert grant.user is None
+
+
+def test_names_are_not_to_be_found_out_by_signing_up(alice, browser_of):
+    for _ in range(10):
+        assert browser_of(None).post("/signup", {"username": "alice", "password": PASSWORD}).status_code == 400
+    assert browser_of(None).post("/signup", {"username": "dora", "password": PASSWORD}).status_code == 429
