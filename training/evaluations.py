@@ -19,7 +19,8 @@ from training.events import evaluation_finished
 from training.inputs import repo_of
 from training.materials import lay_out, model_folder
 from training.models import Evaluation, Run
-from training.parents import parent_of, read_inputs_lock, run_evaluations
+from training.parents import parent_of, read_inputs_lock
+from training.suites import choose_margin, dropped_suites, ignored_margins, newest_evaluations, target_recipe
 from training.worker import relay, require_success, supervise
 
 EVALUATE_BUDGET_S = 3600
@@ -37,13 +38,22 @@ def start(run: Run) -> None:
     assert pull_request is not None
     lock = parse_lock(read_inputs_lock(run))
     recipe = parse_recipe(lock.recipe)
+    dropped = dropped_suites(recipe, pull_request)
+    if dropped:
+        summary = (
+            f"It drops the suite {', '.join(dropped)} of {pull_request.target}; put it back under 'evaluate' in "
+            "recipe.yaml, or let somebody with write access propose that it goes."
+        )
+        set_check(pull_request, "evaluate", state=Check.State.FAILED, summary=summary, digest=run.model_digest)
+        return
     if not recipe.evaluate:
         summary = "The recipe names no suite, so nothing was compared; a release will need one."
         set_check(pull_request, "evaluate", state=Check.State.PASSED, summary=summary, digest=run.model_digest)
         return
-    parent = parent_of(run)
+    parent, known = parent_of(run), target_recipe(pull_request)
     for entry in recipe.evaluate:
         locked = find_suite(lock.repositories, entry.suite.repo, entry.suite.revision)
+        margin = choose_margin((entry, locked), known)
         evaluation = Evaluation.objects.create(
             pull_request=pull_request,
             repo=run.repo,
@@ -52,7 +62,7 @@ def start(run: Run) -> None:
             suite_commit=locked.commit,
             model_digest=run.model_digest,
             parent_name=f"{parent[0].full_name}@{parent[1]}" if parent else "",
-            **({} if entry.margin is None else {"margin": entry.margin}),
+            **({} if margin is None else {"margin": margin}),
         )
         evaluation.job = jobs.enqueue(
             "training.evaluate",
@@ -60,7 +70,7 @@ def start(run: Run) -> None:
             budget_s=EVALUATE_BUDGET_S,
             evaluation_id=evaluation.pk,
             run_id=run.pk,
-            margin=entry.margin,
+            margin=margin,
         )
         evaluation.save(update_fields=["job"])
     set_check(
@@ -130,12 +140,14 @@ def show(run: Run, state: str, summary: str) -> None:
 
 def conclude(run: Run) -> None:
     """When every suite is done: the verdict, and the results onto the candidate."""
-    newest = {row.suite_name: row for row in reversed(run_evaluations(run))}
-    if any(row.finished_at is None for row in newest.values()):
+    assert run.pull_request is not None
+    lock = parse_lock(read_inputs_lock(run))
+    newest = newest_evaluations(run, lock)
+    if any(row.finished_at is None for row in newest):
         return
     add_outputs(run)
-    worse = [row for row in newest.values() if row.verdict == "worse"]
-    sentences = [describe(row) for row in newest.values()]
+    worse = [row for row in newest if row.verdict == "worse"]
+    sentences = [describe(row) for row in newest] + ignored_margins(lock, target_recipe(run.pull_request))
     state = Check.State.FAILED if worse else Check.State.PASSED
     show(run, state, " ".join(sentences))
 

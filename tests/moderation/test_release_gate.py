@@ -102,6 +102,14 @@ def be_too_few(workshop: Workshop) -> None:
     Evaluation.objects.update(results={"overall": {"verdict": "insufficient"}}, verdict="insufficient")
 
 
+def be_lenient(workshop: Workshop) -> None:
+    Evaluation.objects.update(margin=0.5)
+
+
+def run_another_suite(workshop: Workshop) -> None:
+    Evaluation.objects.update(suite_commit="f" * 40)
+
+
 def lose_evaluation(workshop: Workshop) -> None:
     Evaluation.objects.all().delete()
 
@@ -174,6 +182,8 @@ def lose_lock(workshop: Workshop) -> None:
         (delete_data, "data", "charlie/tide-rows was deleted"),
         (be_worse, "evaluation", "worse than its parent on alice/core"),
         (be_too_few, "evaluation", "too few items"),
+        (be_lenient, "evaluation", "compared with a margin of 0.5, and 0.01 is allowed"),
+        (run_another_suite, "evaluation", "No suite was run"),
         (lose_evaluation, "evaluation", "No suite was run"),
         (hold_outputs, "outputs", "Two answers are bad"),
         (lose_outputs, "outputs", "not screened yet"),

@@ -79,10 +79,16 @@ def read_suite(folder: Path) -> Suite:
 def _read_description(path: Path) -> Suite:
     if not path.is_file():
         raise SuiteError([f"{path.name}: the suite has none; add a suite.yaml that lists its tasks"])
+    with path.open("rb") as reader:
+        return parse_description(reader.read(MAX_LINE_BYTES))
+
+
+def parse_description(data: bytes) -> Suite:
+    """The suite of a suite.yaml, without rows. Raises SuiteError naming every problem with its place."""
     problems: list[Problem] = []
     suite: Any = INVALID
     try:
-        root, problems = read_yaml(_read_text(path))
+        root, problems = read_yaml(_decode(data[:MAX_LINE_BYTES]))
         suite = Record(Suite, "a suite").read(root, problems)
         if suite is not INVALID:
             problems += list(_find_contradictions(suite, root))
@@ -196,9 +202,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
 
 
-def _read_text(path: Path) -> str:
-    with path.open("rb") as reader:
-        data = reader.read(MAX_LINE_BYTES)
+def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
