@@ -22,7 +22,7 @@ def as_server_user(command: list[str]) -> list[str]:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """The address of a database that tests may make beside it. `folder` has to be short: the name of a socket holds 107 bytes."""
+    """The address of an empty database; its user may make others beside it. `folder` has to be short: the name of a socket holds 107 bytes."""
     programs = find_programs()
     assert programs is not None, "PostgreSQL is not installed"
     data, sockets = folder / "data", folder / "run"
@@ -34,6 +34,7 @@ def running_server(folder: Path) -> Iterator[str]:
     options = f"-k {sockets} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     run(programs / "initdb", "--auth=trust", "--username=hub", "--encoding=UTF8", "--no-sync", "-D", data)
     run(programs / "pg_ctl", "start", "-w", "-D", data, "-l", sockets / "log", "-o", options)
+    run(programs / "createdb", "--host", sockets, "--username=hub", "hub")
     try:
         yield f"postgres://hub@/hub?host={sockets}"
     finally:

@@ -49,11 +49,16 @@ class Filters:
         return not (self.words or self.tag)
 
 
+def read_words(request: HttpRequest, name: str) -> str:
+    """What was typed, without the zeros that PostgreSQL takes in no text."""
+    return request.GET.get(name, "").replace("\0", "").strip()
+
+
 def read_filters(request: HttpRequest) -> Filters:
     sort = request.GET.get("sort", "updated")
     return Filters(
-        words=request.GET.get("q", "").strip()[:200],
-        tag=request.GET.get("tag", "").strip()[:100],
+        words=read_words(request, "q")[:200],
+        tag=read_words(request, "tag")[:100],
         sort=sort if sort in SORTS else "updated",
     )
 

@@ -78,7 +78,9 @@ def test_order_and_page_stand_in_the_address(many, browser_of):
     assert 'href="?sort=name&amp;page=2"' in browser.get("/datasets?sort=name").content.decode()
 
 
-@pytest.mark.parametrize("query", ["page=0", "page=999999", "page=x", "sort=nonsense", "q=" + "x" * 5000, "tag=%00"])
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=999999", "page=x", "sort=nonsense", "q=" + "x" * 5000, "tag=%00", "q=%00"]
+)
 def test_nonsense_in_the_address_gives_a_page(many, browser_of, query):
     assert browser_of(None).get(f"/datasets?{query}").status_code == 200
 

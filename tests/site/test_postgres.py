@@ -1,0 +1,63 @@
+"""The hub on PostgreSQL: what holds on SQLite holds there, and migrations go forward and backward. Slow."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from hub.site.bootstrap.requirements import CHECKOUT
+from tests.postgres import running_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.postgres]
+ROOMS = ("hub/accounts", "hub/common", "hub/community", "hub/repos", "hub/web", "hub/api", "moderation")
+LIMIT_S = 1500  # some minutes on two cores of one's own
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """DATABASE_URL of a server for this module. tmp_path is closed to the server's user and too deep for a socket."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        Path(folder).chmod(0o755)
+        with running_server(Path(folder)) as address:
+            yield address
+
+
+def run_on(address: str, data_dir: Path, *words: str) -> str:
+    """Run a program of Python on that database and return what it said."""
+    environment = os.environ | {"DATABASE_URL": address, "DATA_DIR": str(data_dir)}
+    command = [sys.executable, *words]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S
+    )
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, said[-8000:]
+    return said
+
+
+def tables_of(address: str, database: str) -> set[str]:
+    with psycopg.connect(address, dbname=database) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    return {name for (name,) in rows}
+
+
+def test_migrations_go_forward_and_backward(address: str, tmp_path: Path) -> None:
+    run_on(address, tmp_path, "manage.py", "migrate")
+    forward = tables_of(address, "hub")
+    assert {"hub_user", "training_run", "moderation_case"} <= forward
+    run_on(address, tmp_path, "manage.py", "migrate", "hub", "zero")  # takes those with it that build on it
+    assert not {name for name in tables_of(address, "hub") if name.startswith(("hub_", "training_", "moderation_"))}
+    run_on(address, tmp_path, "manage.py", "migrate")
+    assert tables_of(address, "hub") == forward
+
+
+def test_the_fast_tests_of_the_rooms_with_tables_pass_and_none_is_skipped(address: str, tmp_path: Path) -> None:
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--reuse-db", "--ignore=tests/moderation/screens"]
+    said = run_on(address, tmp_path, "-m", "pytest", *options, *(f"tests/{room}" for room in ROOMS))
+    verdict = said.strip().splitlines()[-1]
+    assert " passed" in verdict and "skipped" not in verdict, said[-3000:]
+    assert "hub_user" in tables_of(address, "test_hub")  # kept by --reuse-db: it was this database and no file
