@@ -187,12 +187,13 @@ class _Start:
             seen = log.stat().st_size if log.exists() else 0
             self.supervisor.start(services.web(self.options.host, self.options.port))
             self.supervisor.start(services.listener(self.options.host, self.listener_port))
-            self._start_workers(services.SHORT_WORK)
-            self.supervisor.start(services.sweeper(self.data_dir))
             # A worker of the site's server opens the port when it has loaded the site; until then the page stays.
             self._wait_patiently(lambda: "Started worker-" in read_from(log, seen))
             page.close()
             self._wait_patiently(self._site_answers)
+        # After the first page: four programs that load the site at once would each take four times as long.
+        self._start_workers(services.SHORT_WORK)
+        self.supervisor.start(services.sweeper(self.data_dir))
 
     def _wait_patiently(self, condition: Callable[[], bool]) -> None:
         while not self.supervisor.wait_until(condition, timeout_s=PATIENCE_S):
