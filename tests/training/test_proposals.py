@@ -255,3 +255,14 @@ def test_a_moved_target_is_followed_after_a_failure_of_the_hub(line: Line) -> No
     pull_request.refresh_from_db()
     assert pull_request.candidate_target == target_head(pull_request)
     assert Run.objects.count() == 1
+
+
+def test_a_hub_that_moved_to_another_address_does_not_train_again(line: Line, settings: Any) -> None:
+    settings.PUBLIC_URL = "http://127.0.0.1:8000"
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    settings.PUBLIC_URL = "http://127.0.0.1:8001"
+    push(line.target, line.bob, {"notes.md": b"Boats sleep here.\n"})
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    pull_request.refresh_from_db()
+    assert pull_request.candidate_target == target_head(pull_request) and Run.objects.count() == 1
