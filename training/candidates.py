@@ -20,17 +20,11 @@ from hub.community.pull_requests import is_candidate_current
 from hub.repos.commits import create_commit
 from hub.storage.git import ANY, AddFile, DeleteFile
 from training import runs
+from training.joins import RecipeMerger, candidate_recipe
 from training.models import Run
 from training.outputs import output_operations
 from training.parents import LOCK, has_new_parent
-from training.recipes import (
-    RecipeMerger,
-    candidate_recipe,
-    digest_text,
-    pin_for_all,
-    read_recipe,
-    write_lock_text,
-)
+from training.recipes import digest_text, pin_for_all, read_recipe, write_lock_text
 
 NEW_PARENT = "The target has other weights now; it is compared with them next."
 CHECKS = ("prepare", "train", "evaluate", "screen")

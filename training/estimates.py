@@ -54,7 +54,8 @@ def choose_length(size: str, start: Start, tokens: int) -> dict[str, Any]:
 def quick_tokens(start: Start, tokens: int) -> int:
     """As many tokens as a minute of training takes, and no more than there are."""
     affordable = round(QUICK_S / seconds_per_token(start))
-    return max(MIN_QUICK_TOKENS, min(affordable, start.trained_tokens + tokens))
+    known = start.trained_tokens + tokens  # a small mix has fewer tokens than the smallest taste
+    return max(1, min(known, max(MIN_QUICK_TOKENS, affordable))) if known else MIN_QUICK_TOKENS
 
 
 def seconds_per_token(start: Start) -> float:
@@ -74,7 +75,7 @@ def estimate(repo: Repo, start: Start, tokens: int) -> list[Estimate]:
     """How long each size trains, before anything runs."""
     measured = typical_seconds_per_token(repo)
     pace = measured or seconds_per_token(start)
-    known = start.trained_tokens + tokens
+    known = start.trained_tokens + tokens  # a small mix has fewer tokens than the smallest taste
     rows = []
     for size in SIZES:
         count = size.passes * known if size.passes else quick_tokens(start, tokens)

@@ -10,10 +10,12 @@ from django.utils.html import format_html
 from hub.accounts.permissions import can
 from hub.community.candidates import is_open
 from hub.community.models import Check, PullRequest
+from hub.community.pull_requests import may_push
 from hub.repos.models import Repo, RepoRelease
 from hub.web.panels import add_panel, add_tab
 from hub.web.templatetags.hub_format import icon
 from training import audience, overview, records
+from training.joins import may_take_over
 from training.models import Run
 from training.pages.runs import list_acts
 from training.reruns import AGAIN
@@ -77,6 +79,9 @@ def offer_acts(request: HttpRequest, context: dict[str, Any]) -> str:
     acts = list_acts(request.user, run) if run is not None else {}
     if check.name == "train" and acts.get("may_start") and run is not None:
         return post_button(request, f"/runs/{run.pk}/run", "play", "Run it", discussion.path, is_primary=True)
+    if check.name == "prepare" and may_push(pull_request, request.user) and may_take_over(pull_request, request.user):
+        address, words = f"{discussion.path}/take-over", f"Take over the settings of {pull_request.target}"
+        return post_button(request, address, "merged", words, discussion.path, is_primary=True)
     if check.state in AGAIN and may_rerun(request.user, pull_request, run, check):
         return post_button(
             request, f"{discussion.path}/checks/{check.name}/rerun", "history", "Run again", discussion.path

@@ -19,8 +19,7 @@ from hub.repos.reader import digest_of
 from hub.storage.git import AddFile, TreeEntry
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedFile, LockedRepository, format_lock
-from training.engine.recipe import Recipe, RepoRef, format_recipe, parse_recipe, referenced_repos
-from training.engine.recipe_changes import RecipeConflict, merge_recipes, number_contributions
+from training.engine.recipe import Recipe, RepoRef, parse_recipe, referenced_repos
 from training.materials import has_model, uncleared_files
 
 MAX_RECIPE_BYTES = 64 * 1024
@@ -97,50 +96,6 @@ def decode(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as problem:
         raise RecipeRefused(f"{RECIPE} is not UTF-8 text (byte {problem.start}); save it as UTF-8.") from None
-
-
-def candidate_recipe(pull_request: PullRequest, merged: str, target: str) -> str:
-    """What the candidate trains: the recipe of the merge, each new contribution with the number of this pull request.
-
-    Raises RecipeRefused."""
-    repo = pull_request.discussion.repo
-    text = recipe_at(repo, merged)
-    read_recipe(text)
-    known = read_known(repo, target)
-    return number_contributions(text, known, pull_request.discussion.number)
-
-
-def read_known(repo: Repo, commit: str) -> Recipe | None:
-    """The recipe of a commit; None where it has none that can be read."""
-    try:
-        return read_recipe(recipe_at(repo, commit))
-    except RecipeRefused:
-        return None
-
-
-class RecipeMerger:
-    """Joins two changes of recipe.yaml that clash as lines. `problem` says what clashes in truth."""
-
-    def __init__(self) -> None:
-        self.problem = ""
-
-    def __call__(self, path: str, base: bytes | None, ours: bytes, theirs: bytes) -> bytes | None:
-        if path != RECIPE:
-            return None
-        try:
-            before = read_recipe(decode(base)) if base is not None else None
-            joined = merge_recipes(before, read_recipe(decode(ours)), read_recipe(decode(theirs)))
-            text = format_recipe(joined)
-            read_recipe(text)  # two changes may be right each and not together
-            return text.encode()
-        except RecipeRefused as problem:
-            self.problem = f"It cannot be joined with the target's {RECIPE}: {problem}"
-        except RecipeConflict as conflict:
-            keys = ", ".join(conflict.keys)
-            self.problem = (
-                f"It and the target both change {keys} in {RECIPE}; take over the target's values and push again."
-            )
-        return None
 
 
 def pin(recipe: Recipe, by: User) -> list[Pinned]:

@@ -10,8 +10,8 @@ from training.engine.errors import EngineError
 from training.engine.evals.suite import DEFAULT_MARGIN, Suite, parse_description
 from training.engine.lock import Lock, LockedRepository
 from training.engine.recipe import EvaluateSuite, Recipe, parse_recipe
+from training.joins import read_known
 from training.models import Evaluation, Run
-from training.recipes import read_known
 
 Pinned = tuple[EvaluateSuite, LockedRepository]
 

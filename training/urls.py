@@ -28,6 +28,7 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("/propose/recipe", recipes.edit_recipe, {}),
     ("/runs", runs.list_repo_runs, {}),
     ("/discussions/<int:number>/checks/<str:check>/rerun", runs.rerun_check, {}),
+    ("/discussions/<int:number>/take-over", recipes.take_over, {}),
     ("/playground", playground.show_playground, {}),
     ("/playground/ask", playground.ask_question, {}),
 ]

@@ -24,6 +24,7 @@ from training.engine.recipe import (
     parse_recipe,
 )
 from training.estimates import SIZES, choose_length, method_for
+from training.joins import recipe_of_target
 from training.models import Run
 from training.previews import Preview, preview
 
@@ -111,6 +112,8 @@ def find_start(repo: Repo, reader: RepoReader, user: Any, base: str) -> Start:
         recipe = read_existing(reader, head)
     except RevisionNotFound:
         head, recipe = "", None
+    if recipe is None and not reader.is_member:
+        recipe = recipe_of_target(repo, user)
     if recipe is not None and recipe.base is not None:
         return open_base(recipe, recipe.base, repo, user)
     if recipe is not None:

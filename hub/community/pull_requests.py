@@ -23,6 +23,7 @@ from hub.storage.git import ANY
 
 MERGE_TRIES = 3  # somebody else may move the target between our look and our move
 UNTOLD = "What it found is told when the files of the proposal are cleared."
+NEEDS_APPROVAL = "It needs an approval of this candidate by somebody else with write access."
 STATE_VERBS = {
     "waiting": "waits",
     "running": "is running",
@@ -205,7 +206,10 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         verb = STATE_VERBS.get(check.state, check.state)
         reasons.append(f"The check '{check.name}' {verb}: {check.summary if sees_inside else UNTOLD}")
     if pull_request.is_trained and not blocking and not is_candidate_current(pull_request):
-        reasons.append(f"{pull_request.target} has moved; the candidate is being built again.")
+        has_moved = pull_request.candidate_digest and f"{pull_request.target} has moved; "
+        reasons.append(
+            f"{has_moved}the candidate is being built again." if has_moved else "The candidate is being built."
+        )
     reasons += missing_approvals(pull_request, by)
     if not can(by, "write", discussion.repo):
         reasons.append("Merging needs write access to this repository.")
@@ -236,7 +240,7 @@ def missing_approvals(pull_request: PullRequest, by: Any) -> list[str]:
     else:
         missing = int(pull_request.is_trained) - len(valid_approvals(pull_request))
     if missing > 0:
-        reasons.append("It needs an approval of this candidate by somebody else with write access.")
+        reasons.append(NEEDS_APPROVAL)
     return reasons
 
 

@@ -8,6 +8,7 @@ from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read
 from hub.web.repo_pages import require_sign_in
 
 SHOWN = 6
+LOOKED_AT = 60  # newest proposals, of which the most urgent are shown
 # The line of the front page: what happens to a contribution, station by station.
 STATIONS = [
     ("Bring", "Somebody uploads texts, or proposes a change to a recipe."),
@@ -43,6 +44,14 @@ def newest_proposals(request: HttpRequest):  # type: ignore[no-untyped-def]  # a
     return rows.prefetch_related("pull_request__checks").order_by("-created_at", "-pk")
 
 
+def urgency(discussion: Discussion) -> int:
+    """What waits for a person comes first, then what is still at work, at last what its author has to mend."""
+    states = {check.state for check in discussion.pull_request.checks.all()}
+    if states & {Check.State.FAILED, Check.State.CANCELLED} or discussion.pull_request.conflict_paths:
+        return 2
+    return 1 if Check.State.RUNNING in states else 0
+
+
 def show_desk(request: HttpRequest) -> HttpResponse:
     """The front page of somebody who is signed in: what waits for them, what they own, what they proposed."""
     user = request.user
@@ -57,7 +66,7 @@ def show_desk(request: HttpRequest) -> HttpResponse:
     context = {
         "repos": mine[:SHOWN],
         "proposed": proposed.prefetch_related("pull_request__checks").order_by("-updated_at", "-pk")[:SHOWN],
-        "waiting": waiting[:SHOWN],
+        "waiting": sorted(waiting[:LOOKED_AT], key=urgency)[:SHOWN],
         "held": set(held.values_list("pull_request_id", flat=True)),
         "news": Notification.objects.filter(user=user, is_read=False).order_by("-at")[:SHOWN],
         "others": listed_repos(user)

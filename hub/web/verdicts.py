@@ -48,6 +48,8 @@ def judge(pull_request: PullRequest, user: Any, checks: list[Check]) -> Verdict:
         return Verdict("danger", "failed", "Cannot be merged as it is", blocking)
     if any(check.state == Check.State.RUNNING for check in checks):
         return Verdict("info", "running", "Checks are running", blocking)
+    if blocking == [community.NEEDS_APPROVAL]:
+        return Verdict("good", "passed", "Ready for review", blocking)
     return Verdict("warn", "held", "Not ready to merge yet", blocking)
 
 

@@ -61,6 +61,70 @@ def test_two_proposals_that_want_different_settings_hear_which(line: Line) -> No
     assert "both change train.steps in recipe.yaml" in summary_of(second, "prepare")
 
 
+def test_settings_that_clash_are_taken_over_by_one_press(line: Line, charlie: Any, client: Any) -> None:
+    """Charlie sees nothing of main's weights before they are released; what the recipe says is no secret."""
+    make_repo("dataset", "boats", line.alice, {"train.jsonl": as_jsonl(PAIRS[:8])})
+    first = line.propose(train=TWO_STEPS)
+    run_waiting_jobs()
+    second = line.propose(charlie.user, data="alice/boats@main", train=TWO_STEPS.replace("steps: 2", "steps: 3"))
+    approve_and_merge(line, first)
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    assert "both change train.steps" in summary_of(second, "prepare")
+
+    client.force_login(charlie.user)
+    page = client.get(second.discussion.path).content.decode()
+    assert "Take over the settings of main" in page
+    answer = client.post(f"{second.discussion.path}/take-over")
+    assert answer["Location"] == second.discussion.path
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    second.refresh_from_db()
+    assert second.conflict_paths == [] and checks_of(second)["prepare"] == "running"
+    run = Run.objects.get(pull_request=second, is_superseded=False)
+    judged = parse_recipe(pair(line.target).members.read(run.input_commit, "recipe.yaml").decode())
+    assert [row.repo.repo for row in judged.contributions] == ["alice/tide-tables", "alice/boats"]
+    assert judged.train is not None and judged.train.steps == 2
+
+
+def test_nobody_else_takes_over_in_a_strangers_proposal(line: Line, charlie: Any, client: Any) -> None:
+    from tests.people import make_person
+
+    second = line.propose(charlie.user)
+    client.force_login(make_person("dora").user)
+    client.post(f"{second.discussion.path}/take-over")
+    head = second.head
+    second.refresh_from_db()
+    assert second.head == head
+
+
+def test_a_stranger_adds_to_what_the_unreleased_model_learns_from(line: Line, charlie: Any, client: Any) -> None:
+    """The wizard took a model without a release for an empty one, and its recipe clashed with main's."""
+    make_repo("dataset", "boats", line.alice, {"train.jsonl": as_jsonl(PAIRS[:8])})
+    first = line.propose(train=TWO_STEPS)
+    run_waiting_jobs()
+    approve_and_merge(line, first)
+    line.target.refresh_from_db()
+    assert line.target.shows == "releases"
+    client.force_login(charlie.user)
+    answer = client.post("/alice/tides/propose?step=send", {"goal": "chat", "data": "alice/boats", "title": "Boats"})
+    second = PullRequest.objects.latest("pk")
+    assert answer["Location"] == second.discussion.path and second != first
+    run_waiting_jobs(kinds=("training.rebuild",))
+    second.refresh_from_db()
+    assert second.conflict_paths == [] and checks_of(second)["prepare"] == "running", summary_of(second, "prepare")
+
+
+def test_a_hidden_recipe_that_names_private_data_is_no_start_for_a_stranger(line: Line, charlie: Any) -> None:
+    from training.joins import recipe_of_target
+
+    first = line.propose(train=TWO_STEPS)
+    run_waiting_jobs()
+    approve_and_merge(line, first)
+    assert recipe_of_target(line.target, charlie.user) is not None
+    line.data.is_private = True
+    line.data.save()
+    assert recipe_of_target(line.target, charlie.user) is None
+
+
 def test_a_proposal_that_conflicts_elsewhere_names_the_file(line: Line) -> None:
     from hub.community.contributions import commit
     from hub.storage.git import AddFile

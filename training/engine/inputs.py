@@ -43,7 +43,8 @@ class InputRepo:
 
     @property
     def name(self) -> str:
-        return f"{self.id}@{self.commit[:8] if self.commit else self.revision}"
+        revision = self.commit[:8] if self.commit else self.revision
+        return f"{self.id}@{revision}" if revision else self.id
 
     def list_files(self) -> list[str]:
         """Relative paths of the files, sorted. Hidden files and folders are none of the data."""

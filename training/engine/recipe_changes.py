@@ -26,12 +26,13 @@ class RecipeConflict(EngineError):
         super().__init__(f"Both sides change {', '.join(keys)}.")
 
 
-def merge_recipes(base: Recipe | None, ours: Recipe, theirs: Recipe) -> Recipe:
-    """What both sides want, ours first where order matters. `base` is None when each side wrote the recipe anew.
+def merge_recipes(base: Recipe | None, ours: Recipe, theirs: Recipe, *, prefer_ours: bool = False) -> Recipe:
+    """What both sides want, ours first where order matters. `base` is None when git knows no start that both share: then
+    theirs is a change of ours where it holds all that ours learns from, else each side wrote the recipe anew.
 
-    Raises RecipeConflict."""
+    Where both changed the same differently: RecipeConflict, or with `prefer_ours` our value."""
     merge = _ThreeWay()
-    old = base if base is not None else Recipe(version=1)
+    old = base or (ours if _builds_on(theirs, ours) else Recipe(version=1))
     values: dict[str, Any] = {}
     for known in fields(Recipe):
         name = known.name
@@ -44,9 +45,14 @@ def merge_recipes(base: Recipe | None, ours: Recipe, theirs: Recipe) -> Recipe:
             values[name] = merge.train(*sides)
         else:
             values[name] = merge.pick(name, *sides)
-    if merge.clashes:
+    if merge.clashes and not prefer_ours:
         raise RecipeConflict(merge.clashes)
     return Recipe(**values)
+
+
+def _builds_on(theirs: Recipe, ours: Recipe) -> bool:
+    known = {identify_contribution(row) for row in ours.contributions}
+    return bool(known) and known <= {identify_contribution(row) for row in theirs.contributions}
 
 
 def identify_contribution(row: Contribution) -> tuple[str, ...]:

@@ -29,18 +29,22 @@ TITLES = {
 }
 
 
+NO_DATA = "Tick at least one dataset: the model learns from what you choose."
+
+
 @repo_page(action="read")
 def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     require_sign_in(request)
     draft = wizard.read_draft(request.POST if request.method == "POST" else request.GET)
-    step = allowed_step(request.GET.get("step", "goal"), draft)
+    asked = request.GET.get("step", "goal")
+    step = allowed_step(asked, draft)
     try:
         start = wizard.find_start(repo, reader, request.user, draft.base)
     except InvalidInput as problem:
         models = listed_repos(request.user).filter(type="model").exclude(pk=repo.pk)[:24]
         context: dict[str, Any] = {"problem": problem.message, "models": models}
         return render_repo_page(request, repo, reader, "training/propose_stuck.html", tab="/proposals", **context)
-    refusal = ""
+    refusal = NO_DATA if step == "data" and asked != "data" else ""
     if request.method == "POST":
         step = "send"
         try:
@@ -55,7 +59,7 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         reader,
         f"training/propose_{step}.html",
         tab="/proposals",
-        status=400 if refusal else 200,
+        status=400 if refusal and request.method == "POST" else 200,
         draft=draft,
         step=step,
         heading=TITLES[step],

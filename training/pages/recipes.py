@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.views.decorators.http import require_POST
 
 from hub.common.errors import EntryNotFound, HubError, RevisionNotFound
+from hub.community.pull_requests import find_pull_request
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import recipes
+from training import joins, recipes
 from training.engine.errors import EngineError, RecipeErrors
 from training.engine.recipe import describe_schema, parse_recipe
 
@@ -100,3 +103,18 @@ def send(request: HttpRequest, repo: Repo, text: str) -> HttpResponse:
     )
     assert made.pull_request is not None
     return HttpResponseRedirect(made.pull_request.discussion.path)
+
+
+@require_POST
+@repo_page()
+def take_over(request: HttpRequest, repo: Repo, reader: RepoReader, number: int) -> HttpResponse:
+    """Mend a recipe that clashes with its target's, by one press."""
+    user = require_sign_in(request)
+    pull_request = find_pull_request(repo, number, user)
+    try:
+        joins.take_over(pull_request=pull_request, by=user)
+    except HubError as problem:
+        messages.error(request, problem.message)
+    else:
+        messages.success(request, f"It has the settings of {pull_request.target} now; its checks run again.")
+    return HttpResponseRedirect(pull_request.discussion.path)

@@ -44,6 +44,12 @@ def test_two_recipes_written_anew_for_the_same_base_are_one():
     assert names(merged) == ["bob/boats", "alice/tides"] and merged.train == first.train
 
 
+def test_a_recipe_that_holds_all_of_ours_is_a_change_of_it():
+    """Who proposes to an unreleased model builds on a recipe that their own copy of the history does not have."""
+    theirs = change(add("bob/boats"), ("epochs: 1", "epochs: 3"))
+    assert merge_recipes(None, parse_recipe(BASE), theirs) == theirs
+
+
 def test_the_same_dataset_brought_twice_is_one_line_with_the_targets_number():
     ours = change(add("bob/boats", "    pull_request: 7\n"))
     merged = merge_recipes(parse_recipe(BASE), ours, change(add("bob/boats")))
@@ -86,6 +92,14 @@ def test_only_what_both_change_differently_clashes(ours, theirs, clashes):
     with pytest.raises(RecipeConflict) as caught:
         merge_recipes(parse_recipe(BASE), change(ours), change(theirs))
     assert caught.value.keys == clashes
+
+
+def test_our_values_are_preferred_where_that_is_asked_for():
+    ours = change(("epochs: 1", "epochs: 2"))
+    theirs = change(("epochs: 1", "epochs: 5, seed: 9"), add("bob/boats"))
+    merged = merge_recipes(parse_recipe(BASE), ours, theirs, prefer_ours=True)
+    assert merged.train is not None and (merged.train.epochs, merged.train.seed) == (2, 9)
+    assert names(merged) == ["alice/tides", "bob/boats"]
 
 
 def test_a_new_contribution_gets_the_number_and_comments_stay():
