@@ -212,3 +212,19 @@ def test_clocks_and_plots_that_follow_by_themselves_are_no_change():
     before = digest_fragment(page.format(word="Running", clock="1 s", points="1 2"))
     assert digest_fragment(page.format(word="Running", clock="2 s", points="1 2 3")) == before
     assert digest_fragment(page.format(word="Done", clock="1 s", points="1 2")) != before
+
+
+def test_the_desk_shows_first_what_waits_for_a_person(client, alice, charlie):
+    from hub.community.checks import set_check
+    from tests.hub.scenes import make_repo, propose
+
+    repo = make_repo(alice.user)
+    ready = propose(repo, charlie.user, {"a.txt": "one"})
+    broken = propose(repo, charlie.user, {"b.txt": "two"})
+    for pull_request, title, state in ((ready, "Ready to look at", "passed"), (broken, "To be mended", "failed")):
+        pull_request.discussion.title = title
+        pull_request.discussion.save()
+        set_check(pull_request, "files", state=state, summary="Looked at.")
+    client.force_login(alice.user)
+    waiting = client.get("/").content.decode().partition("What waits for you")[2].partition("Your proposals")[0]
+    assert waiting.index("Ready to look at") < waiting.index("To be mended")  # although it is older
