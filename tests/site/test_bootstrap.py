@@ -74,6 +74,23 @@ def test_the_page_shows_what_happens_now_what_is_done_and_what_comes() -> None:
     assert "<script" not in page
 
 
+def test_the_address_is_printed_before_anything_is_installed(
+    start: _Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Installing(Exception):
+        """The first thing that takes its time."""
+
+    def install(*_: Any) -> None:
+        raise Installing
+
+    monkeypatch.setattr(up, "missing_sections", lambda sections: ["web", "models"])
+    monkeypatch.setattr(start, "_install", install)
+    start.options = replace(start.options, port=check_port("127.0.0.1", 0))
+    with pytest.raises(Installing):
+        start.run()
+    assert capsys.readouterr().out == f"Starting Model Commons; {start.options.address} shows how far it is.\n"
+
+
 def test_browsers_get_the_page_and_programs_are_asked_to_come_again() -> None:
     port = check_port("127.0.0.1", 0)
     page = ProgressPage("127.0.0.1", port, lambda: SetupProgress([Step("Database", "now")]))
@@ -212,6 +229,25 @@ def test_a_demo_community_that_could_not_be_made_is_tried_again(
     assert start._demo_marker.exists() and start.progress.steps[-1].state == "done"
     out, err = capsys.readouterr()
     assert "It is tried again in 60 seconds." in err and out.count("tides") == 1
+
+
+def test_each_stage_of_a_start_is_told_as_it_begins(start: _Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """The terminal was silent for as long as the first start took."""
+    start._plan(["web"], wants_demo=False)
+    with start._step("Packages of the site"):
+        assert capsys.readouterr().out == "  Packages of the site ...\n"
+
+
+def test_the_programs_of_a_hub_keep_their_byte_code_where_python_may_not_write_beside_the_source(
+    start: _Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them compiled all packages anew: a later start took 18 seconds instead of 5."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    made = start._child_environment()
+    assert made["PYTHONDONTWRITEBYTECODE"] == ""
+    assert made["PYTHONPYCACHEPREFIX"] == str(start.data_dir / "cache" / "bytecode")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    assert "PYTHONPYCACHEPREFIX" not in start._child_environment()
 
 
 def test_without_the_demo_the_way_to_a_first_account_is_printed(

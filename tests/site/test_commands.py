@@ -27,16 +27,18 @@ def test_an_account_is_made_with_everything_that_was_given(capsys):
     from hub.accounts.models import User
     from hub.accounts.tokens import find_token
 
-    words = "--email a@example.org --fullname Ann --password short --token my-old-token --staff --moderator".split()
+    words = (
+        "--email a@example.org --fullname Ann --password tides-2026 --token my-old-token --staff --moderator".split()
+    )
     assert run(capsys, "account", "create", "ann", *words) == "Account ann made.\nThe token was imported.\n"
     user = User.objects.get(username="ann")
     assert (user.email, user.fullname, user.is_staff, user.is_moderator) == ("a@example.org", "Ann", True, True)
-    assert authenticate(username="ann", password="short") == user  # the operator decides what is strong enough
+    assert authenticate(username="ann", password="tides-2026") == user
     assert find_token("my-old-token").user == user and find_token("my-old-token").role == "write"
 
 
 def test_a_name_may_begin_with_an_underscore(capsys):
-    run(capsys, "account", "create", "_robot", "--password", "x")
+    run(capsys, "account", "create", "_robot", "--password", "tides-2026")
     run(capsys, "organization", "create", "__lab", "--member", "_robot:admin")
     from hub.accounts.names import find_owner
 
@@ -63,6 +65,11 @@ def test_without_a_password_a_link_to_set_one_is_printed_and_works_once(capsys, 
         (["a--b"], "cannot be used"),
         (["api"], "used by the site itself"),
         (["ann", "--token", "alices-token"], "belongs to another account"),
+        (["ann", "--token", ""], "A token needs at least 8 characters and no white space"),
+        (["ann", "--token", "abcdefg"], "A token needs at least 8 characters"),
+        (["ann", "--token", "two words"], "no white space"),
+        (["ann", "--password", "abc"], "It must contain at least 8 characters"),
+        (["ann", "--password", "password1"], "too common"),
     ],
 )
 def test_what_cannot_be_made_is_said_in_one_sentence_and_leaves_nothing(alice, words, sentence):
@@ -164,7 +171,9 @@ def test_a_folder_becomes_a_repository_of_a_person_or_an_organization_and_grows(
     ("name", "sentence"),
     [
         ("nobody/tides", "no person or organization named 'nobody'"),
-        ("alice", "cannot be used"),
+        ("alice", "Write where the folder goes as NAMESPACE/NAME, like alice/poems; 'alice' is no such name"),
+        ("alice/", "as NAMESPACE/NAME"),
+        ("/tides", "as NAMESPACE/NAME"),
         ("alice/a--b", "cannot be used"),
         ("empty-org/tides", "The organization empty-org has no admin; add one first"),
     ],
@@ -175,6 +184,32 @@ def test_a_place_that_is_none_is_refused(alice, folder, name, sentence):
     create_organization(name="empty-org")
     with pytest.raises(CommandError, match=sentence):
         call_command("import_folder", str(folder), name, "--type", "dataset")
+
+
+def test_a_folder_that_is_there_already_makes_no_commit(capsys, alice, folder):
+    """The second import made a commit without a change."""
+    from hub.repos.models import Repo
+
+    (folder / "weights.bin").write_bytes(bytes(100))  # a large file, known by its digest
+    words = ("import_folder", str(folder), "alice/tides", "--type", "model")
+    run(capsys, *words)
+    assert run(capsys, *words) == "Nothing changed: alice/tides holds the folder already.\n"
+    assert Repo.objects.get().revisions.count() == 2
+    (folder / "weights.bin").write_bytes(bytes(99) + b"x")
+    assert "holds the folder at" in run(capsys, *words)
+    assert Repo.objects.get().revisions.count() == 3
+
+
+def test_a_folder_that_begins_with_a_dash_is_told_from_an_option(tmp_path):
+    (tmp_path / "-dash").mkdir()
+    code = "from hub.management.commands.import_folder import Command; Command().run_from_argv(sys.argv)"
+    words = ["import_folder", "-dash", "eve/dash", "--type", "dataset"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import django; django.setup(); {code}"]
+        + words,
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.strip().endswith("written with ./ before it: ./-dash")
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty"])
@@ -231,8 +266,32 @@ def manage(*words, data_dir, way):
     return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_before_the_first_start_a_command_makes_the_tables_it_needs(tmp_path):
-    made = manage("account", "create", "ann", "--password", "x", data_dir=tmp_path / "new", way="option")
+@pytest.mark.parametrize("command", ["account", "organization", "password_link", "import_folder", "seed_demo"])
+def test_a_folder_without_a_hub_is_named_and_not_made(command, tmp_path):
+    """A mistyped --data-dir became a hub of its own, and the account was nowhere to be found."""
+    refused = manage(command, "create", "ann", data_dir=tmp_path / "typo", way="option")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    folder = tmp_path / "typo"
+    assert refused.stderr.strip() == (
+        f"There is no hub in {folder}; start one with ./manage.py up --data-dir {folder}, "
+        "or name its folder with --data-dir."
+    )
+    assert not folder.exists()
+
+
+def test_a_database_of_ones_own_is_a_hub_whatever_the_folder_holds(tmp_path, monkeypatch):
+    from hub.site.bootstrap import commands, environment
+
+    monkeypatch.setenv("DATABASE_URL", "postgres://somewhere/hub")
+    monkeypatch.setattr(environment, "enter", lambda argv, *, sections: None)
+    monkeypatch.setattr(commands, "_run_django", lambda argv, data_dir: 0)
+    assert commands.main(["password_link", "ann", "--data-dir", str(tmp_path)]) == 0
+
+
+def test_before_the_first_start_a_script_makes_the_tables_and_the_accounts(tmp_path):
+    assert manage("migrate", "--verbosity", "0", data_dir=tmp_path / "new", way="option").returncode == 0
+    words = ("account", "create", "ann", "--password", "tides-2026")
+    made = manage(*words, data_dir=tmp_path / "new", way="option")
     assert (made.returncode, made.stdout) == (0, "Account ann made.\n"), made.stderr
     twice = manage("account", "create", "ann", data_dir=tmp_path / "new", way="environment")
     assert twice.returncode == 1 and twice.stderr.strip() == "CommandError: The name 'ann' is taken; choose another."

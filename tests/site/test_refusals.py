@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,35 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         port = server.getsockname()[1]
         done = run_up("--port", str(port), "--data-dir", str(tmp_path))
     assert done.returncode == 1
-    assert f"Port {port} of 127.0.0.1 is taken" in done.stderr and f"--port {port + 1}" in done.stderr
+    assert f"Port {port} of 127.0.0.1 is taken" in done.stderr and "for example --port " in done.stderr
     assert_one_sentence(done.stderr)
+
+
+def test_the_port_that_is_suggested_is_free_and_so_is_the_one_of_its_listener() -> None:
+    """It was the next one, where the listener of the hub that held the port was found."""
+    port = find_three_free_ports()
+    with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+        with pytest.raises(Refusal) as refused:
+            check_port("127.0.0.1", port)
+        suggested = int(str(refused.value).rpartition("--port ")[2].rstrip("."))
+        assert suggested >= port + 2
+        assert check_port("127.0.0.1", suggested) and check_port("127.0.0.1", suggested + 1)
+
+
+def find_three_free_ports() -> int:
+    for port in range(20_000, 60_000, 7):
+        with suppress(Refusal):
+            return [check_port("127.0.0.1", one) for one in (port, port + 1, port + 2)][0]
+    raise AssertionError("no three ports in a row are free")
+
+
+@pytest.mark.parametrize("port", ["80000", "taken", "word"])
+def test_a_refused_start_leaves_no_folder(port: str, tmp_path: Path) -> None:
+    """It was made before the arguments were looked at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        words = ("--port", str(server.getsockname()[1]) if port == "taken" else port)
+        assert run_up(*words, "--data-dir", str(tmp_path / "data")).returncode in (1, 2)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_port_shared_with_reuse_is_taken_too() -> None:
@@ -62,6 +89,14 @@ def test_an_unwritable_data_folder_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "cannot be written" in done.stderr and "--data-dir" in done.stderr
     assert_one_sentence(done.stderr)
+
+
+@pytest.mark.parametrize("command", ["up", "account", "migrate"])
+def test_a_file_is_no_data_folder(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert commands.main([command, "--data-dir", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr().err
+    assert said == f"The data folder {tmp_path / 'file'} is a file; name a folder with --data-dir.\n"
 
 
 def test_a_read_only_data_folder_is_refused(tmp_path: Path) -> None:
@@ -136,8 +171,9 @@ def test_the_data_folder_is_free_again_after_a_crash(tmp_path: Path) -> None:
     hold_data_dir(tmp_path).close()
 
 
-def test_a_data_dir_without_a_folder_is_refused() -> None:
-    done = run_up("--data-dir")
+@pytest.mark.parametrize("words", [["--data-dir"], ["--data-dir", "--no-demo"], ["--data-dir", "-x"]])
+def test_a_data_dir_without_a_folder_is_refused(words: list[str]) -> None:
+    done = run_up(*words)
     assert done.returncode == 2
     assert_one_sentence(done.stderr)
 

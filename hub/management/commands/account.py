@@ -1,12 +1,15 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from hub.accounts.people import create_user
 from hub.accounts.tokens import create_token
 from hub.management.operator import OperatorCommand, describe_link
 from hub.web.password_links import make_password_link
+
+MIN_TOKEN_CHARACTERS = 8
 
 
 class Command(OperatorCommand):
@@ -25,6 +28,8 @@ class Command(OperatorCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, action: str, **options: Any) -> None:
+        if options["token"] is not None:
+            check_token(options["token"])
         user = create_user(
             username=options["name"],
             email=options["email"],
@@ -32,7 +37,6 @@ class Command(OperatorCommand):
             password=options["password"],
             is_staff=options["staff"],
             is_moderator=options["moderator"],
-            check_password=False,  # the operator decides
         )
         self.stdout.write(f"Account {user} made.")
         if options["token"]:
@@ -40,3 +44,11 @@ class Command(OperatorCommand):
             self.stdout.write("The token was imported.")
         if not options["password"]:
             self.stdout.write(f"Set a password, once, at {describe_link(make_password_link(user))}")
+
+
+def check_token(token: str) -> None:
+    """Raise CommandError for what anybody would guess, and for what no client could send."""
+    if len(token) < MIN_TOKEN_CHARACTERS or any(character.isspace() for character in token):
+        raise CommandError(
+            f"A token needs at least {MIN_TOKEN_CHARACTERS} characters and no white space; choose another."
+        )

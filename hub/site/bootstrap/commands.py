@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hub.site.bootstrap import environment, packages, services
-from hub.site.bootstrap.refusals import Refusal, prepare_data_dir
+from hub.site.bootstrap.refusals import Refusal, check_holds_hub, prepare_data_dir
 from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS
 from hub.site.bootstrap.setup_progress import read_json, write_json
 from hub.site.bootstrap.up import up
@@ -27,6 +27,8 @@ USAGE = """Model Commons
 
 Every command takes --data-dir D or the DATA_DIR variable (default: ./data).
 """
+
+OPERATOR_COMMANDS = ("account", "organization", "password_link", "import_folder", "seed_demo")  # of a hub that is there
 
 
 def main(argv: list[str]) -> int:
@@ -55,7 +57,7 @@ def take_data_dir(argv: list[str]) -> tuple[Path | None, list[str]]:
         else:
             rest.append(word)
             continue
-        if not given:
+        if not given or (word == "--data-dir" and given.startswith("-")):
             raise Refusal("--data-dir needs a folder after it, for example --data-dir ./data", 2)
     return (_absolute(given) if given else None), rest
 
@@ -81,6 +83,8 @@ def _dispatch(name: str, argv: list[str], typed: Path | None, whole: list[str]) 
         # DATA_DIR is where somebody's hub lives: only a folder that was typed for the demo may be written.
         with _throw_away(typed) as data_dir:
             return _run_django(["run_demo", *argv], data_dir)
+    if name in OPERATOR_COMMANDS and not {"-h", "--help"} & set(argv):
+        check_holds_hub(typed or usual_data_dir(), database_url=os.environ.get("DATABASE_URL", ""))
     environment.enter(whole, sections=("web",))
     return _run_django([name, *argv], typed or usual_data_dir())
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import socket
 import tempfile
@@ -24,15 +25,32 @@ class Refusal(Exception):
 
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write where `folder` lies or will lie."""
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def check_holds_hub(data_dir: Path, *, database_url: str) -> None:
+    """Raise Refusal if no hub was made in the folder: a mistyped name would silently become a hub of its own."""
+    check_is_no_file(data_dir)
+    if database_url or os.path.exists(data_dir / "db.sqlite3"):
+        return
+    raise Refusal(
+        f"There is no hub in {data_dir}; start one with ./manage.py up --data-dir {shlex.quote(str(data_dir))}, "
+        "or name its folder with --data-dir."
+    )
+
+
+def check_is_no_file(data_dir: Path) -> None:
+    if os.path.isfile(data_dir):
+        raise Refusal(f"The data folder {data_dir} is a file; name a folder with --data-dir.", 2)
 
 
 def prepare_data_dir(data_dir: Path) -> None:
     """Make the data folder and prove that it can be written.
 
     Raises Refusal if it cannot."""
+    check_is_no_file(data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=data_dir) as probe:
@@ -73,29 +91,45 @@ def check_port(host: str, port: int) -> int:
     if not 0 <= port <= 65535:
         raise Refusal(f"There is no port {port}; choose one between 1024 and 65535, for example --port 8000.", 2)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return _listen_for_a_moment(host, port)
     except (socket.gaierror, UnicodeError):
         raise Refusal(
             f"{host}:{port} is no address of this machine; name one with --host and --port, "
             "for example --host 127.0.0.1 --port 8000.",
             2,
         ) from None
+    except OSError as problem:
+        raise _port_refusal(host, port, problem) from None
+
+
+def _listen_for_a_moment(host: str, port: int) -> int:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         # Without SO_REUSEPORT on purpose: a listener of any program, ours included, must be found.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-            probe.listen(1)
-        except OSError as problem:
-            raise _port_refusal(host, port, problem) from None
+        probe.bind(address)
+        probe.listen(1)
         return int(probe.getsockname()[1])
+
+
+def _suggest_port(host: str, taken: int) -> int:
+    """A free port near `taken` whose next one, the listener's, is free too; 0, which is any, where there is none."""
+    first = taken + 1 if taken < 65000 else 8000
+    return next((port for port in range(first, first + 100) if _is_free(host, port) and _is_free(host, port + 1)), 0)
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        return bool(_listen_for_a_moment(host, port))
+    except OSError:
+        return False
 
 
 def _port_refusal(host: str, port: int, problem: OSError) -> Refusal:
     if problem.errno == errno.EADDRINUSE:
         return Refusal(
             f"Port {port} of {host} is taken by another program; stop it or choose another port, "
-            f"for example --port {port + 1 if port < 65535 else 8000}."
+            f"for example --port {_suggest_port(host, port)}."
         )
     if problem.errno == errno.EACCES:
         return Refusal(f"Port {port} needs more rights than this user has; choose one above 1023 with --port.")

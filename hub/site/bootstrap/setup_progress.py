@@ -30,6 +30,10 @@ class SetupProgress:
         return next((step for step in self.steps if step.state in ("now", "failed")), None)
 
     @property
+    def next_one(self) -> Step | None:
+        return next((step for step in self.steps if step.state == "next"), None)
+
+    @property
     def is_finished(self) -> bool:
         return all(step.state == "done" for step in self.steps)
 
@@ -59,8 +63,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def setup_in_templates(request: object) -> dict[str, Any]:
-    """Template context processor: `setup` is the content of setup.json while a start is under way, else None."""
+    """Template context processor: `setup` is what a start does now, while one is under way, else None."""
     from django.conf import settings
 
     content = read_json(Path(settings.DATA_DIR) / "setup.json")
-    return {"setup": None if content is None or content.get("finished") else content}
+    return {"setup": None if content is None or content["finished"] else describe_rest(content["steps"])}
+
+
+def describe_rest(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a page says of the steps in setup.json: the one under way, its share in per cent, and what comes then."""
+    progress = SetupProgress([Step(**row) for row in rows])
+    step = progress.current or progress.next_one
+    assert step is not None, "a start that is not finished has a step left"
+    then = progress.next_one if step is not progress.next_one else None
+    return {
+        "doing": f"{step.name}: {step.detail}" if step.detail else step.name,
+        "percent": round(step.share * 100),
+        "has_failed": step.state == "failed",
+        "then": then.name if then else "",
+    }

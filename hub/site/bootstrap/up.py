@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from hub.site.bootstrap import environment, front, services
 from hub.site.bootstrap.logs import last_words, read_from
@@ -42,15 +43,22 @@ class Options:
 def up(argv: list[str], *, data_dir: Path) -> int:
     """Start the site and stay until Ctrl-C; returns the exit code. Raises Refusal."""
     asked = _parse(argv)
-    prepare_data_dir(data_dir)
-    check_free_space(data_dir)
-    held = hold_data_dir(data_dir)
+    # A folder that is there is taken first: another `up` that holds it has the port too, and it is the one to name.
+    held = _take(data_dir) if os.path.exists(data_dir) else None
     port = check_port(asked.host, asked.port)
     # Replaces this process when .venv is not entered yet; the lock on the data folder is then taken anew.
     environment.enter_venv_unless_ready(["up", *argv, "--data-dir", str(data_dir)], sections=RUNTIME)
+    held = held or _take(data_dir)  # a new one is made last: what is refused leaves no folder
     options = Options(asked.host, port, data_dir, not asked.no_demo)
     with held:
         return front.run_behind(lambda front_pid: _carry_out(options, front_pid))
+
+
+def _take(data_dir: Path) -> IO[str]:
+    """Make the data folder where it is missing, and keep every other `up` out of it. Raises Refusal."""
+    check_free_space(data_dir)
+    prepare_data_dir(data_dir)
+    return hold_data_dir(data_dir)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -99,6 +107,7 @@ class _Start:
         wants_demo = self.options.with_demo and not self._demo_marker.exists()
         self._plan(missing, wants_demo)
         page = ProgressPage(self.options.host, self.options.port, lambda: self.progress)
+        print(f"Starting Model Commons; {self.options.address} shows how far it is.", flush=True)
         try:
             if "web" in missing:
                 self._install("web", "Packages of the site")
@@ -124,7 +133,8 @@ class _Start:
         if self.supervisor.pids():
             print("\nStopping ...", flush=True)
         self.supervisor.stop()
-        (self.data_dir / "hub.json").unlink(missing_ok=True)
+        for name in ("hub.json", "setup.json"):  # of this start alone
+            (self.data_dir / name).unlink(missing_ok=True)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +188,7 @@ class _Start:
 
     def _migrate(self) -> None:
         with self._step("Database"):
-            if self.supervisor.run_once(ChildSpec("migrate", self._manage("migrate", "--noinput"))):
+            if self.supervisor.run_once(ChildSpec("migrate", self._manage("migrate", "--noinput", "--skip-checks"))):
                 raise Refusal(f"The database could not be brought up to date; {self._last_words('migrate')}")
 
     def _start_site(self, page: ProgressPage) -> None:
@@ -186,12 +196,12 @@ class _Start:
         with self._step("Site"):
             seen = log.stat().st_size if log.exists() else 0
             self.supervisor.start(services.web(self.options.host, self.options.port))
-            self.supervisor.start(services.listener(self.options.host, self.listener_port))
             # A worker of the site's server opens the port when it has loaded the site; until then the page stays.
             self._wait_patiently(lambda: "Started worker-" in read_from(log, seen))
             page.close()
             self._wait_patiently(self._site_answers)
-        # After the first page: four programs that load the site at once would each take four times as long.
+        # After the first page: five programs that load the site at once would each take five times as long.
+        self.supervisor.start(services.listener(self.options.host, self.listener_port))
         self._start_workers(services.SHORT_WORK)
         self.supervisor.start(services.sweeper(self.data_dir))
 
@@ -235,6 +245,7 @@ class _Start:
     @contextmanager
     def _step(self, name: str) -> Iterator[Step]:
         [step] = [one for one in self.progress.steps if one.name == name]
+        print(f"  {name} ...", flush=True)
         step.state, step.detail, began = "now", "", time.monotonic()
         self._set_state(name)
         self._save_progress()
@@ -272,7 +283,7 @@ class _Start:
         print(f"\nModel Commons is at {self.options.address}")
         print(f"Its data is in {self.data_dir}, its logs in {self.data_dir}/logs")
         if "models" in missing:
-            print("The engine is still being installed; the first page shows how far it is.")
+            print("The engine is still being installed; every page shows how far it is.")
         print("Ctrl-C stops everything.", flush=True)
 
     def _print_accounts(self) -> None:
@@ -308,7 +319,10 @@ class _Start:
             # Listening on every address, the listener is reached by the name that the browser used for the site.
             "LISTENER_URL": f":{port}" if self.options.host in WILDCARDS else self._listener_address(port),
         }
-        return ours | {**os.environ, "DATA_DIR": str(self.data_dir)}
+        if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+            # Compiling all packages anew makes each of these programs start three times as slowly: kept where it may be.
+            ours |= {"PYTHONPYCACHEPREFIX": str(self.data_dir / "cache" / "bytecode")}
+        return ours | {**os.environ, "DATA_DIR": str(self.data_dir), "PYTHONDONTWRITEBYTECODE": ""}
 
     def _listener_address(self, port: int) -> str:
         return f"{self.options.address.rpartition(':')[0]}:{port}"
