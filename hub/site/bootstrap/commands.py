@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from hub.site.bootstrap import environment, packages, services
 from hub.site.bootstrap.refusals import Refusal, check_holds_hub, prepare_data_dir
 from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS
 from hub.site.bootstrap.setup_progress import read_json, write_json
+from hub.site.bootstrap.testing import run_tests
 from hub.site.bootstrap.up import up
 
 USAGE = """Model Commons
@@ -120,8 +120,7 @@ def _test(argv: list[str], whole: list[str]) -> int:
     marks = "slow" if "--slow" in argv else "not slow"
     arguments = [word for word in argv if word != "--slow"]
     with _throw_away(None) as data_dir:
-        command = [sys.executable, "-m", "pytest", "-m", marks, *arguments]
-        return subprocess.run(command, cwd=CHECKOUT, env=os.environ | {"DATA_DIR": str(data_dir)}).returncode
+        return run_tests(arguments, marks=marks, data_dir=data_dir)
 
 
 def _prepare(argv: list[str], whole: list[str]) -> int:

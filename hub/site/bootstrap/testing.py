@@ -1,0 +1,56 @@
+"""What `./manage.py test` starts. The whole fast suite runs as two processes side by side, one for each of two cores;
+whatever else is asked for runs as one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hub.site.bootstrap.requirements import CHECKOUT
+
+# About equal in time: what makes and judges, and everything else.
+FIRST = ("tests/training", "tests/moderation", "tests/clients")
+
+
+def run_tests(arguments: list[str], *, marks: str, data_dir: Path) -> int:
+    """Run pytest and return its exit code, that of the half that failed if one did. `arguments` are pytest's own."""
+    if arguments or marks != "not slow" or (os.cpu_count() or 1) < 2:
+        return subprocess.run(pytest_command(marks, arguments), cwd=CHECKOUT, env=own_environment(data_dir)).returncode
+    return run_halves(marks, data_dir)
+
+
+def run_halves(marks: str, data_dir: Path) -> int:
+    """The first half speaks at once, the second when both have ended."""
+    others = ["tests", *(f"--ignore={path}" for path in FIRST)]
+    print("The tests run in two halves at once; the second speaks when both have ended.", flush=True)
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        second = subprocess.Popen(
+            pytest_command(marks, others),
+            cwd=CHECKOUT,
+            env=own_environment(data_dir / "second"),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            first = subprocess.run(
+                pytest_command(marks, list(FIRST)), cwd=CHECKOUT, env=own_environment(data_dir / "first")
+            ).returncode
+            code = second.wait()
+        except BaseException:  # Ctrl-C: both had it from the terminal; nothing may stay behind
+            second.terminate()
+            second.wait()
+            raise
+        said.seek(0)
+        print(f"\nThe second half:\n{said.read()}", flush=True)
+    return first or code
+
+
+def pytest_command(marks: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-m", marks, *arguments]
+
+
+def own_environment(data_dir: Path) -> dict[str, str]:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return os.environ | {"DATA_DIR": str(data_dir)}
