@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from hub.community.models import PullRequest
 from hub.community.pull_requests import merge, unmet_requirements
 from hub.community.reviews import review
@@ -27,6 +29,7 @@ def read_main(line: Line, path: str) -> str:
     return members.read(members.read_ref("refs/heads/main") or "", path).decode()
 
 
+@pytest.mark.slow
 def test_two_proposals_that_each_bring_data_are_trained_together(line: Line, charlie: Any) -> None:
     make_repo("dataset", "boats", line.alice, {"train.jsonl": as_jsonl(PAIRS[:8])})
     first = line.propose(train=TWO_STEPS)

@@ -6,7 +6,7 @@ import pygit2
 
 from hub.storage.errors import MergeConflict
 from hub.storage.git.commits import compose_message, find_commit, format_commit
-from hub.storage.git.objects import ObjectBatch
+from hub.storage.git.objects import ObjectBatch, persist
 from hub.storage.git.operations import Author
 
 PLAIN_FILES = {pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.BLOB_EXECUTABLE}
@@ -29,7 +29,8 @@ def merge(
     `resolve` is asked about each file whose lines clash. Raises MergeConflict with the paths that both sides changed;
     two large files are never merged by content."""
     text = compose_message(message, trailers)
-    tree = _merge_trees(handle, find_commit(handle, ours), find_commit(handle, theirs), resolve)
+    left, right = find_commit(handle, ours), find_commit(handle, theirs)
+    tree = persist(lambda: _merge_trees(handle, left, right, resolve))
     batch = ObjectBatch()
     oid = batch.add("commit", format_commit(tree=tree, parents=(ours, theirs), author=author, message=text))
     batch.flush(handle)

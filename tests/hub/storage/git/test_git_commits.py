@@ -268,3 +268,19 @@ def test_an_edit_in_a_tree_of_ten_thousand_files_is_fast(repo: GitRepo, alice: A
     # Measured 0.9 s and 0.03 s on two cores; the bounds leave room for a busy machine.
     assert many_s < 20 and sorted(edits)[2] < 1.0
     assert "dangling" not in git(repo.path, "fsck", "--strict", "--full")
+
+
+def test_a_folder_that_maintenance_removes_meanwhile_is_made_again() -> None:
+    """`git prune-packed` takes empty folders away, also the one that was just made for a new object."""
+    from hub.storage.git.objects import persist
+
+    problems = [OSError("failed to rename lockfile to '.../b9/b9ad': No such file or directory")] * 3
+
+    def write() -> str:
+        if problems:
+            raise problems.pop()
+        return "written"
+
+    assert persist(write) == "written"
+    with pytest.raises(OSError, match="No space"):
+        persist(lambda: (_ for _ in ()).throw(OSError("No space left on device")))
