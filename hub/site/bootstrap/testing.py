@@ -10,7 +10,7 @@ from pathlib import Path
 from hub.site.bootstrap.requirements import CHECKOUT
 
 # About equal in time: what makes and judges, and everything else.
-FIRST = ("tests/training", "tests/moderation", "tests/clients")
+FIRST = ("tests/training", "tests/moderation")
 
 
 def run_tests(arguments: list[str], *, marks: str, data_dir: Path) -> int:
