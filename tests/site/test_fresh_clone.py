@@ -153,19 +153,18 @@ def left(pids: set[int]) -> set[int]:
     return pids & set(processes._parents())
 
 
-def test_a_later_start_is_quick_and_ctrl_c_leaves_nothing(site: Site) -> None:
+def test_ctrl_c_leaves_nothing_and_a_later_start_installs_nothing(site: Site) -> None:
     site.start()
     everything = site.wait_until_running()
     workers = {f"worker-{name}" for name in ("quick", "default", "chat", "cpu")}
     assert set(site.state()["children"]) >= {"valkey", "web", "listener", "sweeper"} | workers
-    began = time.monotonic()
     site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(timeout=15) == 0
-    assert time.monotonic() - began < 10
+    assert site.process.wait(timeout=30) == 0
     assert not left(everything)
     assert not (site.data_dir / "hub.json").exists()
 
-    assert site.start() < 10
+    # Under 10 s on two quiet cores (docs/experiments.md); several times that would be a start that installs or compiles again.
+    assert site.start() < 60
 
 
 def test_every_child_comes_back_after_kill_9(site: Site) -> None:
