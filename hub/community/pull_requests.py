@@ -206,10 +206,9 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         verb = STATE_VERBS.get(check.state, check.state)
         reasons.append(f"The check '{check.name}' {verb}: {check.summary if sees_inside else UNTOLD}")
     if pull_request.is_trained and not blocking and not is_candidate_current(pull_request):
-        has_moved = pull_request.candidate_digest and f"{pull_request.target} has moved; "
-        reasons.append(
-            f"{has_moved}the candidate is being built again." if has_moved else "The candidate is being built."
-        )
+        is_first = not pull_request.candidate_digest
+        moved = f"{pull_request.target} has moved; the candidate is being built again."
+        reasons.append("The candidate is being built." if is_first else moved)
     reasons += missing_approvals(pull_request, by)
     if not can(by, "write", discussion.repo):
         reasons.append("Merging needs write access to this repository.")
