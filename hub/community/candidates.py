@@ -105,7 +105,15 @@ def set_candidate(pull_request: PullRequest, *, commit: str, target: str, digest
     members = members_of(pull_request)
     old = members.read_ref(pull_request.candidate_ref)
     members.move_ref(pull_request.candidate_ref, commit, ANY)
-    register_commits(repo=repo, ref=pull_request.candidate_ref, old=old, new=commit, by=hub_account(), door="hub")
+    register_commits(
+        repo=repo,
+        ref=pull_request.candidate_ref,
+        old=old,
+        new=commit,
+        by=hub_account(),
+        door="hub",
+        held=[target, pull_request.head],
+    )
     with transaction.atomic():
         PullRequest.objects.filter(pk=pull_request.pk).update(
             candidate=commit, candidate_target=target, candidate_digest=digest, conflict_paths=[]

@@ -37,9 +37,11 @@ class PushJudge:
         self.by = by
         self.address = address
         self.opened: dict[str, PullRequest] = {}  # command's ref -> the pull request it opens
+        self.held: tuple[str, ...] = ()  # commits the repository had before this push
         self.pending: dict[str, PendingWrite] = {}  # command's ref -> what a crash from here on leaves to be finished
 
     def judge(self, quarantine: Quarantine, commands: list[RefCommand]) -> list[RefResult]:
+        self.held = quarantine.known
         return [self.judge_command(quarantine, command) for command in commands]
 
     def judge_command(self, quarantine: Quarantine, command: RefCommand) -> RefResult:
@@ -154,7 +156,9 @@ class PushJudge:
     def register(self, result: RefResult, opened: PullRequest | None) -> list[str]:
         command = result.command
         old = None if opened else command.old
-        register_commits(repo=self.repo, ref=result.ref, old=old, new=command.new, by=self.by, door="git")
+        register_commits(
+            repo=self.repo, ref=result.ref, old=old, new=command.new, by=self.by, door="git", held=self.held
+        )
         if not result.ref.startswith("refs/pr/"):
             return []
         pull_request = opened or find_pull_request(self.repo, int(result.ref.removeprefix("refs/pr/")), self.by)

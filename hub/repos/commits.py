@@ -4,7 +4,7 @@ Order of truth: git moves first (compare-and-swap), then rows, then screens, the
 leaves a PendingWrite, and `reconcile` finishes the work; until then the content is simply not public."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -93,14 +93,25 @@ def create_commit(
     return Revision.objects.get(repo=repo, commit=new)
 
 
-def register_commits(*, repo: Repo, ref: str, old: str | None, new: str | None, by: User | None, door: str) -> None:
+def register_commits(
+    *,
+    repo: Repo,
+    ref: str,
+    old: str | None,
+    new: str | None,
+    by: User | None,
+    door: str,
+    held: Iterable[str] = (),
+) -> None:
     """Rows, screens and publication for the commits that `new` adds to `old` and that have no row yet. Safe to repeat.
 
-    Both are what the ref pointed to: commits, or annotated tags of them."""
+    Both are what the ref pointed to: commits, or annotated tags of them. What `held` reaches was in the repository
+    before: its own writers register it, and are credited, even if they have not got to it."""
     members = pair(repo).members
     old, new = (oid and members.peel(oid) for oid in (old, new))
     if new is not None:
-        made = record_revisions(repo=repo, members=members, ref=ref, old=old, new=new, by=by, door=door)
+        others = [oid for oid in (old, *held) if oid and members.has_commit(oid)]
+        made = record_revisions(repo=repo, members=members, ref=ref, others=others, new=new, by=by, door=door)
         for revision, contents in made:
             tell(revision_created, Revision, revision=revision, contents=contents)
         if ref == f"refs/heads/{repo.default_branch}":
@@ -119,14 +130,14 @@ def tell(signal: Signal, sender: type, **what: Any) -> None:
 
 @transaction.atomic
 def record_revisions(
-    *, repo: Repo, members: GitRepo, ref: str, old: str | None, new: str, by: User | None, door: str
+    *, repo: Repo, members: GitRepo, ref: str, others: list[str], new: str, by: User | None, door: str
 ) -> list[tuple[Revision, list[Content]]]:
     """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository.
 
-    Below `old` nothing is looked at: what is unknown there was somebody else's a moment ago, and is theirs to register."""
+    Below `others` nothing is looked at: what is unknown there is somebody else's, and theirs to register."""
     Repo.objects.select_for_update().get(pk=repo.pk)  # two may register the same commits, on two branches
     made: list[tuple[Revision, list[Content]]] = []
-    for oid in unknown_commits(repo, members.ancestors_not_in(new, [old] if old else [])):
+    for oid in unknown_commits(repo, members.ancestors_not_in(new, others)):
         info = members.commit_info(oid)
         revision = Revision.objects.create(
             repo=repo,
@@ -266,7 +277,8 @@ def paths_changed_later(repo: Repo, members: GitRepo, commit: str, paths: list[s
 
 
 def move_ref(*, repo: Repo, ref: str, new: str | None, expected: Any, by: User | None, door: str) -> None:
-    """Set or delete a ref by compare-and-swap and register what it brings. Raises Conflict when somebody was faster."""
+    """Point a ref to a commit that the repository holds, or delete it, by compare-and-swap; pages and the public half
+    follow. Raises Conflict when somebody was faster."""
     members = pair(repo).members
     pending = PendingWrite.objects.create(repo=repo, ref=ref, by=by, door=door)
     old = members.read_ref(ref)
@@ -278,7 +290,8 @@ def move_ref(*, repo: Repo, ref: str, new: str | None, expected: Any, by: User |
     except StorageError:
         pending.delete()
         raise
-    register_commits(repo=repo, ref=ref, old=old, new=new, by=by, door=door)
+    held = [new] if new else []
+    register_commits(repo=repo, ref=ref, old=old, new=new, by=by, door=door, held=held)
     pending.delete()
 
 

@@ -55,10 +55,11 @@ def judge(pull_request: PullRequest, user: Any, checks: list[Check]) -> Verdict:
 
 def choose_pace(pull_request: PullRequest, checks: list[Check]) -> int:
     """After how many seconds the page looks again by itself: soon while something runs, later while it waits for a
-    worker or a person (who presses "run" or reviews elsewhere), never (0) when the proposal is over."""
+    worker or a person (who presses "run" or reviews elsewhere; short runs are seen, too), never (0) when the proposal
+    is over."""
     if pull_request.discussion.status not in (Discussion.Status.OPEN, Discussion.Status.DRAFT):
         return 0
-    return 2 if any(check.state == Check.State.RUNNING for check in checks) else 10
+    return 2 if any(check.state == Check.State.RUNNING for check in checks) else 4
 
 
 def describe_state(request: HttpRequest, pull_request: PullRequest) -> dict[str, Any]:

@@ -25,7 +25,7 @@ tags: [tides]
 A small model that answers beginners' questions about tides. Propose better data or a better recipe.
 """
 TEXTS = [{"text": f"When is tide {tide}? Tide {tide} is at {tide} o'clock."} for tide in range(1, 24, 4)]
-ROWS = 600  # of the data that is brought; three passes over them train for some seconds
+ROWS = 900  # of the data that is brought; three passes over them train for longer than a page waits to look again
 DATA_CARD = """---
 license: cc0-1.0
 language: en

@@ -144,6 +144,45 @@ def test_what_nobody_interrupted_is_left_alone(tides, charlie, alice, dies):
     assert after == [(head, status) for head, status, _ in before]
 
 
+def propose_a_change(repo: Any, by: Any) -> None:
+    propose(repo, by, {"c.txt": "mine"})  # its candidate holds the head of main
+
+
+def open_an_empty_one(repo: Any, by: Any) -> None:
+    from hub.community.pull_requests import open_pull_request
+
+    open_pull_request(repo=repo, by=by, title="Soon more", is_draft=True)
+
+
+def make_a_branch(repo: Any, by: Any) -> None:
+    from hub.repos.refs import create_branch
+
+    create_branch(repo=repo, by=by, name="mine", start=members_head(repo))
+
+
+def push_upon_it(repo: Any, by: Any) -> None:
+    from hub.repos.places import pair
+
+    push = Push(repo, by)
+    commit = loose_commit(repo, by)
+    result = push.send("refs/heads/mine", commit)
+    pair(repo).members.move_ref(result.ref, commit, None)
+    push.judge.after([result])
+
+
+@pytest.mark.parametrize("act", [propose_a_change, open_an_empty_one, make_a_branch, push_upon_it])
+def test_whoever_builds_upon_an_unregistered_commit_is_not_its_author(tides, bob, alice, dies, act):
+    """Its writer died, or just has not got to it; in between, another's act reaches it."""
+    with dies("hub.repos.commits.register_commits"):
+        add(tides, alice.user, {"a.txt": "of alice"}, title="Of alice")
+    tides.collaborators.create(user=bob.user, role="write")
+    act(tides, bob.user)
+    assert not tides.revisions.filter(title="Of alice").exists()
+    recover()
+    (row,) = tides.revisions.filter(title="Of alice")
+    assert (row.author, row.door) == (alice.user, "api")
+
+
 # --- pushes
 
 
