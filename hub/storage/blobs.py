@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from hub.storage import sweep as sweeping
 from hub.storage.chunk_index import ChunkIndex
@@ -21,7 +21,7 @@ from hub.storage.reading import PIECE_BYTES, FileBytes, FileReader
 from hub.storage.records import Records, StoredFile, describe
 from hub.storage.sweep import SweepReport
 from hub.storage.xet import hashes
-from hub.storage.xet.reconstruction import plan_download
+from hub.storage.xet.reconstruction import Plan, plan_download
 from hub.storage.xet.shards import FileDescription, format_dedup_shard, parse_shard
 from hub.storage.xet.verification import Verifier
 from hub.storage.xet.xorbs import XorbIndex, mask_chunks, receive_xorb
@@ -122,17 +122,13 @@ class BlobStore:
             checked.append(self._check_sha256(description))
         return [self._records.register(description) for description in checked]
 
-    def reconstruction(
-        self, xet_hash: str, start: int, end: int | None, *, url_for: Callable[[str, int, int], str]
-    ) -> dict[str, Any]:
-        """Download plan (version 1) for the bytes [start, end).
-
-        `url_for(xorb hash, first byte, byte behind the last)` gives the URL for exactly these bytes of the xorb.
-        Raises UnknownContent, InvalidRange."""
+    def plan(self, xet_hash: str, start: int = 0, end: int | None = None) -> Plan:
+        """Which bytes of which xorbs make up the bytes [start, end) of a file; `hub.storage.xet.reconstruction` writes
+        it down as clients read it. Raises UnknownContent, InvalidRange."""
         description = self._records.find_by_xet(xet_hash)
         if description is None:
             raise UnknownContent(f"No file with Xet hash {xet_hash[:64]} is stored here.")
-        return plan_download(description, start, end, index_of=self._records.index_of, url_for=url_for)
+        return plan_download(description, start, end, index_of=self._records.index_of)
 
     def xorb_path(self, xorb_hash: str) -> Path | None:
         """The file of a xorb; its chunk data starts at byte 0, so ranges of a download plan can be sent from it."""

@@ -2,6 +2,7 @@
 
 Small in the fast suite; the slow one carries 300 MB."""
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.clients.counting_proxy import count_bytes
 from tests.clients.running_hub import RunningHub, git, remote
 from tests.clients.stock_client import Machine, digests, make_folder, overwrite
+from tests.hub.api.xet_upload import XetFile
 
 MB = 1_000_000
 
@@ -73,6 +75,27 @@ def test_what_came_by_xet_leaves_by_every_door(granian_server: RunningHub, new_r
     part = granian_server.call("GET", f"/datasets/{name}/resolve/main/part-2.bin", headers={"Range": "bytes=1000000-"})
     assert part.status_code == 206
     assert part.content == (folder / "part-2.bin").read_bytes()[1_000_000:]
+
+
+def test_a_file_of_many_stretches_of_a_xorb_comes_down_without_what_lies_between(
+    granian_server: RunningHub, new_repo, tmp_path: Path
+):
+    """Every second chunk of a xorb, by version 2 of the download plan."""
+    name = new_repo("stretches")
+    whole = XetFile(random.Random(8).randbytes(3_000_000))
+    part = whole.every_second_chunk()
+    token = granian_server.call("GET", f"/api/datasets/{name}/xet-write-token/main", person="alice").json()
+    headers = {"Authorization": f"Bearer {token['accessToken']}"}
+    sent = granian_server.call("POST", f"/xet/v1/xorbs/default/{whole.xorb_hash}", data=whole.xorb, headers=headers)
+    assert sent.status_code == 200, sent.text
+    assert granian_server.call("POST", "/xet/v1/shards", data=part.shard, headers=headers).status_code == 200
+    value = {"path": "part.bin", "algo": "sha256", "oid": part.sha256, "size": len(part.content)}
+    assert granian_server.commit(f"/api/datasets/{name}/commit/main", {"key": "lfsFile", "value": value}).ok
+    with count_bytes(granian_server.port) as proxy:
+        machine = Machine(tmp_path / "down", proxy.url)
+        machine.hf("download", name, "part.bin", "--repo-type", "dataset", "--local-dir", str(tmp_path))
+        assert (tmp_path / "part.bin").read_bytes() == part.content
+        assert len(part.content) < proxy.received < 1.1 * len(part.content)  # and nothing of the other chunks
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,4 +1,4 @@
-"""One byte range of a request (RFC 9110, section 14). Several ranges at once are answered with the whole file."""
+"""Byte ranges of a request (RFC 9110, section 14). Files answer one range; several at once get the whole file there."""
 
 import re
 
@@ -34,3 +34,13 @@ def read_range(header: str | None, size: int) -> tuple[int, int] | None:
             headers={"Content-Range": f"bytes */{size}"},
         )
     return start, end
+
+
+def read_ranges(header: str | None, size: int, *, limit: int) -> list[tuple[int, int]]:
+    """Like `read_range`, for up to `limit` ranges; empty when everything is to be sent."""
+    unit, _, text = (header or "").partition("=")
+    pieces = text.split(",")
+    if len(pieces) > limit:
+        raise RangeNotSatisfiable(f"Ask for at most {limit} ranges at once; these are {len(pieces)}.")
+    found = [read_range(f"{unit}={piece}", size) for piece in pieces]
+    return [part for part in found if part is not None] if None not in found else []

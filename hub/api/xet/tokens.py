@@ -16,6 +16,7 @@ from hub.common.errors import Forbidden, NotSignedIn, RevisionNotFound
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
+from hub.storage.xet.reconstruction import Parts
 
 SALT = "xet"
 LIFETIME_S = 3600
@@ -85,15 +86,16 @@ def find_access(claims: dict[str, Any]) -> Access | None:
     return Access(repo, user, claims["w"])
 
 
-def sign_piece(access: Access, sha256: str, xorb: str, start: int, end: int) -> str:
+def sign_pieces(access: Access, sha256: str, xorb: str, parts: Parts) -> str:
     """For an address of exactly these bytes as part of this file: the rest of a xorb may belong to somebody else."""
-    return signing.dumps([access.repo.pk, name_speaker(access.user), sha256, xorb, start, end], salt=f"{SALT}-data")
+    claims = [access.repo.pk, name_speaker(access.user), sha256, xorb, parts]
+    return signing.dumps(claims, salt=f"{SALT}-data", compress=len(parts) > 1)
 
 
-def read_piece(signature: str, xorb: str) -> tuple[int, int]:
-    """(start, end) that the address allows. Raises Forbidden, also when the file was withdrawn since."""
+def read_allowed_pieces(signature: str, xorb: str) -> Parts:
+    """What the address allows. Raises Forbidden, also when the file was withdrawn since."""
     try:
-        repo_key, speaker, sha256, signed, start, end = signing.loads(
+        repo_key, speaker, sha256, signed, parts = signing.loads(
             signature, salt=f"{SALT}-data", max_age=DATA_LIFETIME_S
         )
     except (signing.BadSignature, ValueError):
@@ -104,4 +106,4 @@ def read_piece(signature: str, xorb: str) -> tuple[int, int]:
     user = find_speaker(*speaker)
     if repo is None or user is None or not can(user, "read", repo) or not reader_for(repo, user).may_have(sha256):
         raise Forbidden("This file may not be read any more.")
-    return int(start), int(end)
+    return [(int(start), int(end)) for start, end in parts]

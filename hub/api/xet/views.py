@@ -1,27 +1,28 @@
 """The Xet store (content-addressed chunks) as hf_xet speaks it. Nothing a client says is believed: the byte store
 recomputes it. Nothing is told or given that the person could not also download."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
 from hub.api.hf.endpoints import answer, endpoint, open_body
 from hub.api.hf.ranges import read_range
-from hub.api.xet.tokens import Access, read_access, read_piece, sign_piece
+from hub.api.xet.tokens import Access, read_access, sign_pieces
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable, TooLarge
 from hub.community.contributions import reader_for
 from hub.repos.blobs import list_told_chunks, record_upload, store
 from hub.repos.models import StoredBlob
 from hub.storage.errors import InvalidRange, NotOwned, StorageError
 from hub.storage.errors import TooLarge as BeyondBounds
+from hub.storage.xet.reconstruction import Parts, Plan, UrlFor, as_version_1, as_version_2
 
 MAX_XORB_BODY = 70 * 1024 * 1024  # 64 MiB of chunks with their headers
 MAX_SHARD_BODY = 64 * 1024 * 1024
+MAX_BATCH = 100  # files of one question
 PIECE = 1024 * 1024
 
 
@@ -85,23 +86,50 @@ def find_sha256(access: Access, xet_hash: str) -> str:
     raise NotFound("There is no such file in this repository.")
 
 
-def show_reconstruction(request: HttpRequest, hash: str) -> HttpResponse:
-    """The download plan: terms, and an address for exactly the bytes of each that are needed."""
-    access = read_access(request)
+def make_plan(request: HttpRequest, access: Access, hash: str, wanted: str | None = None) -> tuple[Plan, UrlFor]:
+    """The plan for what `wanted`, a Range header, names, and how its addresses are made."""
     sha256 = find_sha256(access, hash)
     size = StoredBlob.objects.values_list("size", flat=True).get(pk=sha256)
-    part = read_range(request.headers.get("Range"), size)
-    start, end = part or (0, size)
+    start, end = read_range(wanted, size) or (0, size)
 
-    def url_for(xorb: str, first: int, behind: int) -> str:
-        return f"{base_url(request)}/xet/data/{xorb}?s={sign_piece(access, sha256, xorb, first, behind)}"
+    def url_for(xorb: str, parts: Parts) -> str:
+        return f"{base_url(request)}/xet/data/{xorb}?s={sign_pieces(access, sha256, xorb, parts)}"
 
     try:
-        return answer(store().reconstruction(hash, start, end, url_for=url_for))
+        return store().plan(hash, start, end), url_for
     except InvalidRange as problem:
         raise RangeNotSatisfiable(str(problem)) from None
     except StorageError as problem:
         raise NotFound(str(problem)) from None
+
+
+def show_reconstruction(request: HttpRequest, hash: str) -> HttpResponse:
+    """The download plan: terms, and an address for exactly the bytes of each that are needed."""
+    return answer(as_version_1(*make_plan(request, read_access(request), hash, request.headers.get("Range"))))
+
+
+def show_reconstruction_2(request: HttpRequest, hash: str) -> HttpResponse:
+    """The same with one address for each xorb, whose stretches come in one answer."""
+    return answer(as_version_2(*make_plan(request, read_access(request), hash, request.headers.get("Range"))))
+
+
+def show_reconstructions(request: HttpRequest) -> HttpResponse:
+    """The plans of several whole files at once; files that are not there for this person are left out."""
+    access = read_access(request)
+    wanted = list(dict.fromkeys(request.GET.getlist("file_id")))
+    if len(wanted) > MAX_BATCH:
+        raise InvalidInput(f"Ask for at most {MAX_BATCH} files at once; these are {len(wanted)}.")
+    files: dict[str, Any] = {}
+    fetch_info: dict[str, list[Any]] = {}
+    for hash in wanted:
+        try:
+            plan = as_version_1(*make_plan(request, access, hash))
+        except NotFound:
+            continue
+        files[hash] = plan["terms"]
+        for xorb, pieces in plan["fetch_info"].items():
+            fetch_info.setdefault(xorb, []).extend(pieces)
+    return answer({"files": files, "fetch_info": fetch_info})
 
 
 def show_size(request: HttpRequest, hash: str) -> HttpResponse:
@@ -126,37 +154,6 @@ def find_chunk(request: HttpRequest, hash: str) -> HttpResponse:
     return HttpResponse(shard, content_type="application/octet-stream")
 
 
-def send_data(request: HttpRequest, hash: str) -> HttpResponse:
-    """Bytes of a xorb, within what the address was signed for. No header proves anything here."""
-    first, behind = read_piece(request.GET.get("s", ""), hash)
-    path = store().xorb_path(hash)
-    try:
-        size = path.stat().st_size if path is not None else 0
-    except FileNotFoundError:  # swept a moment ago
-        path = None
-    if path is None:
-        raise NotFound("These bytes are gone; ask for the file again.")
-    start, end = read_range(request.headers.get("Range"), size) or (first, behind)
-    if start < first or end > behind:
-        raise Forbidden("This address was made for other bytes.")
-    headers = {
-        "Content-Range": f"bytes {start}-{end - 1}/{size}",
-        "Content-Length": str(end - start),
-        "Content-Type": "application/octet-stream",
-    }
-    return StreamingHttpResponse(read_file(path, start, end), status=206, headers=headers)
-
-
-def read_file(path: Path, start: int, end: int) -> Iterator[bytes]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        while start < end and (piece := os.pread(descriptor, min(PIECE, end - start), start)):
-            start += len(piece)
-            yield piece
-    finally:
-        os.close(descriptor)
-
-
 def ignore(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
@@ -169,8 +166,9 @@ def refuse_unknown(request: HttpRequest) -> HttpResponse:
 xorb = reads_own_tokens(endpoint(POST=put_xorb, HEAD=head_xorb))
 shards = reads_own_tokens(endpoint(POST=put_shard))
 reconstruction = reads_own_tokens(endpoint(GET=show_reconstruction))
+reconstruction_2 = reads_own_tokens(endpoint(GET=show_reconstruction_2))
+reconstructions = reads_own_tokens(endpoint(GET=show_reconstructions))
 file_size = reads_own_tokens(endpoint(HEAD=show_size, GET=show_size))
 chunk = reads_own_tokens(endpoint(GET=find_chunk))
-data = reads_own_tokens(endpoint(GET=send_data))
 telemetry = reads_own_tokens(endpoint(POST=ignore, GET=ignore))
 unknown = reads_own_tokens(endpoint(**dict.fromkeys(("GET", "POST", "PUT", "HEAD", "DELETE"), refuse_unknown)))

@@ -6,6 +6,7 @@ Source: https://huggingface.co/docs/xet/download-protocol
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from hub.storage.errors import InvalidRange, StorageError
@@ -13,51 +14,80 @@ from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription
 from hub.storage.xet.xorbs import XorbIndex
 
-UrlFor = Callable[[str, int, int], str]  # (xorb hash, first byte, byte behind the last) -> URL
+Parts = list[tuple[int, int]]  # (first byte, byte behind the last) within a xorb, sorted, apart from each other
+UrlFor = Callable[[str, Parts], str]  # (xorb hash, parts) -> URL that gives exactly these bytes of the xorb
+
+MAX_PARTS_PER_URL = 64  # they are named in the address, which has to stay short
+
+
+@dataclass
+class Plan:
+    """What to fetch for a stretch of a file."""
+
+    offset: int = 0  # bytes of the first term to leave out
+    terms: list[dict[str, Any]] = field(default_factory=list)
+    ranges: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)  # xorb hash -> chunks [first, behind)
+    indexes: dict[bytes, XorbIndex] = field(default_factory=dict)
 
 
 def plan_download(
-    description: FileDescription,
-    start: int,
-    end: int | None,
-    *,
-    index_of: Callable[[bytes], XorbIndex | None],
-    url_for: UrlFor,
-) -> dict[str, Any]:
-    """QueryReconstructionResponse (version 1) for the bytes [start, end) of a file.
+    description: FileDescription, start: int, end: int | None, *, index_of: Callable[[bytes], XorbIndex | None]
+) -> Plan:
+    """The plan for the bytes [start, end) of a file.
 
     Raises InvalidRange if `start` is behind the last byte; an `end` behind it is shortened."""
     size = description.size
     end = size if end is None else min(end, size)
+    plan = Plan()
     if size == 0 and start == 0:
-        return {"offset_into_first_range": 0, "terms": [], "fetch_info": {}}
+        return plan
     if not 0 <= start < end:
         raise InvalidRange(f"The range {start} to {end} lies outside the file of {size} bytes.")
-    terms: list[dict[str, Any]] = []
-    ranges: dict[bytes, list[tuple[int, int]]] = {}
-    indexes: dict[bytes, XorbIndex] = {}
-    offset = 0
     for xorb_hash, first, last, skip, stop in _overlaps(description, start, end):
-        index = indexes.get(xorb_hash) or _require(index_of(xorb_hash), xorb_hash)
-        indexes[xorb_hash] = index
+        index = plan.indexes.get(xorb_hash) or _require(index_of(xorb_hash), xorb_hash)
+        plan.indexes[xorb_hash] = index
         base = index.raw_start(first)
         first = bisect_right(index.raw_ends, base + skip)
         last = min(last, bisect_left(index.raw_ends, base + stop) + 1)
-        if not terms:
-            offset = base + skip - index.raw_start(first)
-        terms.append(
+        if not plan.terms:
+            plan.offset = base + skip - index.raw_start(first)
+        plan.terms.append(
             {
                 "hash": hashes.to_hex(xorb_hash),
                 "unpacked_length": index.raw_size(first, last),
                 "range": {"start": first, "end": last},
             }
         )
-        ranges.setdefault(xorb_hash, []).append((first, last))
-    fetch_info = {
-        hashes.to_hex(xorb_hash): [_fetch(indexes[xorb_hash], first, last, url_for) for first, last in _merge(parts)]
-        for xorb_hash, parts in ranges.items()
+        plan.ranges.setdefault(xorb_hash, []).append((first, last))
+    plan.ranges = {xorb_hash: _merge(parts) for xorb_hash, parts in plan.ranges.items()}
+    return plan
+
+
+def as_version_1(plan: Plan, url_for: UrlFor) -> dict[str, Any]:
+    """QueryReconstructionResponse: an address for each stretch of a xorb."""
+    return {
+        "offset_into_first_range": plan.offset,
+        "terms": plan.terms,
+        "fetch_info": {
+            hashes.to_hex(xorb_hash): [_fetch_one(plan.indexes[xorb_hash], *chunks, url_for) for chunks in ranges]
+            for xorb_hash, ranges in plan.ranges.items()
+        },
     }
-    return {"offset_into_first_range": offset, "terms": terms, "fetch_info": fetch_info}
+
+
+def as_version_2(plan: Plan, url_for: UrlFor) -> dict[str, Any]:
+    """QueryReconstructionResponseV2: one address for all stretches of a xorb, which are fetched by one request."""
+    return {
+        "offset_into_first_range": plan.offset,
+        "terms": plan.terms,
+        "xorbs": {
+            hashes.to_hex(xorb_hash): [
+                _fetch_many(plan.indexes[xorb_hash], ranges[start : start + MAX_PARTS_PER_URL], url_for)
+                for start in range(0, len(ranges), MAX_PARTS_PER_URL)
+            ]
+            for xorb_hash, ranges in plan.ranges.items()
+        },
+    }
 
 
 def _overlaps(description: FileDescription, start: int, end: int) -> Iterator[tuple[bytes, int, int, int, int]]:
@@ -85,12 +115,23 @@ def _merge(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _fetch(index: XorbIndex, first: int, last: int, url_for: UrlFor) -> dict[str, Any]:
+def _fetch_one(index: XorbIndex, first: int, last: int, url_for: UrlFor) -> dict[str, Any]:
     start, end = index.packed_range(first, last)
     return {
         "range": {"start": first, "end": last},
-        "url": url_for(hashes.to_hex(index.xorb_hash), start, end),
+        "url": url_for(hashes.to_hex(index.xorb_hash), [(start, end)]),
         "url_range": {"start": start, "end": end - 1},  # both inclusive, as in a Range header
+    }
+
+
+def _fetch_many(index: XorbIndex, ranges: list[tuple[int, int]], url_for: UrlFor) -> dict[str, Any]:
+    parts = [index.packed_range(first, last) for first, last in ranges]
+    return {
+        "url": url_for(hashes.to_hex(index.xorb_hash), parts),
+        "ranges": [
+            {"chunks": {"start": first, "end": last}, "bytes": {"start": start, "end": end - 1}}
+            for (first, last), (start, end) in zip(ranges, parts, strict=True)
+        ],
     }
 
 

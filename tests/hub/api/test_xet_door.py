@@ -1,5 +1,6 @@
 """The Xet door by hand: what its tokens and addresses allow, to whom, and until when."""
 
+import email
 import random
 import time
 from collections.abc import Callable
@@ -105,6 +106,41 @@ def test_a_plan_for_a_part_names_only_its_chunks(client: Client, shared: XetFile
     assert plan["terms"][0]["range"]["start"] == len(shared.chunks) - 1
     outside = ask_plan(client, shared, reader, Range=f"bytes={last + 1}-")
     assert outside.status_code == 416
+
+
+def test_version_2_gives_several_stretches_in_one_answer(client: Client, shared: XetFile):
+    reader = take_token(client, None, "read-token/main")
+    plan = client.get(f"/xet/v2/reconstructions/{shared.hash}", headers=reader).json()
+    (entry,) = plan["xorbs"][shared.xorb_hash]
+    assert entry["ranges"] == [
+        {"chunks": {"start": 0, "end": len(shared.chunks)}, "bytes": {"start": 0, "end": len(shared.xorb) - 1}}
+    ]
+    address = path_of(entry["url"])
+    assert client.get(address).getvalue() == shared.xorb
+    answer = client.get(address, headers={"Range": "bytes=5-9,100-199"})
+    body = answer.getvalue()
+    assert (answer.status_code, int(answer["Content-Length"])) == (206, len(body))
+    message = email.message_from_bytes(f"Content-Type: {answer['Content-Type']}\r\n\r\n".encode() + body)
+    assert [(part["Content-Range"], part.get_payload(decode=True)) for part in message.get_payload()] == [
+        (f"bytes 5-9/{_size(shared)}", shared.xorb[5:10]),
+        (f"bytes 100-199/{_size(shared)}", shared.xorb[100:200]),
+    ]
+    assert client.get(address, headers={"Range": "bytes=" + ",".join(["0-1"] * 65)}).status_code == 416
+    beyond = f"bytes=0-1,{len(shared.xorb)}-{len(shared.xorb)}"  # the footer belongs to nobody
+    assert client.get(address, headers={"Range": beyond}).status_code == 403
+
+
+def test_plans_of_several_files_leave_out_what_is_not_there(client: Client, shared: XetFile):
+    reader = take_token(client, None, "read-token/main")
+    address = f"/xet/v1/reconstructions?file_id={shared.hash}&file_id={'0' * 64}&file_id=nonsense"
+    told = client.get(address, headers=reader).json()
+    one = ask_plan(client, shared, reader).json()
+    assert told["files"] == {shared.hash: one["terms"]}
+    assert [piece["range"] for piece in told["fetch_info"][shared.xorb_hash]] == [
+        piece["range"] for piece in one["fetch_info"][shared.xorb_hash]
+    ]
+    many = "&".join(f"file_id={number}" for number in range(101))
+    assert client.get(f"/xet/v1/reconstructions?{many}", headers=reader).status_code == 400
 
 
 def test_whether_a_xorb_was_here_already_is_not_told(client: Client, shared: XetFile, charlie: Any):
@@ -285,7 +321,7 @@ def test_a_forged_address_gives_nothing(client: Client, shared: XetFile):
     from hub.api.xet.tokens import SALT
 
     other = make_file(12)
-    claims = [1, [0, 0], shared.sha256, other.xorb_hash, 0, 10]
+    claims = [1, [0, 0], shared.sha256, other.xorb_hash, [[0, 10]]]
     for signature in ("", "nonsense", signing.dumps(claims, salt=SALT), signing.dumps([1], salt=f"{SALT}-data")):
         assert client.get(f"/xet/data/{shared.xorb_hash}?s={signature}").status_code == 403
     for text in ("Bearer nonsense", "Basic eA==", f"Bearer {signing.dumps({'r': 1}, salt='other')}"):
@@ -296,6 +332,7 @@ def test_a_forged_address_gives_nothing(client: Client, shared: XetFile):
     "path",
     [
         "/xet/v2/reconstructions/x",
+        "/xet/v2/file-chunk-hashes/x",
         "/xet/v1/xorb-grants/default/x",
         "/xet/v2/shards",
         "/xet/nothing",

@@ -59,7 +59,7 @@ def test_what_is_not_stored_is_not_found(store):
     with pytest.raises(UnknownContent):
         store.open(NOTHING)
     with pytest.raises(UnknownContent):
-        store.reconstruction(NOTHING, 0, None, url_for=str)
+        store.plan(NOTHING)
 
 
 @pytest.mark.parametrize(

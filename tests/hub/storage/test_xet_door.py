@@ -19,9 +19,10 @@ from hub.storage.errors import (
     StorageError,
     TooLarge,
 )
-from hub.storage.xet import hashes
+from hub.storage.xet import hashes, reconstruction
+from hub.storage.xet.reconstruction import Parts, as_version_1, as_version_2, plan_download
 from hub.storage.xet.shards import FileDescription, format_shard, make_terms, parse_shard
-from hub.storage.xet.xorbs import XorbWriter, unpack_chunks
+from hub.storage.xet.xorbs import XorbWriter, read_index, unpack_chunks
 
 NOTHING = "0" * 64
 CONTENT = np.random.default_rng(5).integers(0, 256, 2_500_000, dtype=np.uint8).tobytes() + bytes(600_000)
@@ -43,8 +44,8 @@ def nothing(xorb_hash: str) -> bool:
     return False
 
 
-def make_url(*parts: object) -> str:
-    return "/".join(map(str, parts))
+def make_url(xorb_hash: str, parts: Parts) -> str:
+    return f"{xorb_hash}/" + ",".join(f"{start}-{end}" for start, end in parts)
 
 
 def fetch_range(store: BlobStore, plan: dict, length: int) -> bytes:
@@ -56,7 +57,7 @@ def fetch_range(store: BlobStore, plan: dict, length: int) -> bytes:
             info for info in plan["fetch_info"][term["hash"]]
             if info["range"]["start"] <= wanted["start"] and wanted["end"] <= info["range"]["end"]
         )  # fmt: skip
-        assert fetch["url"] == f"{term['hash']}/{fetch['url_range']['start']}/{fetch['url_range']['end'] + 1}"
+        assert fetch["url"] == f"{term['hash']}/{fetch['url_range']['start']}-{fetch['url_range']['end'] + 1}"
         packed = store.xorb_path(term["hash"]).read_bytes()[fetch["url_range"]["start"] : fetch["url_range"]["end"] + 1]
         chunks = list(unpack_chunks(packed))
         raw = b"".join(chunks[wanted["start"] - fetch["range"]["start"] : wanted["end"] - fetch["range"]["start"]])
@@ -248,7 +249,7 @@ def test_one_byte_chunks_cannot_multiply_the_work(store):
 @given(start=st.integers(0, len(CONTENT) - 1), length=st.integers(1, len(CONTENT)))
 def test_any_range_can_be_planned_and_fetched(shared, start, length):
     store, stored = shared
-    plan = store.reconstruction(stored.xet_hash, start, start + length, url_for=make_url)
+    plan = as_version_1(store.plan(stored.xet_hash, start, start + length), make_url)
     assert fetch_range(store, json.loads(json.dumps(plan)), length) == CONTENT[start : start + length]
 
 
@@ -256,7 +257,7 @@ def test_a_plan_outside_the_file_is_refused(shared):
     store, stored = shared
     for start, end in ((len(CONTENT), None), (-1, 5), (7, 7)):
         with pytest.raises(InvalidRange):
-            store.reconstruction(stored.xet_hash, start, end, url_for=make_url)
+            store.plan(stored.xet_hash, start, end)
 
 
 def test_a_download_plan_names_only_chunks_of_the_file(store, make_bytes):
@@ -264,16 +265,39 @@ def test_a_download_plan_names_only_chunks_of_the_file(store, make_bytes):
     first, second = make_bytes(3_000_000), make_bytes(2_000_000, seed=1)
     (xorb,) = store.add([first]).xorbs
     stored = store.add([first[1_000_000:2_500_000] + second])
-    plan = store.reconstruction(stored.xet_hash, 0, None, url_for=make_url)
+    plan = as_version_1(store.plan(stored.xet_hash), make_url)
     assert fetch_range(store, plan, stored.size) == first[1_000_000:2_500_000] + second
     fetched = sum(info["url_range"]["end"] + 1 - info["url_range"]["start"] for info in plan["fetch_info"][xorb])
     assert fetched < 1_600_000
 
 
+def test_version_2_names_all_stretches_of_a_xorb_in_one_address_and_few_in_each(store, make_bytes, monkeypatch):
+    """A file of every second chunk of a xorb: stretches apart from each other."""
+    monkeypatch.setattr(reconstruction, "MAX_PARTS_PER_URL", 8)
+    (xorb_name,) = store.add([make_bytes(3_000_000)]).xorbs
+    with open(store.xorb_path(xorb_name), "rb") as file:
+        index = read_index(file.fileno())
+    terms = [(index.xorb_hash, at, at + 1, index.raw_size(at, at + 1)) for at in range(0, len(index), 2)]
+    plan = plan_download(
+        FileDescription(hashes.EMPTY, make_terms(terms), None, NOTHING), 0, None, index_of=lambda _: index
+    )
+    old, new = as_version_1(plan, make_url), as_version_2(plan, make_url)
+    assert (new["terms"], new["offset_into_first_range"]) == (old["terms"], old["offset_into_first_range"])
+    assert any(len(pieces) > 8 for pieces in old["fetch_info"].values())
+    for xorb, pieces in old["fetch_info"].items():
+        told = [(one["chunks"], one["bytes"]) for entry in new["xorbs"][xorb] for one in entry["ranges"]]
+        assert told == [(piece["range"], piece["url_range"]) for piece in pieces]
+        for entry in new["xorbs"][xorb]:
+            assert len(entry["ranges"]) <= 8
+            parts = [(one["bytes"]["start"], one["bytes"]["end"] + 1) for one in entry["ranges"]]
+            assert entry["url"] == make_url(xorb, parts)
+
+
 def test_a_plan_for_an_empty_file_is_empty(store):
     stored = store.add([])
-    plan = store.reconstruction(stored.xet_hash, 0, None, url_for=str)
-    assert plan == {"offset_into_first_range": 0, "terms": [], "fetch_info": {}}
+    plan = store.plan(stored.xet_hash)
+    assert as_version_1(plan, make_url) == {"offset_into_first_range": 0, "terms": [], "fetch_info": {}}
+    assert as_version_2(plan, make_url) == {"offset_into_first_range": 0, "terms": [], "xorbs": {}}
 
 
 # Deduplication queries

@@ -18,6 +18,7 @@ import pytest
 
 from hub.storage.blobs import BlobStore
 from hub.storage.errors import InvalidRange, StorageError, UnknownContent
+from hub.storage.xet.reconstruction import Parts, as_version_1
 
 UPLOAD = """
 import sys
@@ -105,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             first, last = wanted.removeprefix("bytes=").split("-")
             start, end = int(first), int(last) + 1
         try:
-            self.answer_json(self.server.store.reconstruction(xet_hash, start, end, url_for=self.url_for))
+            self.answer_json(as_version_1(self.server.store.plan(xet_hash, start, end), self.url_for))
         except InvalidRange:
             self.answer(416, b"")
         except UnknownContent:
@@ -121,7 +122,8 @@ class Handler(BaseHTTPRequestHandler):
             file.seek(start)
             self.answer(206, file.read(end - start))
 
-    def url_for(self, xorb_hash: str, start: int, end: int) -> str:
+    def url_for(self, xorb_hash: str, parts: Parts) -> str:
+        ((start, end),) = parts
         return f"{self.server.url}/data/{xorb_hash}/{start}-{end}"
 
     def answer_json(self, content: object, **headers: str) -> None:
