@@ -1,6 +1,7 @@
 """Writers who meet on one branch, through HTTP and git, over several processes of the server."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,47 @@ def test_a_push_and_commits_meet_and_nothing_is_lost(granian_server: RunningHub,
     assert {entry["path"] for entry in entries} >= {"pushed.txt", *(f"{place}.txt" for place in range(WRITERS - 1))}
     credit = {item["title"]: item["authors"][0]["user"] for item in history(granian_server, name)}
     assert (credit["Push it"], credit["Add 0.txt"]) == ("bob", "alice")
+
+
+def test_thirty_two_writers_at_once_lose_nothing(granian_server: RunningHub, name: str, tmp_path: Path):
+    """24 commits without a parent, 4 that state one and the same, 4 pushes that rebase until they are in."""
+    parent = history(granian_server, name)[0]["id"]
+
+    def send(place: int, person: str, **header: Any) -> requests.Response:
+        while (answer := commit(granian_server, name, f"{place}.txt", person, **header)).status_code == 503:
+            time.sleep(float(answer.headers["Retry-After"]) / 4)  # busy: asked to come back
+        return answer
+
+    def push(place: int) -> None:
+        folder = tmp_path / str(place)
+        git("clone", "-q", remote(granian_server, f"/datasets/alice/{name}", "bob"), str(folder))
+        (folder / f"pushed-{place}.txt").write_text("pushed\n")
+        git("add", ".", cwd=folder)
+        git("commit", "-qm", f"Push {place}", cwd=folder)
+        for _ in range(40):
+            if git("push", "-q", "origin", "HEAD:main", cwd=folder, check=False).returncode == 0:
+                return
+            git("pull", "-q", "--rebase", cwd=folder, check=False)
+
+    free = [lambda place=place: send(place, ("alice", "bob")[place % 2]) for place in range(24)]
+    stated = [lambda place=place: send(place, "alice", parentCommit=parent) for place in range(24, 28)]
+    answers = at_once(*free, *stated, *(lambda place=place: push(place) for place in range(4)))
+    assert [answer.status_code for answer in answers[:24]] == [200] * 24
+    assert Counter(answer.status_code for answer in answers[24:28]) in ({412: 4}, {200: 1, 412: 3})
+    told = {answer.json()["commitOid"] for answer in answers[:28] if answer.ok}
+    line = history(granian_server, name)
+    assert told <= {item["id"] for item in line}
+    credit = {item["title"]: item["authors"][0]["user"] for item in line}
+    assert credit.items() >= {f"Add {place}.txt": ("alice", "bob")[place % 2] for place in range(24)}.items()
+    assert credit.items() >= {f"Push {place}": "bob" for place in range(4)}.items()
+    last = tmp_path / "last"
+    git("clone", "-q", remote(granian_server, f"/datasets/alice/{name}"), str(last))
+    assert {f"{place}.txt" for place in range(24)} | {f"pushed-{n}.txt" for n in range(4)} <= set(
+        git("ls-files", cwd=last).stdout.split()
+    )
+    for half in ("members", "public"):
+        folder = str(granian_server.git_folder(name, half))
+        git("--git-dir", folder, "fsck", "--strict", "--no-dangling")
 
 
 def test_proposals_at_once_get_numbers_of_their_own(granian_server: RunningHub, name: str):
