@@ -10,7 +10,7 @@ SYSTEM_NAME = "model-commons"  # the hub's own account
 # First path segments that the site itself uses, and the hub's own name.
 RESERVED = frozenset(
     (
-        f"{SYSTEM_NAME} admin api models model datasets dataset spaces space kernels kernel buckets papers "
+        f"{SYSTEM_NAME} admin api models model datasets dataset spaces space kernels kernel buckets papers collections "
         "login logout signup settings new oauth lfs xet git static media docs help search join tokens "
         "notifications moderation releases release runs run proposals propose live organizations users upload "
         "uploads playground jobs about policy audit health cas resolve blob tree raw commit commits none "

@@ -11,6 +11,8 @@ NEEDED_ROLE = {"read_members": "read", "write": "write", "admin": "admin", "run"
 # Actions of anybody signed in who may read.
 OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report"})
 READING = frozenset({"read", "read_members"})
+# Actions with the hub as a whole, of anybody signed in.
+SOCIAL_ACTIONS = frozenset({"upvote", "follow", "attach"})
 
 
 def role_of(user: Any, repo: Any) -> str | None:
@@ -51,6 +53,8 @@ def can(user: Any, action: str, thing: Any = None) -> bool:
         return bool(getattr(user, "is_moderator", False))
     if action == "operate":
         return bool(getattr(user, "is_staff", False))
+    if action in SOCIAL_ACTIONS:
+        return bool(user.is_authenticated)
     if isinstance(thing, User):
         return bool(user.is_authenticated and user.pk == thing.pk)
     if isinstance(thing, Organization):
@@ -62,7 +66,7 @@ def can_in_organization(user: Any, action: str, organization: Organization) -> b
     if not user.is_authenticated:
         return False
     role = organization.memberships.filter(user=user).values_list("role", flat=True).first()
-    needed = {"create_repo": "write", "admin": "admin"}.get(action, "read")
+    needed = {"create_repo": "write", "collect": "write", "admin": "admin"}.get(action, "read")
     return role is not None and RANK[role] >= RANK[needed]
 
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import Q, QuerySet, TextField
@@ -21,6 +21,7 @@ from hub.common.paging import cut_page, read_limit
 from hub.repos.models import Repo
 
 PAGE, MOST = 100, 1000
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 MOST_WITH_FILES = 50  # each opens a git repository
 SORTS = {
     "lastModified": "updated_at",
@@ -96,14 +97,14 @@ def has_tag(rows: QuerySet[Repo], tag: str) -> QuerySet[Repo]:
     return rows.annotate(tags_text=Cast("tags", TextField())).filter(tags_text__contains=json.dumps(tag))
 
 
-def write_cursor(repo: Repo, field: str) -> str:
+def write_cursor(row: Any, field: str) -> str:
     """Where the next page begins: after this value and, among equals, after this key."""
-    value = getattr(repo, field)
+    value = getattr(row, field)
     value = value.isoformat() if isinstance(value, datetime) else value
-    return base64.urlsafe_b64encode(json.dumps([value, repo.pk]).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps([value, row.pk]).encode()).decode()
 
 
-def after_cursor(rows: QuerySet[Repo], field: str, cursor: str | None) -> QuerySet[Repo]:
+def after_cursor(rows: Rows, field: str, cursor: str | None) -> Rows:
     if not cursor:
         return rows
     try:

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 import hub.api.addresses  # noqa: F401  registers the converters
 from hub.api.hf import (
+    collections,
     commit,
     device,
     discussions,
@@ -42,7 +43,6 @@ passing = [
     re_path(r"^api/telemetry/.*$", misc.telemetry),
     path("v1/telemetry", misc.telemetry),
     re_path(r"^api/(?:settings/webhooks|webhooks)(?:/.*)?$", misc.refuse_unsupported("webhooks")),
-    re_path(r"^api/collections(?:/.*)?$", misc.refuse_unsupported("collections yet")),
     re_path(r"^api/buckets(?:/.*)?$", misc.refuse_unsupported("buckets; upload to a dataset repository instead")),
     re_path(r"^api/(?:scheduled-)?jobs(?:/.*)?$", misc.refuse_unsupported("rented machines for jobs")),
     re_path(r"^api/kernels(?:/.*)?$", misc.refuse_unsupported("kernel repositories")),
@@ -90,6 +90,17 @@ talk = [
     path(f"{DISCUSSIONS}/<int:number>/comment/<str:comment>/edit", discussions.comment_edit),
     path(f"{DISCUSSIONS}/<int:number>/comment/<str:comment>/hide", discussions.comment_hide),
 ]
+COLLECTION = "api/collections/<str:namespace>/<str:slug>"
+shelves = [
+    path("api/collections", collections.many),
+    path(COLLECTION, collections.one),
+    path(f"{COLLECTION}/items", collections.items),
+    path(f"{COLLECTION}/items/<str:item>", collections.item),
+    path(f"{COLLECTION}/upvote", collections.upvote),
+    path(
+        f"{COLLECTION}/resource-group", misc.refuse_unsupported("resource groups; make the collection private instead")
+    ),
+]
 # Models live at the root. The prefixes come first: nobody can be called "datasets".
 downloads = [
     path(f"{prefix}<str:namespace>/<str:name>/{door}/<rest:rest>", view, {"type": type})
@@ -103,6 +114,7 @@ urlpatterns = [
     *lifecycle,
     *files,
     *talk,
+    *shelves,
     *downloads,
     re_path(r"^api(?:/.*)?$", misc.unknown),
 ]

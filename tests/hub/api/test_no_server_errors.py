@@ -39,11 +39,13 @@ USUAL: dict[str, list[str]] = {
     "who": ["alice"],
     "check": ["prepare"],
     "act": ["run"],
+    "slug": ["shelf-" + "1" * 24],
+    "item": ["2" * 24],
 }
 QUERY = (
     "after seen p page limit cursor q search sort direction full expand recursive diff filter author type status kind state branch "
     "folder path size modified number job previous revision next code user_code s ticket include_prs create_pr service "
-    "pull_request repo owner show from format start end lines view show_all tag licence task days"
+    "pull_request repo owner show from format start end lines view show_all tag licence task days item"
 ).split()
 
 
@@ -98,6 +100,7 @@ def town(cleared_at_once: None, alice: Any, bob: Any) -> dict[str, Any]:
     """alice/poems with a README, a discussion (1) and a pull request (2), of a model and of a dataset."""
     from hub.community.contributions import commit
     from hub.community.discussions import create_discussion
+    from hub.community.social_models import Collection, CollectionItem
     from hub.repos.lifecycle import create_repo
     from hub.storage.git import AddFile
 
@@ -108,6 +111,8 @@ def town(cleared_at_once: None, alice: Any, bob: Any) -> dict[str, Any]:
         create_discussion(repo=repo, by=bob.user, title="A question", text="Why?")
         change = [AddFile("README.md", b"# Better poems\n")]
         commit(repo=repo, by=bob.user, revision="main", operations=change, title="Better", create_pr=True, door="api")
+    shelf = Collection.objects.create(owner_user=alice.user, title="Shelf", key="1" * 24)
+    CollectionItem.objects.create(collection=shelf, repo=repo, key="2" * 24)
     return {"nobody": Client(raise_request_exception=False), "token": signed_in(bob), "browser": in_browser(bob)}
 
 
@@ -181,7 +186,7 @@ FIELDS = (
     "revision previous temperature max_new_tokens seed tag startingPoint fromRepo toRepo summary user_code act device_code "
     "grant_type username email password fullname bio role days current new to typed_name q next owner sample gitIgnore "
     "lfsFiles deletedFiles expand repoType pullRequest draft reason clause state version notes commit subject settings "
-    "answer prompt folder data columns base suite steps rank learning_rate action key value"
+    "answer prompt folder data columns base suite steps rank learning_rate action key value item id note namespace theme position"
 ).split()
 
 

@@ -1,0 +1,103 @@
+"""What people gather and whom they follow: collections of repositories, with what was said and thought of them."""
+
+import secrets
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.text import slugify
+
+from hub.accounts.models import Organization, User
+from hub.repos.models import Repo
+
+__all__ = ["Collection", "CollectionItem", "CollectionUpvote"]
+
+
+def new_object_id() -> str:
+    """24 hexadecimal digits, as the stock client knows identifiers of collections and their items."""
+    return secrets.token_hex(12)
+
+
+class Collection(models.Model):
+    """A shelf of one owner. `slug` changes with the title; `key` at its end never does, and finds it."""
+
+    key = models.CharField(max_length=24, unique=True, default=new_object_id, editable=False)
+    owner_user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="collections")
+    owner_organization = models.ForeignKey(
+        Organization, null=True, on_delete=models.PROTECT, related_name="collections"
+    )
+    title = models.CharField(max_length=100)
+    description = models.CharField(max_length=150, blank=True)
+    theme = models.CharField(max_length=10, default="blue")
+    is_private = models.BooleanField(default=False)
+    position = models.PositiveIntegerField(default=0)  # among those of its owner; ties and gaps mean nothing
+    upvotes = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("owner_user", Lower("title"), name="collection_title_unique_user"),
+            models.UniqueConstraint("owner_organization", Lower("title"), name="collection_title_unique_org"),
+            models.CheckConstraint(
+                condition=Q(owner_user__isnull=True) ^ Q(owner_organization__isnull=True),
+                name="collection_has_one_owner",
+            ),
+        ]
+        indexes = [models.Index(fields=["-updated_at", "-id"], name="collection_listing")]  # lists, newest first
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def owner(self) -> User | Organization:
+        return self.owner_user or self.owner_organization  # type: ignore[return-value]
+
+    @property
+    def slug(self) -> str:
+        """OWNER/words-of-the-title-KEY"""
+        return f"{self.owner.name}/{slugify(self.title)[:60].strip('-') or 'collection'}-{self.key}"
+
+    @property
+    def path(self) -> str:
+        return f"/collections/{self.slug}"
+
+
+class CollectionItem(models.Model):
+    """A repository or another collection on the shelf. `position` orders them; ties and gaps mean nothing."""
+
+    key = models.CharField(max_length=24, unique=True, default=new_object_id, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="items")
+    repo = models.ForeignKey(Repo, null=True, on_delete=models.CASCADE, related_name="collected_in")
+    inner = models.ForeignKey(Collection, null=True, on_delete=models.CASCADE, related_name="collected_in")
+    position = models.PositiveIntegerField(default=0)
+    note = models.CharField(max_length=500, blank=True)
+    added_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    added_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["collection", "repo"], name="collected_repo_once"),
+            models.UniqueConstraint(fields=["collection", "inner"], name="collected_collection_once"),
+            models.CheckConstraint(condition=Q(repo__isnull=True) ^ Q(inner__isnull=True), name="collected_one_thing"),
+        ]
+        ordering = ["position", "id"]
+
+    @property
+    def thing(self) -> Repo | Collection:
+        return self.repo or self.inner  # type: ignore[return-value]
+
+    @property
+    def type(self) -> str:
+        """model | dataset | space | collection"""
+        return self.repo.type if self.repo is not None else "collection"
+
+
+class CollectionUpvote(models.Model):
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="upvoted_by")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="upvotes")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["collection", "user"], name="upvote_once")]
