@@ -44,6 +44,13 @@ def visible_collections(user: Any) -> QuerySet[Collection]:
     return rows.filter(Q(is_private=False) | (member & reach))
 
 
+def writable_collections(user: User) -> QuerySet[Collection]:
+    """Those that `user` arranges as a person: their own, and those of organizations where they may write."""
+    writing = user.memberships.exclude(role="read").values("organization")
+    rows = visible_collections(user).filter(Q(owner_user=user) | Q(owner_organization__in=writing))
+    return rows.order_by("owner_organization__name", "position", "-id")
+
+
 def find_collection(namespace: str, slug: str, user: Any, *, action: str = "read") -> Collection:
     """By the key at the end of its slug, whatever its title was when the address was written.
 
@@ -125,7 +132,7 @@ def create_collection(
 
 def lock_collections(owner: User | Organization) -> list[Collection]:
     """All collections of an owner in their order; nobody else moves them until the transaction ends."""
-    holder: Any = type(owner)
+    holder: Any = Organization if isinstance(owner, Organization) else User
     holder.objects.select_for_update().get(pk=owner.pk)  # the first collection of an owner has no row to lock yet
     rows = Collection.objects.filter(**owned_by(owner)).select_related("owner_user", "owner_organization")
     return list(rows.order_by("position", "-id"))

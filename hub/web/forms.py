@@ -114,6 +114,30 @@ class NewOrganizationForm(forms.Form):
     is_private_by_default = forms.BooleanField(label="New repositories begin as private", required=False)
 
 
+class CollectionForm(forms.Form):
+    owner = forms.ChoiceField()
+    title = forms.CharField(max_length=100)
+    description = forms.CharField(label="In one sentence", max_length=150, required=False)
+    visibility = forms.ChoiceField(
+        label="Who sees it",
+        choices=[
+            ("public", "Public: everybody sees it, and in it what they may read"),
+            ("private", "Private: only you, or the members of the organization"),
+        ],
+        widget=forms.RadioSelect,
+        initial="public",
+    )
+    item = forms.CharField(required=False, widget=forms.HiddenInput, max_length=250)  # what to put into a new one
+
+    def __init__(self, *args: Any, owners: list[str] | None = None, **kwargs: Any):
+        """Without `owners` an existing collection is changed, whose owner stays."""
+        super().__init__(*args, **kwargs)
+        if owners is None:
+            del self.fields["owner"]
+        else:
+            self.fields["owner"].choices = [(name, name) for name in owners]  # type: ignore[attr-defined]
+
+
 class OrganizationForm(forms.Form):
     fullname = forms.CharField(label="Full name", max_length=150, required=False)
     description = forms.CharField(

@@ -10,10 +10,12 @@ from hub.accounts.models import Organization
 from hub.accounts.names import find_owner
 from hub.accounts.permissions import can
 from hub.common.errors import NotFound
+from hub.community.collections import owned_by, visible_collections
 from hub.community.models import Discussion
+from hub.web.collections import with_first_items
 from hub.web.listings import cut_numbered_page, listed_repos
 
-TABS = ("model", "dataset", "proposals", "members")
+TABS = ("model", "dataset", "collections", "proposals", "members")
 
 
 def show_profile(request: HttpRequest, namespace: str) -> HttpResponse:
@@ -36,7 +38,12 @@ def show_profile(request: HttpRequest, namespace: str) -> HttpResponse:
         "counts": {"model": types.count("model"), "dataset": types.count("dataset")},
         "organizations": [] if is_organization else owner.organizations.order_by("name"),
     }
-    if tab in ("model", "dataset"):
+    shelves = visible_collections(request.user).filter(**owned_by(owner)).order_by("position", "-pk")
+    context["counts"]["collections"] = shelves.count()
+    if tab == "collections":
+        context["page"] = cut_numbered_page(request, shelves)
+        context["shelves"] = with_first_items(context["page"].object_list, request.user)
+    elif tab in ("model", "dataset"):
         context["page"] = cut_numbered_page(request, repos.filter(type=tab).order_by("-updated_at", "-pk"))
     elif tab == "proposals" and not is_organization:
         context["page"] = cut_numbered_page(request, list_proposals(request, owner))

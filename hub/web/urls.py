@@ -7,6 +7,7 @@ from django.urls import URLPattern, path, register_converter
 
 from hub.web import (
     accounts,
+    collections,
     commits,
     devices,
     discussions,
@@ -40,10 +41,12 @@ class NameConverter:
 
 register_converter(NameConverter, "hub_name")
 
+COLLECTION = "collections/<hub_name:namespace>/<str:slug>"
 DISCUSSION = "discussions/<int:number>"
 REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("", repos.show_repo, {}),
     ("/like", repos.like_repo, {}),
+    ("/collect", collections.collect_repo, {}),
     ("/tree", files.show_tree, {}),
     ("/tree/<path:rest>", files.show_tree, {}),
     ("/blob/<path:rest>", files.show_blob, {}),
@@ -97,6 +100,7 @@ urlpatterns = [
     path("oauth/device/approve", devices.approve_device),
     path("new/proposal", home.choose_model),
     path("new/organization", user_settings.new_organization),
+    path("new/collection", collections.new_collection),
     path("new/<str:type>", repos.new_repo),
     path("settings/profile", user_settings.edit_profile),
     path("settings/password", user_settings.change_password),
@@ -107,6 +111,13 @@ urlpatterns = [
     path("notifications", notifications.list_notifications),
     path("notifications/read", notifications.mark_all_read),
     path("notifications/<int:pk>", notifications.open_notification),
+    path("collections", collections.list_collections),
+    path(COLLECTION, collections.show_collection),
+    path(f"{COLLECTION}/edit", collections.edit_collection),
+    path(f"{COLLECTION}/delete", collections.remove_collection),
+    path(f"{COLLECTION}/upvote", collections.vote),
+    path(f"{COLLECTION}/items", collections.add_item),
+    path(f"{COLLECTION}/items/<str:item>", collections.change_item),
     path("live/pulls/<int:pk>", live.show_json),
     path("live/pulls/<int:pk>/state", live.show_fragment),
     *repo_patterns("datasets/", "dataset"),

@@ -63,6 +63,7 @@ class Scenery:
     run: str = ""
     case: str = ""
     commit: str = ""
+    collection: str = ""
 
     @property
     def public_pages(self) -> dict[str, str]:
@@ -76,6 +77,9 @@ class Scenery:
             "search": "/search?q=tide",
             "organization": f"/{ORGANIZATION}",
             "person": "/ada",
+            "collections": "/collections",
+            "collection": self.collection,
+            "shelves-of-a-person": "/ada?tab=collections",
             "model": self.model,
             "base": f"/{BASE}",
             "dataset": self.dataset,
@@ -112,6 +116,10 @@ class Scenery:
             "organization-settings": f"/settings/organizations/{ORGANIZATION}",
             "new-dataset": "/new/dataset",
             "new-model": "/new/model",
+            "new-collection": "/new/collection",
+            "own-collection": self.collection,
+            "edit-collection": f"{self.collection}/edit",
+            "collect": f"{self.dataset}/collect",
             "new-organization": "/new/organization",
             "new-proposal": "/new/proposal",
             "choose-target": f"/propose?base={BASE}",
@@ -186,6 +194,11 @@ def make_scenery(town: Town) -> Scenery:
     ada.create_repo(PRIVATE, repo_type="dataset", private=True)
     ada.upload_file(path_or_fileobj=b"# Mine\n", path_in_repo="README.md", repo_id=PRIVATE, repo_type="dataset")
     ada.create_repo(MODEL)
+    shelf = ada.create_collection("Harbours and the people who write about them", description="Notes, kept by hand")
+    ada.add_collection_item(shelf.slug, DATASET, "dataset", note="The notes of a year, read by two people")
+    ada.add_collection_item(shelf.slug, PRIVATE, "dataset")
+    ada.add_collection_item(shelf.slug, BASE, "model")
+    scenery.collection = f"/collections/{shelf.slug}"
     talk = sam.create_discussion(DATASET, "How deep is it?", description="At **low** water.", repo_type="dataset")
     sam.comment_discussion(DATASET, talk.num, "```\n" + "a long line " * 30 + "\n```", repo_type="dataset")
     scenery.discussion = f"{scenery.dataset}/discussions/{talk.num}"

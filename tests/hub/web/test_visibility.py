@@ -9,10 +9,10 @@ PUBLIC_PAGES = [
     "/commits/main/README.md", "/discussions", "/discussions?kind=proposals", "/names/main",
 ]  # fmt: skip
 PAGES_OF_PEOPLE = ["/upload", "/edit/main/README.md", "/new/main", "/delete/main/README.md", "/discussions/new"]
-SITE_PAGES = ["/", "/models", "/datasets", "/spaces", "/search?q=tides", "/login", "/signup", "/alice"]
+SITE_PAGES = ["/", "/models", "/datasets", "/spaces", "/collections", "/search?q=tides", "/login", "/signup", "/alice"]
 OWN_PAGES = [
     "/", "/settings/profile", "/settings/password", "/settings/tokens", "/notifications", "/new/model", "/new/dataset",
-    "/new/organization", "/new/proposal", "/oauth/device/approve",
+    "/new/collection", "/new/organization", "/new/proposal", "/oauth/device/approve",
 ]  # fmt: skip
 
 
@@ -22,7 +22,9 @@ def test_everybody_reads_the_pages_of_a_public_repository(tides, browser_of, ali
         assert browser_of(person).get(tides.path + suffix).status_code == 200
 
 
-@pytest.mark.parametrize("suffix", PUBLIC_PAGES[:5] + PAGES_OF_PEOPLE + ["/settings", "/like", "/commit/" + "0" * 40])
+@pytest.mark.parametrize(
+    "suffix", PUBLIC_PAGES[:5] + PAGES_OF_PEOPLE + ["/settings", "/like", "/collect", "/commit/" + "0" * 40]
+)
 def test_a_private_repository_is_missing_for_strangers(secret, browser_of, charlie, suffix):
     for person in (charlie, None):
         answer = browser_of(person).get(secret.path + suffix)
