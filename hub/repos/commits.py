@@ -101,16 +101,16 @@ def register_commits(
     new: str | None,
     by: User | None,
     door: str,
-    held: Iterable[str] = (),
+    held: Iterable[str] | None = None,
 ) -> None:
     """Rows, screens and publication for the commits that `new` adds to `old` and that have no row yet. Safe to repeat.
 
-    Both are what the ref pointed to: commits, or annotated tags of them. What `held` reaches was in the repository
-    before: its own writers register it, and are credited, even if they have not got to it."""
+    Both are what the ref pointed to: commits, or annotated tags of them. What `held` (else `old`) reaches was in the
+    repository before: its own writers register it, and are credited, even if they have not got to it."""
     members = pair(repo).members
     old, new = (oid and members.peel(oid) for oid in (old, new))
     if new is not None:
-        others = [oid for oid in (old, *held) if oid and members.has_commit(oid)]
+        others = [oid for oid in ([old] if held is None else held) if oid and members.has_commit(oid)]
         made = record_revisions(repo=repo, members=members, ref=ref, others=others, new=new, by=by, door=door)
         for revision, contents in made:
             tell(revision_created, Revision, revision=revision, contents=contents)
