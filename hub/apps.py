@@ -7,4 +7,6 @@ class HubConfig(AppConfig):
 
     def ready(self) -> None:
         from hub.community import listeners, tasks  # noqa: F401  they register themselves
+        from hub.community.webhooks import listeners as webhook_listeners  # noqa: F401
+        from hub.community.webhooks import tasks as webhook_tasks  # noqa: F401
         from hub.repos import cards  # noqa: F401

@@ -10,7 +10,13 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common.errors import Forbidden, InvalidInput, NotFound
 from hub.common.paging import read_number
-from hub.community.events import comment_added, discussion_opened, pull_request_updated
+from hub.community.events import (
+    comment_added,
+    comment_changed,
+    discussion_changed,
+    discussion_opened,
+    pull_request_updated,
+)
 from hub.community.models import Discussion, Event, PullRequest
 from hub.repos.models import Repo
 
@@ -119,6 +125,7 @@ def edit_comment(*, discussion: Discussion, event_id: str, by: User, text: str) 
     event.data = {**event.data, "text": check_comment(text)}
     event.edited_at = timezone.now()
     event.save(update_fields=["data", "edited_at"])
+    comment_changed.send(Event, event=event)
     return event
 
 
@@ -128,6 +135,7 @@ def hide_comment(*, discussion: Discussion, event_id: str, by: User) -> Event:
     event = own_comment(discussion, event_id, by)
     event.data = {**event.data, "hidden": True, "hidden_by": by.username}
     event.save(update_fields=["data"])
+    comment_changed.send(Event, event=event)
     return event
 
 
@@ -136,7 +144,9 @@ def rename(*, discussion: Discussion, by: User, title: str) -> Event:
     require_author_or_writer(discussion, by)
     old, discussion.title = discussion.title, check_title(title)
     discussion.save(update_fields=["title"])
-    return add_event(discussion, "title-change", by, **{"from": old, "to": discussion.title})
+    event = add_event(discussion, "title-change", by, **{"from": old, "to": discussion.title})
+    discussion_changed.send(Discussion, discussion=discussion)
+    return event
 
 
 @transaction.atomic
@@ -158,6 +168,7 @@ def set_status(*, discussion: Discussion, by: User, status: str, text: str = "")
     if row.is_pull_request:
         reason = "closed" if status == "closed" else "reopened"
         pull_request_updated.send(PullRequest, pull_request=row.pull_request, reason=reason)
+    discussion_changed.send(Discussion, discussion=row)
     return event
 
 

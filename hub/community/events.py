@@ -7,3 +7,5 @@ check_changed = Signal()  # check
 review_given = Signal()  # review
 discussion_opened = Signal()  # discussion
 comment_added = Signal()  # event
+comment_changed = Signal()  # event; edited or hidden
+discussion_changed = Signal()  # discussion; its title, or it was closed or opened again

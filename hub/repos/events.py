@@ -3,8 +3,13 @@
 from django.dispatch import Signal
 
 repo_created = Signal()  # repo
+repo_changed = Signal()  # repo, changes: names of the settings that were changed, by
+repo_moved = Signal()  # repo, former: {"name", "user", "organization"} (keys of the owner before), by
 repo_deleting = Signal()  # repo, by; in the transaction that deletes: what a listener raises refuses it
 revision_created = Signal()  # revision, contents: list[Content] that are new to the repository (pending)
 clearance_changed = Signal()  # repo, contents
 collaborator_changed = Signal()  # repo, user, role ("" when taken away), by
 branch_moved = Signal()  # repo, ref, old, new, by
+public_half_moved = (
+    Signal()
+)  # repo, moves: list of (ref, old, new) of what strangers see; in the transaction that publishes

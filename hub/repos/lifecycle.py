@@ -12,7 +12,7 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.repos.cards import refresh_card
 from hub.repos.clearance import note_publication
 from hub.repos.commits import author_of, register_commits
-from hub.repos.events import repo_created, repo_deleting
+from hub.repos.events import repo_changed, repo_created, repo_deleting, repo_moved
 from hub.repos.find import lookup
 from hub.repos.models import Repo, RepoAlias
 from hub.repos.places import pair
@@ -104,7 +104,10 @@ def move_repo(*, repo: Repo, to: str, by: User) -> Repo:
         raise Conflict(f"A {repo.type} repository called {to} already exists; choose another name.")
     try:
         with transaction.atomic():
+            former = {"name": repo.full_name, "user": repo.owner_user_id, "organization": repo.owner_organization_id}
             rename(repo, owner, name)
+            if former["name"] != repo.full_name:
+                repo_moved.send(Repo, repo=repo, former=former, by=by)
     except IntegrityError:
         raise Conflict(f"A {repo.type} repository called {to} was made a moment ago; choose another name.") from None
     return repo
@@ -146,6 +149,8 @@ def update_settings(*, repo: Repo, by: User, **changes: Any) -> Repo:
     with transaction.atomic():
         repo.save(update_fields=[*changes, "updated_at"])
         note = note_publication(repo, by=by) if "is_private" in changes else None
+        if changes:
+            repo_changed.send(Repo, repo=repo, changes=[name.removeprefix("is_") for name in changes], by=by)
     if note is not None:
         publish(repo, is_withdrawal=bool(changes["is_private"]))
         note.delete()

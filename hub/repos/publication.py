@@ -3,14 +3,18 @@
 A commit is public when its own text and that of all its ancestors is cleared. Large files stay pointers in it and are
 given or refused one by one (hub.repos.reader). Private and disabled repositories have no public half."""
 
+import logging
 from collections.abc import Iterable
 
 from django.db import transaction
 from django.db.models import Q
 
+from hub.repos.events import public_half_moved
 from hub.repos.models import Content, Repo, RepoRelease, Revision, RevisionContent
 from hub.repos.places import pair
 from hub.storage.git import GitRepo
+
+log = logging.getLogger(__name__)
 
 SHOWN_PREFIXES = ("refs/heads/", "refs/tags/", "refs/pr/")  # refs/convert/* are candidates: never public
 SQL_BATCH = 500  # values in one IN (...), well under SQLite's limit
@@ -41,6 +45,17 @@ def publish(repo: Repo, *, is_withdrawal: bool = False) -> None:
     row.public_head = wanted.get(f"refs/heads/{row.default_branch}", "")
     row.save(update_fields=["head", "public_head"])
     repo.head, repo.public_head = row.head, row.public_head
+    tell_of_moves(row, current, wanted)
+
+
+def tell_of_moves(repo: Repo, old: dict[str, str], new: dict[str, str]) -> None:
+    """What strangers see stands, whatever becomes of a listener."""
+    moves = [(ref, old.get(ref), new.get(ref)) for ref in sorted(old | new) if old.get(ref) != new.get(ref)]
+    if not moves:
+        return
+    for receiver, answer in public_half_moved.send_robust(Repo, repo=repo, moves=moves):
+        if isinstance(answer, Exception):
+            log.error("A listener of the public half failed: %s", receiver, exc_info=answer)
 
 
 def public_refs(repo: Repo) -> dict[str, str]:

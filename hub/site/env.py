@@ -1,5 +1,6 @@
 """Typed readers of environment variables: a wrong value stops the start with one sentence."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def env_path(name: str, default: Path) -> Path:
 
 def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
+
+
+def env_networks(name: str, default: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Networks as "10.1.0.0/16, fd00::/8"; a single address is a network of one."""
+    networks = []
+    for text in env_list(name, default):
+        try:
+            networks.append(ipaddress.ip_network(text))
+        except ValueError as problem:
+            raise EnvError(
+                f"The environment variable {name} names {text!r}, which is no network ({problem}); "
+                "write for example 10.1.0.0/16, separated by commas."
+            ) from None
+    return networks
 
 
 def read_database_url(name: str, text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from hub.site.env import env_bool, env_int, env_list, env_path, env_str, read_database_url
+from hub.site.env import env_bool, env_int, env_list, env_networks, env_path, env_str, read_database_url
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 DATA_DIR = env_path("DATA_DIR", BASE_DIR / "data")
@@ -144,6 +144,9 @@ MAX_FILE_BYTES = env_int("MAX_FILE_BYTES", 500 * 1024**3)
 FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day
+
+# Networks inside which webhooks may be delivered; all others have to be public addresses.
+WEBHOOK_ALLOWED_NETWORKS = env_networks("WEBHOOK_ALLOWED_NETWORKS", "")
 
 ENGINE_MEMORY_BYTES = env_int("ENGINE_MEMORY_BYTES", 0)  # of one training process; 0: what the machine can spare
 

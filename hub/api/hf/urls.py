@@ -18,6 +18,7 @@ from hub.api.hf import (
     resolve,
     safetensors,
     tree,
+    webhooks,
 )
 
 REPO = "api/<repo_type:type>/<str:namespace>/<str:name>"
@@ -36,13 +37,16 @@ accounts = [
     path("api/organizations/<str:who>/followers", people.nobody),
     path("api/organizations/<str:who>/settings/repositories", people.storage),
     path("api/settings/repositories", people.storage),
+    path("api/settings/webhooks", webhooks.many),
+    path("api/settings/webhooks/<str:key>", webhooks.one),
+    path("api/settings/webhooks/<str:key>/enable", webhooks.enable),
+    path("api/settings/webhooks/<str:key>/disable", webhooks.disable),
 ]
 passing = [
     path("api/validate-yaml", misc.validate_yaml),
     path("api/agent-harnesses", misc.agent_harnesses),
     re_path(r"^api/telemetry/.*$", misc.telemetry),
     path("v1/telemetry", misc.telemetry),
-    re_path(r"^api/(?:settings/webhooks|webhooks)(?:/.*)?$", misc.refuse_unsupported("webhooks")),
     re_path(r"^api/buckets(?:/.*)?$", misc.refuse_unsupported("buckets; upload to a dataset repository instead")),
     re_path(r"^api/(?:scheduled-)?jobs(?:/.*)?$", misc.refuse_unsupported("rented machines for jobs")),
     re_path(r"^api/kernels(?:/.*)?$", misc.refuse_unsupported("kernel repositories")),

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
         ("POST", "/uploads", 501),
         ("GET", "/api/kernels/alice/fast", 501),
         ("GET", "/api/jobs/alice", 501),
-        ("GET", "/api/settings/webhooks", 501),
+        ("GET", "/api/settings/webhooks", 401),
         ("GET", "/api/daily_papers", 501),
         ("POST", "/api/repos/create", 401),
         ("POST", "/oauth/token", 400),
