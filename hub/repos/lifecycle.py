@@ -1,5 +1,6 @@
 """Repositories begin, change their name or settings, and end."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -17,7 +18,7 @@ from hub.repos.find import lookup
 from hub.repos.models import Repo, RepoAlias
 from hub.repos.places import pair
 from hub.repos.publication import publish
-from hub.storage.git import AddFile
+from hub.storage.git import AddFile, GitRepo
 
 MAX_DESCRIPTION_CHARACTERS = 300
 # What every git client with git-lfs needs to know; the same patterns decide in hub.community.contributions.
@@ -54,6 +55,28 @@ def create_repo(
     description: str = "",
 ) -> Repo:
     """An empty repository with one first commit. Raises Conflict (with `url_path`) when it exists."""
+
+    def fill(members: GitRepo) -> str:
+        operations = [AddFile(".gitattributes", GIT_ATTRIBUTES.encode())]
+        ref = f"refs/heads/{Repo().default_branch}"
+        return members.commit(ref, operations, author=author_of(by), message="initial commit")
+
+    return start_repo(
+        type=type, name=name, by=by, owner=owner, is_private=is_private, description=description, fill=fill
+    )
+
+
+def start_repo(
+    *,
+    type: str,
+    name: str,
+    by: User,
+    owner: User | Organization | None,
+    is_private: bool | None,
+    description: str,
+    fill: Callable[[GitRepo], str],
+) -> Repo:
+    """A repository whose git folder `fill` makes ready; it returns the head of the main branch."""
     owner = owner or by
     if type not in Repo.Type.values:
         raise InvalidInput(f"The repository type {type!r} does not exist; use model, dataset or space.")
@@ -68,28 +91,21 @@ def create_repo(
     repo = Repo(
         type=type, name=name, is_private=is_private, description=description[:MAX_DESCRIPTION_CHARACTERS], **holder
     )
-    first = make_folder(repo, by)  # before the row: whoever finds the row finds a branch to commit to
+    both = pair(repo)
+    both.create()
+    first = fill(both.members)  # before the row: whoever finds the row finds a branch to commit to
     try:
         with transaction.atomic():
             repo.save()
             note = note_publication(repo, by=by)
     except IntegrityError:
-        pair(repo).remove()
+        both.remove()
         raise Conflict(f"You already created this {type} repo: {owner.name}/{name}") from None
     register_commits(repo=repo, ref=note.ref, old=None, new=first, by=by, door="hub")
     note.delete()
     repo.refresh_from_db()
     repo_created.send(Repo, repo=repo)
     return repo
-
-
-def make_folder(repo: Repo, by: User) -> str:
-    """Both git repositories, and the id of the first commit."""
-    both = pair(repo)
-    both.create()
-    operations = [AddFile(".gitattributes", GIT_ATTRIBUTES.encode())]
-    ref = f"refs/heads/{repo.default_branch}"
-    return both.members.commit(ref, operations, author=author_of(by), message="initial commit")
 
 
 def move_repo(*, repo: Repo, to: str, by: User) -> Repo:

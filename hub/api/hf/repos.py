@@ -8,9 +8,11 @@ from hub.accounts.permissions import require
 from hub.api.addresses import absolute
 from hub.api.hf.endpoints import answer, endpoint, read_json, signed_in, text_of, with_repo
 from hub.common.errors import Conflict, InvalidInput, NotSupported
-from hub.repos import lifecycle
+from hub.repos import duplicates, lifecycle
 from hub.repos.find import find_repo, lookup
 from hub.repos.models import Repo
+
+SPACE_KEYS = {"hardware", "sleepTimeSeconds", "secrets", "variables", "volumes"}
 
 
 def read_visibility(body: dict[str, Any]) -> bool | None:
@@ -54,11 +56,7 @@ def create_repo(request: HttpRequest) -> HttpResponse:
             is_private=read_visibility(body),
         )
     except Conflict as problem:
-        existing = lookup(type, f"{namespace}/{name}")
-        if existing is None:
-            raise
-        # create_repo(exist_ok=True) reads the address of what is there from the refusal.
-        problem.extra = {"url": absolute(request, existing.path), "name": existing.full_name}
+        tell_existing(request, problem, type, f"{namespace}/{name}")
         raise
     return answer({"url": absolute(request, repo.path), "name": repo.full_name, "id": repo.key})
 
@@ -116,10 +114,30 @@ def check_write_access(request: HttpRequest, repo: Repo) -> HttpResponse:
 
 @signed_in
 @with_repo()
-def refuse_duplicate(request: HttpRequest, repo: Repo) -> HttpResponse:
-    raise NotSupported(
-        f"This hub does not duplicate repositories yet; download {repo.full_name} and upload it under another name."
-    )
+def duplicate_repo(request: HttpRequest, repo: Repo) -> HttpResponse:
+    body = read_json(request)
+    if unknown := sorted(set(body) & SPACE_KEYS):
+        raise NotSupported(f"Spaces are not run on this hub, so {unknown[0]!r} means nothing here; leave it out.")
+    namespace, _, name = text_of(body, "repository").rpartition("/")
+    try:
+        made = duplicates.duplicate_repo(
+            source=repo,
+            by=request.user,
+            name=name,
+            owner=lifecycle.owner_for(namespace or request.user.username, request.user),
+            is_private=read_visibility(body),
+        )
+    except Conflict as problem:
+        tell_existing(request, problem, repo.type, f"{namespace or request.user.username}/{name}")
+        raise
+    return answer({"url": absolute(request, made.path), "name": made.full_name, "filesCopyPending": False})
+
+
+def tell_existing(request: HttpRequest, problem: Conflict, type: str, full_name: str) -> None:
+    """`exist_ok=True` reads the address of what is there from the refusal."""
+    existing = lookup(type, full_name)
+    if existing is not None:
+        problem.extra = {"url": absolute(request, existing.path), "name": existing.full_name}
 
 
 create = endpoint(POST=create_repo)
@@ -128,4 +146,4 @@ move = endpoint(POST=move_repo)
 settings = endpoint(PUT=change_settings)
 auth_check = endpoint(GET=check_access)
 auth_check_write = endpoint(GET=check_write_access)
-duplicate = endpoint(POST=refuse_duplicate)
+duplicate = endpoint(POST=duplicate_repo)

@@ -1,5 +1,7 @@
 """Repositories begin, move, change and end through the stock client."""
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
@@ -154,9 +156,56 @@ def test_auth_check_tells_who_may_read_and_write(client_of, alice, charlie):
         client_of(charlie).auth_check("alice/nothing")
 
 
-def test_duplicating_is_refused_in_words(client_of, alice):
-    client_of(alice).create_repo("alice/poems")
-    with pytest.raises(HfHubHTTPError) as refusal:
-        client_of(alice).duplicate_repo("alice/poems", "alice/copies")
-    assert refusal.value.response.status_code == 501
-    assert "does not duplicate" in refusal.value.response.json()["error"]
+def test_a_duplicate_holds_the_history_with_its_authors(client_of, alice, bob, charlie):
+    api = client_of(alice)
+    api.create_repo("alice/tides", repo_type="dataset")
+    upload(alice, "tides.txt", b"high at noon\n")
+    from hub.accounts.models import User
+    from hub.repos.models import Repo
+
+    Repo.objects.get(name="tides").collaborators.create(user=User.objects.get(username="bob"), role="write")
+    upload(bob, "waves.bin", bytes(range(256)) * 100)
+    api.create_branch("alice/tides", repo_type="dataset", branch="side")
+    api.create_tag("alice/tides", repo_type="dataset", tag="first")
+    made = client_of(charlie).duplicate_repo("alice/tides", repo_type="dataset")
+    assert (made.repo_id, made.files_copy_pending) == ("charlie/tides", False)
+    mine = client_of(charlie)
+    for ref in ("main", "side", "first"):
+        theirs = api.list_repo_tree("alice/tides", repo_type="dataset", revision=ref, recursive=True)
+        copied = mine.list_repo_tree("charlie/tides", repo_type="dataset", revision=ref, recursive=True)
+        assert [(item.path, item.blob_id) for item in copied] == [(item.path, item.blob_id) for item in theirs]
+    commits = mine.list_repo_commits("charlie/tides", repo_type="dataset")
+    assert [commit.authors for commit in commits] == [["bob"], ["alice"], ["alice"]]
+    path = mine.hf_hub_download("charlie/tides", "waves.bin", repo_type="dataset")
+    assert Path(path).read_bytes() == bytes(range(256)) * 100
+    # A copy lives its own life.
+    mine.delete_file("tides.txt", "charlie/tides", repo_type="dataset")
+    assert api.file_exists("alice/tides", "tides.txt", repo_type="dataset")
+
+
+def upload(person, path: str, data: bytes) -> None:
+    from hub.repos.models import Repo
+    from tests.hub.scenes import add
+
+    add(Repo.objects.get(name="tides"), person.user, {path: data})
+
+
+def test_a_name_that_is_taken_is_refused_or_taken_as_it_is(client_of, alice):
+    api = client_of(alice)
+    api.create_repo("alice/poems")
+    api.create_repo("alice/copies")
+    with pytest.raises(HfHubHTTPError, match="409"):
+        api.duplicate_repo("alice/poems", "alice/copies")
+    assert api.duplicate_repo("alice/poems", "alice/copies", exist_ok=True).repo_id == "alice/copies"
+    with pytest.raises(HfHubHTTPError, match="403"):
+        api.duplicate_repo("alice/poems", "bob/copies")
+
+
+def test_a_private_repository_is_copied_for_its_members_and_stays_private(client_of, alice, charlie):
+    client_of(alice).create_repo("alice/diary", private=True)
+    with pytest.raises(RepositoryNotFoundError):
+        client_of(charlie).duplicate_repo("alice/diary")
+    with pytest.raises(HfHubHTTPError, match="starts private"):
+        client_of(alice).duplicate_repo("alice/diary", "alice/open", private=False)
+    client_of(alice).duplicate_repo("alice/diary", "alice/second")
+    assert client_of(alice).repo_info("alice/second").private

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.common.errors import Conflict, Forbidden, InvalidInput, RepoNotFound
+from hub.common.errors import Conflict, Forbidden, InvalidInput, RepoNotFound, TooLarge
 from tests.hub.scenes import add, clear, make_repo, members_head, public_head, public_texts
 
 pytestmark = pytest.mark.django_db
@@ -238,3 +238,50 @@ def test_only_an_admin_ends_it(bob, tides):
 
     with pytest.raises(Forbidden):
         delete_repo(repo=tides, by=bob.user)
+
+
+# --- copies
+
+
+def test_a_history_with_bytes_that_are_withheld_is_copied_by_members_only(alice, charlie, unscreened):
+    from hub.repos.duplicates import duplicate_repo
+    from hub.repos.places import store
+    from hub.storage.git import AddPointer
+
+    repo = make_repo(alice.user)
+    stored = store().add([b"\x00pickled" * 100])
+    add(repo, alice.user, {}, operations=[AddPointer("args.bin", stored.sha256, stored.size)])
+    clear(repo)
+    contents = [row.digest for row in repo.contents.filter(path="args.bin")]
+    assert f"sha256:{stored.sha256}" in contents
+    from hub.repos.clearance import set_clearance
+
+    set_clearance(contents=repo.contents.filter(digest__startswith="sha256:"), clearance="withheld", reason="A pickle.")
+    with pytest.raises(Forbidden, match=r"args\.bin \(commit .*not cleared for you"):
+        duplicate_repo(source=repo, by=charlie.user, name="copy")
+    assert not charlie.user.repos.exists()
+    copy = duplicate_repo(source=repo, by=alice.user, name="copy")
+    assert copy.public_head == ""  # judged anew: what is pending waits here, too
+
+
+def test_what_is_not_released_stays_behind_when_a_repository_is_copied(alice, unscreened):
+    from hub.repos.duplicates import duplicate_repo
+    from hub.repos.lifecycle import keep_for_release
+
+    repo = make_repo(alice.user)
+    shown = public_head(repo)
+    keep_for_release(repo)
+    add(repo, alice.user, {"new.txt": "not released\n"})
+    clear(repo)
+    copy = duplicate_repo(source=repo, by=alice.user, name="copy")
+    assert members_head(copy) == shown
+
+
+def test_too_long_a_history_is_pointed_to_git(alice, unscreened, monkeypatch):
+    from hub.repos import duplicates
+
+    repo = make_repo(alice.user)
+    add(repo, alice.user, {"a.txt": "a\n"})
+    monkeypatch.setattr(duplicates, "MAX_COMMITS", 1)
+    with pytest.raises(TooLarge, match="2 commits; up to 1"):
+        duplicates.duplicate_repo(source=repo, by=alice.user, name="copy")
