@@ -81,6 +81,33 @@ class TokenForm(forms.Form):
     )
 
 
+class WebhookForm(forms.Form):
+    url = forms.CharField(
+        label="Address of the receiver", max_length=2000, help_text="It gets a POST; https:// or http://, at a public address.",
+        widget=forms.URLInput(attrs={"placeholder": "https://example.org/hook", "spellcheck": "false"}),
+    )  # fmt: skip
+    watched = forms.CharField(
+        label="What it watches", max_length=30_000,
+        help_text="One a line: a person or an organization stands for all their repositories; "
+        "or models/NAME/REPOSITORY, datasets/NAME/REPOSITORY, spaces/NAME/REPOSITORY.",
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "autocapitalize": "off"}),
+    )  # fmt: skip
+    domains = forms.MultipleChoiceField(
+        label="What it hears of",
+        choices=[
+            ("repo", "Repositories: commits, settings, names"),
+            ("discussion", "Discussions, proposals and comments"),
+        ],
+        widget=forms.CheckboxSelectMultiple,
+        initial=["repo", "discussion"],
+    )
+    secret = forms.CharField(
+        required=False, max_length=200, strip=False,
+        help_text="The receiver knows by it that a request comes from this hub.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}),
+    )  # fmt: skip
+
+
 class NewRepoForm(forms.Form):
     owner = forms.ChoiceField()
     name = forms.CharField(

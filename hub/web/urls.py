@@ -24,6 +24,7 @@ from hub.web import (
     search,
     uploads,
     user_settings,
+    webhooks,
 )
 
 
@@ -106,6 +107,14 @@ urlpatterns = [
     path("settings/password", user_settings.change_password),
     path("settings/tokens", user_settings.list_tokens),
     path("settings/tokens/<int:pk>/revoke", user_settings.revoke_token),
+    path("settings/webhooks", webhooks.list_webhooks),
+    path("settings/webhooks/<str:key>", webhooks.show_webhook),
+    path("settings/webhooks/<str:key>/pause", webhooks.act_on_webhook, {"act": "pause"}),
+    path("settings/webhooks/<str:key>/resume", webhooks.act_on_webhook, {"act": "resume"}),
+    path("settings/webhooks/<str:key>/test", webhooks.act_on_webhook, {"act": "test"}),
+    path("settings/webhooks/<str:key>/delete", webhooks.act_on_webhook, {"act": "delete"}),
+    path("settings/webhooks/<str:key>/deliveries/<str:delivery>", webhooks.show_delivery),
+    path("settings/webhooks/<str:key>/deliveries/<str:delivery>/again", webhooks.send_again),
     path("settings/organizations/<hub_name:name>", user_settings.edit_organization),
     path("settings/organizations/<hub_name:name>/members", user_settings.change_member),
     path("notifications", notifications.list_notifications),

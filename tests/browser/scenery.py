@@ -113,6 +113,7 @@ class Scenery:
             "profile-settings": "/settings/profile",
             "password": "/settings/password",
             "tokens": "/settings/tokens",
+            "webhooks": "/settings/webhooks",
             "organization-settings": f"/settings/organizations/{ORGANIZATION}",
             "new-dataset": "/new/dataset",
             "new-model": "/new/model",

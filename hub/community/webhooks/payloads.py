@@ -29,7 +29,12 @@ class Untold(Exception):
 
 def find_repo_of(event: dict[str, Any]) -> Repo | None:
     """None when it is deleted."""
-    return Repo.objects.for_listing().prefetch_related("collaborators").filter(pk=event.get("repo")).first()
+    return find_repos_of([event]).get(event.get("repo", 0))
+
+
+def find_repos_of(events: list[dict[str, Any]]) -> dict[int, Repo]:
+    keys = {event["repo"] for event in events if "repo" in event}
+    return Repo.objects.for_listing().prefetch_related("collaborators").in_bulk(keys)
 
 
 def may_hear_of(repo: Repo, reader: User, *, was_private: bool = False) -> bool:
