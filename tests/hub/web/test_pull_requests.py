@@ -122,7 +122,7 @@ def test_while_a_check_runs_the_page_asks_again_and_hears_only_of_changes(propos
     assert changed.status_code == 200 and "Step 2 of 4." in changed.content.decode()
     set_check(proposal, "train", state="passed", summary="Done.")
     last = browser.get(fragment_address(changed.content.decode())).content.decode()
-    assert "every 10s" in last  # nothing runs any more, but people may act
+    assert "every 4s" in last  # nothing runs any more, but people may act
     assert 'hx-swap-oob="beforeend:#timeline"' in last and "Check <strong>train</strong>" in last
 
 
