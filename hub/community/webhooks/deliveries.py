@@ -147,7 +147,7 @@ class Sending:
 def send_due(*, now: datetime, check: Callable[[], None] = lambda: None) -> int:
     """One pass over what is due: claim, send, note. How many were sent; `check` raises when the worker shall stop."""
     claimed = claim_due(now)
-    sendings = [sending for delivery in claimed if (sending := prepare(delivery, now)) is not None]
+    sendings = [sending for delivery in claimed if (sending := prepare_safely(delivery, now)) is not None]
     for sending in sendings:
         threading.Thread(target=sending.run, daemon=True).start()
     limit = time.monotonic() + TIMEOUT_S + 2  # looking up a name has no time limit of its own
@@ -188,6 +188,20 @@ def has_due(now: datetime) -> bool:
         state=Delivery.State.WAITING, next_at__lte=now, claimed_until__isnull=True,
         webhook__is_disabled=False, webhook__owner__is_active=True,
     ).exists()  # fmt: skip
+
+
+def prepare_safely(delivery: Delivery, now: datetime) -> Sending | None:
+    """A fault of our own with one event must not hold up the others, nor come again for ever."""
+    try:
+        return prepare(delivery, now)
+    except Exception:
+        log.exception("An event for a webhook could not be described")
+        Delivery.objects.filter(pk=delivery.pk).update(
+            state=Delivery.State.FAILED,
+            problem="The hub could not describe what happened; its log says why.",
+            tried_at=now,
+        )
+        return None
 
 
 def prepare(delivery: Delivery, now: datetime) -> Sending | None:
@@ -294,8 +308,8 @@ def note_failure(webhook: Webhook, now: datetime) -> None:
 def prune(*, now: datetime) -> None:
     """The history of a webhook is bounded in number and in time, and nothing waits for ever."""
     Delivery.objects.filter(state=Delivery.State.WAITING, attempts=0, created_at__lt=now - WAITS_AT_MOST).delete()
+    Delivery.objects.filter(created_at__lt=now - KEPT_FOR).delete()
     ended = Delivery.objects.exclude(state=Delivery.State.WAITING)
-    ended.filter(created_at__lt=now - KEPT_FOR).delete()
     for webhook in Webhook.objects.annotate(newest=Max("deliveries__pk")).filter(newest__isnull=False):
         rows = ended.filter(webhook=webhook).order_by("-pk")
         oldest_kept = rows.values_list("pk", flat=True)[KEPT - 1 : KEPT].first()

@@ -132,8 +132,8 @@ def describe_talk(event: dict[str, Any], repo: Repo, reader: User) -> dict[str, 
         "author": {"id": id_of(discussion.author_id)},
         "url": {"web": web, "api": api},
     }
-    if discussion.is_pull_request:
-        described["changes"] = describe_changes(discussion.pull_request, repo, reader)
+    if discussion.is_pull_request and (changes := describe_changes(discussion.pull_request, repo, reader)):
+        described["changes"] = changes
     told: dict[str, Any] = {"discussion": described}
     if event.get("comment"):
         comment = discussion.events.filter(pk=event["comment"], kind="comment").first()
@@ -144,12 +144,15 @@ def describe_talk(event: dict[str, Any], repo: Repo, reader: User) -> dict[str, 
 
 
 def describe_changes(pull_request: PullRequest, repo: Repo, reader: User) -> dict[str, Any]:
-    """The commit of the merge is named to others once it is public."""
-    changes: dict[str, Any] = {"base": f"refs/heads/{pull_request.target}"}
+    """Branch and commit are named to those who see them: to others once they are public."""
+    is_member, public = can(reader, "read_members", repo), pair(repo).public
+    base = f"refs/heads/{pull_request.target}"
+    if not is_member and public.read_ref(base) is None:
+        return {}
     merged = pull_request.merge_commit if pull_request.merged_at else ""
-    if merged and (can(reader, "read_members", repo) or pair(repo).public.has_commit(merged)):
-        changes["mergeCommitId"] = merged
-    return changes
+    if merged and (is_member or public.has_commit(merged)):
+        return {"base": base, "mergeCommitId": merged}
+    return {"base": base}
 
 
 def describe_comment(comment: Event, discussion_url: str) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Webhooks by the stock client, as it is."""
 
 import pytest
-from huggingface_hub import WebhookWatchedItem
+from huggingface_hub import WebhookPayload, WebhookWatchedItem
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
+
+from hub.site.env import env_networks
+from tests.hub.receivers import deliver, serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
 URL = "https://example.org/hook"
@@ -37,6 +40,28 @@ def test_a_webhook_is_made_read_changed_paused_and_deleted(client_of, alice, org
     assert not client.enable_webhook(made.id).disabled
     client.delete_webhook(made.id)
     assert client.list_webhooks() == []
+
+
+@pytest.fixture
+def receiver(settings):
+    settings.WEBHOOK_ALLOWED_NETWORKS = env_networks("NO_SUCH_VARIABLE", "127.0.0.1/32")
+    yield from serve()
+
+
+def test_an_upload_reaches_the_receiver_as_the_client_itself_parses_it(
+    client_of, alice, bob, receiver, cleared_at_once
+):
+    client_of(alice).create_repo("alice/tides", repo_type="dataset")
+    made = client_of(bob).create_webhook(url=receiver.url, watched=ALICE, secret="high-water")
+    commit = client_of(alice).upload_file(
+        path_or_fileobj=b"t,h\n", path_in_repo="day.csv", repo_id="alice/tides", repo_type="dataset"
+    )
+    assert deliver() == 1
+    ((headers, body),) = receiver.requests
+    payload = WebhookPayload.model_validate_json(body)
+    assert (payload.event.scope, payload.repo.name, payload.webhook.id) == ("repo.content", "alice/tides", made.id)
+    assert [(moved.ref, moved.newSha) for moved in payload.updatedRefs] == [("refs/heads/main", commit.oid)]
+    assert (payload.repo.head_sha, headers["X-Webhook-Secret"]) == (commit.oid, "high-water")
 
 
 def test_a_renamed_repository_is_listed_under_its_new_name(client_of, alice, cleared_at_once):

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from hub.community.webhooks.registry import create_webhook, set_disabled, update
 from hub.repos.clearance import set_clearance
 from hub.repos.lifecycle import create_repo, delete_repo, move_repo, update_settings
 from hub.repos.models import Repo
+from tests.hub.receivers import deliver, run_announcements
 from tests.hub.scenes import add, clear, make_repo, members_head, propose, public_head
 
 pytestmark = pytest.mark.django_db
@@ -28,23 +30,6 @@ pytestmark = pytest.mark.django_db
 
 def hook(person, receiver, *, watched=(("user", "alice"),), **more):
     return create_webhook(by=person.user, url=receiver.url, watched=watched, **more)
-
-
-def announce() -> None:
-    """Run the jobs that events have queued."""
-    for job in Job.objects.filter(kind="webhooks.announce", state=Job.State.WAITING).order_by("created_at"):
-        run(str(job.pk))
-        job.refresh_from_db()
-        assert job.state == Job.State.SUCCEEDED, job.reason
-
-
-def deliver(**later) -> int:
-    """Announce, and send until nothing is due; `deliver(hours=1)` does so an hour later."""
-    announce()
-    sent = 0
-    while more := send_due(now=timezone.now() + timedelta(**later)):
-        sent += more
-    return sent
 
 
 def heard(receiver) -> list[str]:
@@ -81,6 +66,23 @@ def test_a_comment_arrives_signed_and_in_the_words_of_the_stock_client(receiver,
     created = WebhookPayload.model_validate(receiver.payloads[0])
     assert (created.event.scope, created.event.action) == ("discussion", "create")
     assert created.comment.content == "Where are they?"
+
+
+def test_the_check_that_the_documentation_gives_tells_the_hub_from_others(receiver, alice, bob, tides, settings):
+    page = (settings.BASE_DIR / "docs" / "webhooks.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "is_from_the_hub" in block]
+    told: dict = {}
+    exec(code, told)
+    hook(bob, receiver, secret="high-water")
+    talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
+    deliver()
+    ((headers, body),) = receiver.requests
+    check = told["is_from_the_hub"]
+    assert check(headers, body, "high-water")
+    assert not check(headers, body + b" ", "high-water")
+    assert not check(headers, body, "low-water")
+    old = str(int(headers["X-Webhook-Timestamp"]) - 3600)
+    assert not check(headers | {"X-Webhook-Timestamp": old}, body, "high-water")
 
 
 def test_without_a_secret_nothing_is_signed(receiver, alice, bob, tides):
@@ -211,7 +213,7 @@ def test_what_happened_in_private_is_not_told_after_it_became_public(receiver, a
 def test_who_loses_the_right_before_the_delivery_hears_nothing(receiver, alice, charlie, tides):
     hook(charlie, receiver)
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
-    announce()
+    run_announcements()
     assert Delivery.objects.count() == 1
     update_settings(repo=tides, by=alice.user, is_private=True)
     assert (deliver(), receiver.requests) == (0, [])
@@ -250,11 +252,26 @@ def test_a_stranger_hears_of_commits_when_they_are_cleared_and_of_no_other(recei
     assert payload["repo"]["headSha"] == hidden
 
 
+def test_a_proposal_to_a_branch_that_is_not_public_does_not_name_it(receiver, alice, bob, charlie, tides):
+    from hub.repos.commits import move_ref
+    from hub.repos.lifecycle import keep_for_release
+
+    keep_for_release(tides)  # strangers see main and releases, no other branch
+    move_ref(repo=tides, ref="refs/heads/surprise", new=members_head(tides), expected=None, by=alice.user, door="api")
+    hook(charlie, receiver)
+    for branch in ("surprise", "main"):
+        propose(tides, alice.user, {"b.csv": "2\n"}, title="Add b", revision=branch)
+    deliver()
+    assert "surprise" not in b"".join(body for _, body in receiver.requests).decode()
+    told = [payload["discussion"] for payload in receiver.payloads if "discussion" in payload]
+    assert sorted(one.get("changes", {}).get("base", "") for one in told) == ["", "refs/heads/main"]
+
+
 def test_a_commit_that_is_withheld_before_the_delivery_is_not_named(receiver, alice, charlie, tides):
     hook(charlie, receiver)
     add(tides, alice.user, {"a.csv": "1\n"})
     clear(tides)
-    announce()
+    run_announcements()
     assert Delivery.objects.count() == 1
     gone = public_head(tides)
     set_clearance(contents=list(tides.contents.filter(path="a.csv")), clearance="withheld", reason="It holds a key.")
@@ -275,7 +292,7 @@ def test_a_private_discussion_is_told_to_those_who_see_it(receiver, alice, bob, 
 def test_an_account_that_is_switched_off_hears_nothing(receiver, alice, charlie, tides):
     hook(charlie, receiver)
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
-    announce()
+    run_announcements()
     type(charlie.user).objects.filter(pk=charlie.user.pk).update(is_active=False)
     talk.create_discussion(repo=tides, by=alice.user, title="Spring tides")
     assert deliver() == 0
@@ -289,7 +306,7 @@ def test_after_failures_it_is_tried_again_later_and_no_sooner(receiver, alice, b
     receiver.statuses = [500, 503, 200]
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
     now = timezone.now()
-    announce()
+    run_announcements()
     assert [send_due(now=now + timedelta(seconds=s)) for s in (5, 6, 64, 66, 300, 367, 368)] == [1, 0, 0, 1, 0, 1, 0]
     delivery = webhook.deliveries.get()
     assert (delivery.state, delivery.attempts, delivery.status_code, delivery.answer) == ("delivered", 3, 200, "thanks")
@@ -325,7 +342,7 @@ def test_a_receiver_that_keeps_failing_rests_and_is_switched_off_in_the_end(rece
     receiver.statuses = [500]
     for number in range(20):
         talk.create_discussion(repo=tides, by=alice.user, title=f"Tide {number}")
-    announce()
+    run_announcements()
     start = timezone.now()
     assert sum(send_due(now=start + timedelta(seconds=seconds)) for seconds in range(1, 50)) == 4, "then it rests"
     hours = 0
@@ -359,11 +376,28 @@ def test_the_address_that_is_allowed_no_more_is_not_reached(receiver, alice, bob
 def test_a_worker_that_died_leaves_nothing_unsent(receiver, alice, bob, tides):
     hook(bob, receiver)
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
-    announce()
+    run_announcements()
     now = timezone.now()
     assert len(deliveries.claim_due(now)) == 1  # and nothing more is heard of it
     assert send_due(now=now + timedelta(seconds=5)) == 0
     assert send_due(now=now + timedelta(seconds=deliveries.CLAIM_S + 1)) == 1
+
+
+def test_an_event_that_breaks_the_hub_itself_does_not_hold_up_the_others(receiver, alice, bob, tides, monkeypatch):
+    webhook = hook(bob, receiver)
+    discussion = talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
+    talk.create_discussion(repo=tides, by=alice.user, title="Spring tides")
+    run_announcements()
+    whole = deliveries.make_payload
+
+    def break_once(event, *more):
+        if event["discussion"] == discussion.pk:
+            raise OSError("a disk is gone")
+        return whole(event, *more)
+
+    monkeypatch.setattr(deliveries, "make_payload", break_once)
+    assert (deliver(), deliver(days=2)) == (1, 0)
+    assert [row.state for row in webhook.deliveries.order_by("pk")] == ["failed", "delivered"]
 
 
 def test_an_event_is_planned_once_though_its_job_runs_twice(receiver, alice, bob, tides):
@@ -419,13 +453,13 @@ def test_a_test_needs_something_to_speak_of(receiver, alice, bob):
 
 def test_the_history_is_bounded_and_forgets_hidden_words(receiver, alice, bob, tides, monkeypatch):
     webhook = hook(bob, receiver)
-    discussion = talk.create_discussion(repo=tides, by=alice.user, title="Neap tides", text="my number is 555")
+    discussion = talk.create_discussion(repo=tides, by=alice.user, title="Neap tides", text="I live at the pier")
     deliver()
     delivery = webhook.deliveries.get()
-    assert "555" in deliveries.told_payload(delivery)
+    assert "at the pier" in deliveries.told_payload(delivery)
     event = discussion.events.get(kind="comment")
     talk.hide_comment(discussion=discussion, event_id=str(event.pk), by=alice.user)
-    assert "555" not in deliveries.told_payload(delivery)
+    assert "at the pier" not in deliveries.told_payload(delivery)
     for number in range(4):
         talk.create_discussion(repo=tides, by=alice.user, title=f"Tide {number}")
     deliver()
@@ -440,7 +474,7 @@ def test_the_history_is_bounded_and_forgets_hidden_words(receiver, alice, bob, t
 def test_what_was_never_sent_does_not_wait_for_ever(receiver, alice, bob, tides):
     hook(bob, receiver)
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
-    announce()
+    run_announcements()
     prune(now=timezone.now() + timedelta(days=4))
     assert not Delivery.objects.exists()
 
@@ -450,7 +484,7 @@ def test_the_jobs_send_and_tidy_up(receiver, alice, bob, tides):
 
     hook(bob, receiver)
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
-    announce()
+    run_announcements()
     (job,) = Job.objects.filter(kind="webhooks.deliver")
     run(str(job.pk))
     assert heard(receiver) == ["discussion create"]

@@ -11,7 +11,7 @@ import pytest
 from hub.community.webhooks import posting
 from hub.community.webhooks.addresses import NotReachable
 from hub.community.webhooks.posting import MAX_EXCERPT_CHARACTERS, post
-from tests.hub.community.webhooks.conftest import serve
+from tests.hub.receivers import serve
 
 
 def send(url: str, **more):
