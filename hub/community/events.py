@@ -9,3 +9,4 @@ discussion_opened = Signal()  # discussion
 comment_added = Signal()  # event
 comment_changed = Signal()  # event; edited or hidden
 discussion_changed = Signal()  # discussion; its title, or it was closed or opened again
+followed = Signal()  # follow; once for each row

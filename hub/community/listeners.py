@@ -8,9 +8,10 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.community.candidates import build_candidate
 from hub.community.discussions import may_see
-from hub.community.events import comment_added, pull_request_updated, review_given
+from hub.community.events import comment_added, followed, pull_request_updated, review_given
 from hub.community.models import Discussion, Event, Notification, PullRequest, Review
 from hub.community.pull_requests import target_moved
+from hub.community.social_models import Follow
 from hub.repos.events import branch_moved
 from hub.repos.models import Repo
 
@@ -75,3 +76,11 @@ def tell_of_review(sender: type, review: Review, **_: Any) -> None:
     discussion = review.pull_request.discussion
     text = f"{review.by} reviewed {discussion}: {review.get_verdict_display().lower()}"
     tell_readers(discussion, [discussion.author], text, actor=review.by)
+
+
+@receiver(followed)
+def tell_of_follower(sender: type, follow: Follow, **_: Any) -> None:
+    """A person; an organization counts its followers. Once: who comes and goes tells nobody again."""
+    text, path = f"{follow.follower} follows you", f"/{follow.follower}"
+    if not Notification.objects.filter(user=follow.person, text=text, path=path).exists():
+        notify([follow.person], text, path, actor=follow.follower)

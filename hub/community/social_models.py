@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from hub.accounts.models import Organization, User
 from hub.repos.models import Repo
 
-__all__ = ["Collection", "CollectionItem", "CollectionUpvote"]
+__all__ = ["Collection", "CollectionItem", "CollectionUpvote", "Follow"]
 
 
 def new_object_id() -> str:
@@ -101,3 +101,26 @@ class CollectionUpvote(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["collection", "user"], name="upvote_once")]
+
+
+class Follow(models.Model):
+    """Somebody wants to know of a person or an organization."""
+
+    follower = models.ForeignKey(User, on_delete=models.CASCADE, related_name="follows")
+    person = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="followed_by")
+    organization = models.ForeignKey(Organization, null=True, on_delete=models.CASCADE, related_name="followed_by")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["follower", "person"], name="follow_person_once"),
+            models.UniqueConstraint(fields=["follower", "organization"], name="follow_organization_once"),
+            models.CheckConstraint(
+                condition=Q(person__isnull=True) ^ Q(organization__isnull=True), name="follow_one_owner"
+            ),
+            models.CheckConstraint(condition=~Q(follower=models.F("person")), name="follow_somebody_else"),
+        ]
+
+    @property
+    def followed(self) -> User | Organization:
+        return self.person or self.organization  # type: ignore[return-value]

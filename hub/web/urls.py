@@ -120,6 +120,7 @@ urlpatterns = [
     path("notifications", notifications.list_notifications),
     path("notifications/read", notifications.mark_all_read),
     path("notifications/<int:pk>", notifications.open_notification),
+    path("users/<hub_name:namespace>/follow", profiles.follow),
     path("collections", collections.list_collections),
     path(COLLECTION, collections.show_collection),
     path(f"{COLLECTION}/edit", collections.edit_collection),

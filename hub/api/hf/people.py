@@ -13,6 +13,7 @@ from hub.api.hf.endpoints import View, answer, endpoint, signed_in, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import NotFound
 from hub.common.paging import cut_page, read_limit, read_number
+from hub.community.follows import count_follows, followers_of, is_following
 from hub.community.likes import set_like
 from hub.community.models import Like
 from hub.repos.models import Repo
@@ -93,7 +94,12 @@ def show_person(request: HttpRequest, *, who: str) -> HttpResponse:
         {"name": row.name, "fullname": row.title, "avatarUrl": ""} for row in user.organizations.order_by("name")
     ]
     item = describe_person(user) | count_repos(request, owner_user=user)
-    item |= {"numLikes": user.likes.count(), "numDiscussions": user.discussions.filter(is_private=False).count()}
+    item |= count_follows(user) | {"isFollowing": is_following(request.user, user), "numUpvotes": count_upvotes(user)}
+    item |= {
+        "numPapers": 0,
+        "numLikes": user.likes.count(),
+        "numDiscussions": user.discussions.filter(is_private=False).count(),
+    }
     return answer(item | {"orgs": organizations, "details": user.bio, "createdAt": format_time(user.date_joined)})
 
 
@@ -105,11 +111,12 @@ def describe_person(user: User) -> dict[str, Any]:
         "avatarUrl": "",
         "isPro": False,
         "type": "user",
-        "numFollowers": 0,
-        "numFollowing": 0,
-        "numPapers": 0,
-        "numUpvotes": 0,
     }
+
+
+def count_upvotes(user: User) -> int:
+    """Of the collections that everybody sees."""
+    return user.collections.filter(is_private=False).aggregate(total=Sum("upvotes"))["total"] or 0
 
 
 def show_organization(request: HttpRequest, *, who: str) -> HttpResponse:
@@ -121,7 +128,8 @@ def show_organization(request: HttpRequest, *, who: str) -> HttpResponse:
         "avatarUrl": "",
         "isVerified": False,
         "numUsers": organization.memberships.count(),
-        "numFollowers": 0,
+        "numFollowers": followers_of(organization).count(),
+        "isFollowing": is_following(request.user, organization),
         "numPapers": 0,
     }
     return answer(item | count_repos(request, owner_organization=organization))
@@ -130,12 +138,6 @@ def show_organization(request: HttpRequest, *, who: str) -> HttpResponse:
 def list_members(request: HttpRequest, *, who: str) -> HttpResponse:
     rows = find_organization(who).memberships.select_related("user").order_by("user__username")
     return answer_pages(request, rows, lambda row: describe_person(row.user) | {"role": row.role})
-
-
-def list_nobody(request: HttpRequest, *, who: str) -> HttpResponse:
-    """Nobody follows anybody here."""
-    find_owner(who)
-    return answer([])
 
 
 def answer_pages(request: HttpRequest, rows: Any, describe: Any) -> HttpResponse:
@@ -203,7 +205,6 @@ whoami = endpoint(GET=show_me)
 person = endpoint(GET=show_person)
 organization = endpoint(GET=show_organization)
 members = endpoint(GET=list_members)
-nobody = endpoint(GET=list_nobody)
 likes = endpoint(GET=list_likes)
 likers = endpoint(GET=list_likers)
 like = endpoint(POST=change_like(True), DELETE=change_like(False))

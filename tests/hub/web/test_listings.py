@@ -46,7 +46,7 @@ def test_the_files_of_a_folder_cost_the_same_however_many_they_are(
 
 
 def test_the_profile_lists_in_few_queries(many, browser_of, django_assert_num_queries):
-    with django_assert_num_queries(6):  # name, types, collections, count, repositories, organizations
+    with django_assert_num_queries(7):  # name, follows, types, collections, count, repositories, organizations
         browser_of(None).get("/alice?tab=dataset")
 
 
