@@ -14,7 +14,8 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import User
 from hub.accounts.names import find_owner
 from hub.common.errors import HubError, InvalidInput, NotFound
-from hub.community.webhooks import deliveries, registry
+from hub.community.webhooks import by_hand, registry
+from hub.community.webhooks.history import told_payload
 from hub.community.webhooks.models import Delivery, Webhook
 from hub.community.webhooks.payloads import Untold, find_repos_of, make_payload
 from hub.community.webhooks.signing import unseal
@@ -142,7 +143,7 @@ def act_on_webhook(request: HttpRequest, key: str, act: str) -> HttpResponse:
             messages.success(request, "The webhook is deleted, and its history with it.")
             return HttpResponseRedirect("/settings/webhooks")
         if act == "test":
-            delivery = deliveries.send_test(webhook=webhook, by=user, now=timezone.now())
+            delivery = by_hand.send_test(webhook=webhook, by=user, now=timezone.now())
             return HttpResponseRedirect(delivery.path)
         registry.set_disabled(webhook=webhook, by=user, is_disabled=act == "pause")
         messages.success(request, "The webhook is paused." if act == "pause" else "The webhook goes on.")
@@ -168,7 +169,7 @@ def show_delivery(request: HttpRequest, key: str, delivery: str) -> HttpResponse
         "part": "webhooks",
         "delivery": row,
         "webhook": row.webhook,
-        "payload": deliveries.told_payload(row),
+        "payload": told_payload(row),
         "is_on_its_way": row.state == Delivery.State.WAITING and row.attempts == 0,
     }
     return render(request, "accounts/webhook_delivery.html", context)
@@ -178,7 +179,7 @@ def show_delivery(request: HttpRequest, key: str, delivery: str) -> HttpResponse
 def send_again(request: HttpRequest, key: str, delivery: str) -> HttpResponse:
     row = find_delivery(key, delivery, require_browser(request))
     try:
-        again = deliveries.send_again(delivery=row, now=timezone.now())
+        again = by_hand.send_again(delivery=row, now=timezone.now())
     except HubError as problem:
         messages.error(request, problem.message)
         return HttpResponseRedirect(row.path)

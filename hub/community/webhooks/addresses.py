@@ -49,8 +49,10 @@ def read_url(text: str) -> Target:
     """Raises InvalidInput for what no delivery could or may ever go to. Nothing is looked up."""
     if len(text) > MAX_URL_CHARACTERS:
         raise InvalidInput(f"The URL has {len(text):,} characters; at most {MAX_URL_CHARACTERS:,} are taken.")
-    if any(ord(sign) <= 32 or ord(sign) == 127 for sign in text) or "\\" in text:
-        raise InvalidInput("The URL holds a space, a control character or a backslash; write it as a program would.")
+    if not text.isprintable() or " " in text or "\\" in text:
+        raise InvalidInput(
+            "The URL holds a space, an unprintable character or a backslash; write it as a program would."
+        )
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

@@ -14,11 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Q, QuerySet
 
-from hub.accounts.models import User
-from hub.common.errors import InvalidInput, TooManyAttempts
-from hub.common.jobs import enqueue
 from hub.community.models import Notification
 from hub.community.webhooks.addresses import NotReachable
 from hub.community.webhooks.models import Delivery, Webhook
@@ -38,17 +35,13 @@ AT_ONCE = 32  # deliveries of one pass
 AT_ONCE_EACH = 4  # of them for one webhook; one where the last attempt failed
 CLAIM_S = 60  # a worker that is not heard of for this long has died; longer than a pass
 MAX_WAITING = 1000  # of one webhook: what happens beyond is not told
-KEPT = 100  # deliveries of one webhook that have ended
-KEPT_FOR = timedelta(days=30)
-WAITS_AT_MOST = timedelta(days=3)
-BY_HAND_LIMIT = 20  # in BY_HAND_WINDOW, of one webhook: nobody is flooded by pressing a button
-BY_HAND_WINDOW = timedelta(minutes=10)
 USER_AGENT = "model-commons-webhooks/1"
 
 
-@transaction.atomic
 def plan(event: dict[str, Any], event_key: str, *, now: datetime) -> int:
-    """A delivery for each webhook that watches and may hear of it now; how many there are. Safe to repeat."""
+    """A delivery for each webhook that watches and may hear of it now; how many there are. Safe to repeat.
+
+    In no transaction: there may be thousands, and nobody else shall wait while each is judged."""
     repo = find_repo_of(event)
     rows = []
     for webhook in listening(event, repo):
@@ -69,50 +62,6 @@ def listening(event: dict[str, Any], repo: Repo | None) -> Any:
     if repo is None:
         return []
     return watching(repo, event["scope"].partition(".")[0], former=event.get("former"))
-
-
-# --- by hand
-
-
-def send_test(*, webhook: Webhook, by: User, now: datetime) -> Delivery:
-    """An event of the scope "ping" about something it watches. Raises InvalidInput when nothing of that can be read."""
-    for thing in webhook.watched.all():
-        owned = {"repo": "pk", "user": "owner_user", "organization": "owner_organization"}
-        key, value = next(
-            (key, getattr(thing, f"{name}_id")) for name, key in owned.items() if getattr(thing, f"{name}_id")
-        )
-        repo = Repo.objects.visible_to(by).filter(**{key: value}).order_by("pk").first()
-        if repo is not None:
-            event = {"scope": "ping", "action": "update", "repo": repo.pk, "was_private": repo.is_private}
-            return queue_by_hand(webhook, event, now=now)
-    raise InvalidInput("There is no repository yet among what it watches that a test could speak of; make one first.")
-
-
-def send_again(*, delivery: Delivery, now: datetime) -> Delivery:
-    """The same event once more, told as it stands now. Raises InvalidInput when its owner may not hear of it any more."""
-    try:
-        make_payload(delivery.event, delivery.webhook, find_repo_of(delivery.event))
-    except Untold as problem:
-        raise InvalidInput(str(problem)) from None
-    return queue_by_hand(delivery.webhook, delivery.event, now=now)
-
-
-@transaction.atomic
-def queue_by_hand(webhook: Webhook, event: dict[str, Any], *, now: datetime) -> Delivery:
-    """It goes first, and at once, even to a receiver that rests."""
-    webhook = Webhook.objects.select_for_update().get(pk=webhook.pk)
-    if webhook.is_disabled:
-        raise InvalidInput("This webhook is paused; let it go on first.")
-    recent = webhook.deliveries.filter(by_hand=True, created_at__gt=now - BY_HAND_WINDOW).count()
-    if recent >= BY_HAND_LIMIT:
-        raise TooManyAttempts(
-            f"{recent} deliveries were sent by hand within ten minutes; wait a little.", headers={"Retry-After": "600"}
-        )
-    delivery = Delivery(webhook=webhook, event=event, by_hand=True, created_at=now, next_at=now)
-    delivery.event_key = f"hand{delivery.key}"
-    delivery.save()
-    enqueue("webhooks.deliver")
-    return delivery
 
 
 # --- sending
@@ -159,22 +108,24 @@ def send_due(*, now: datetime, check: Callable[[], None] = lambda: None) -> int:
     return len(sendings)
 
 
+def due_at(now: datetime) -> QuerySet[Delivery]:
+    """What may be sent: a receiver that rests gets only what its owner sends by hand."""
+    is_awake = Q(webhook__rests_until__isnull=True) | Q(webhook__rests_until__lte=now) | Q(by_hand=True)
+    waiting = Delivery.objects.filter(is_awake, state=Delivery.State.WAITING, next_at__lte=now)
+    return waiting.filter(webhook__is_disabled=False, webhook__owner__is_active=True)
+
+
 def claim_due(now: datetime) -> list[Delivery]:
     """What this worker sends now, and no other does. Webhooks take turns."""
-    free = Q(claimed_until__isnull=True) | Q(claimed_until__lt=now)
-    due = Delivery.objects.filter(
-        free, Q(webhook__rests_until__isnull=True) | Q(webhook__rests_until__lte=now) | Q(by_hand=True),
-        state=Delivery.State.WAITING, next_at__lte=now, webhook__is_disabled=False, webhook__owner__is_active=True,
-    )  # fmt: skip
+    is_free = Q(claimed_until__isnull=True) | Q(claimed_until__lt=now)
+    due = due_at(now).filter(is_free)
     turns = Webhook.objects.filter(pk__in=due.values("webhook_id")).select_related("owner")
     claimed: list[Delivery] = []
     for webhook in turns.order_by(F("tried_at").asc(nulls_first=True), "pk")[:AT_ONCE]:
         # What has failed before waits behind what has not: one event that a receiver cannot take must not hold up the others.
         rows = due.filter(webhook=webhook).order_by("-by_hand", "attempts", "next_at", "pk")
         for delivery in rows[: 1 if webhook.failures else AT_ONCE_EACH]:
-            mine = Delivery.objects.filter(
-                free, pk=delivery.pk, state=Delivery.State.WAITING, attempts=delivery.attempts
-            )
+            mine = Delivery.objects.filter(is_free, pk=delivery.pk, state=delivery.state, attempts=delivery.attempts)
             if len(claimed) < AT_ONCE and mine.update(claimed_until=now + timedelta(seconds=CLAIM_S)):
                 delivery.webhook = webhook
                 claimed.append(delivery)
@@ -183,11 +134,7 @@ def claim_due(now: datetime) -> list[Delivery]:
 
 
 def has_due(now: datetime) -> bool:
-    return Delivery.objects.filter(
-        Q(webhook__rests_until__isnull=True) | Q(webhook__rests_until__lte=now) | Q(by_hand=True),
-        state=Delivery.State.WAITING, next_at__lte=now, claimed_until__isnull=True,
-        webhook__is_disabled=False, webhook__owner__is_active=True,
-    ).exists()  # fmt: skip
+    return due_at(now).filter(claimed_until__isnull=True).exists()
 
 
 def prepare_safely(delivery: Delivery, now: datetime) -> Sending | None:
@@ -303,29 +250,3 @@ def note_failure(webhook: Webhook, now: datetime) -> None:
     elif webhook.failures >= RESTS_AFTER:
         step = min(webhook.failures - RESTS_AFTER, len(PATIENCE_S) - 1)
         webhook.rests_until = now + timedelta(seconds=PATIENCE_S[step])
-
-
-def prune(*, now: datetime) -> None:
-    """The history of a webhook is bounded in number and in time, and nothing waits for ever."""
-    Delivery.objects.filter(state=Delivery.State.WAITING, attempts=0, created_at__lt=now - WAITS_AT_MOST).delete()
-    Delivery.objects.filter(created_at__lt=now - KEPT_FOR).delete()
-    ended = Delivery.objects.exclude(state=Delivery.State.WAITING)
-    for webhook in Webhook.objects.annotate(newest=Max("deliveries__pk")).filter(newest__isnull=False):
-        rows = ended.filter(webhook=webhook).order_by("-pk")
-        oldest_kept = rows.values_list("pk", flat=True)[KEPT - 1 : KEPT].first()
-        if oldest_kept is not None:
-            rows.filter(pk__lt=oldest_kept).delete()
-
-
-def told_payload(delivery: Delivery) -> str | None:
-    """What was sent, for the page; None when its owner may not read it any more. Words that were hidden since are left out."""
-    try:
-        now = make_payload(delivery.event, delivery.webhook, find_repo_of(delivery.event))
-    except Untold:
-        return None
-    if not delivery.payload:
-        return ""
-    payload = json.loads(delivery.payload)
-    if now.get("comment", {}).get("hidden"):
-        payload.get("comment", {}).pop("content", None)
-    return json.dumps(payload, ensure_ascii=False, indent=2)

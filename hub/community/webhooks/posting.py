@@ -90,7 +90,7 @@ def post(url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float 
     cutter.daemon = True
     cutter.start()
     try:
-        connection.request("POST", target.path, body=body, headers=dict(headers))
+        connection.request("POST", target.path, body=body, headers={**headers, "Connection": "close"})
         response = connection.getresponse()
         return Answer(response.status, read_excerpt(response))
     except ssl.SSLCertVerificationError as problem:

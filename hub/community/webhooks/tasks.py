@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from hub.common.jobs import Lease, enqueue, job_body
 from hub.common.models import Job
-from hub.community.webhooks.deliveries import has_due, plan, prune, send_due
+from hub.community.webhooks.deliveries import has_due, plan, send_due
+from hub.community.webhooks.history import prune
 
 PASSES = 2  # of one job, so that what else waits in the queue has its turn
 KEPT_FOR = timedelta(days=1)  # rows of announcements that have ended

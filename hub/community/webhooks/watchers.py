@@ -29,3 +29,10 @@ def has_watchers(repo: Repo, domain: str, *, former: dict[str, Any] | None = Non
 def watching(repo: Repo, domain: str, *, former: dict[str, Any] | None = None) -> QuerySet[Webhook]:
     keys = watched_things(repo, domain, former=former).values("webhook_id")
     return Webhook.objects.filter(pk__in=keys).select_related("owner").order_by("pk")
+
+
+def repos_of(thing: WatchedThing) -> Q:
+    """Which repositories are watched with it."""
+    if thing.repo_id is not None:
+        return Q(pk=thing.repo_id)
+    return Q(owner_user_id=thing.user_id) if thing.user_id else Q(owner_organization_id=thing.organization_id)

@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.converters import IntConverter
 from django.urls.resolvers import RegexPattern, RoutePattern
+from django.utils import timezone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,6 +40,8 @@ USUAL: dict[str, list[str]] = {
     "who": ["alice"],
     "check": ["prepare"],
     "act": ["run"],
+    "key": ["a" * 24],
+    "delivery": ["b" * 32],
     "slug": ["shelf-" + "1" * 24],
     "item": ["2" * 24],
 }
@@ -97,10 +100,11 @@ def addresses() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def town(cleared_at_once: None, alice: Any, bob: Any) -> dict[str, Any]:
-    """alice/poems with a README, a discussion (1) and a pull request (2), of a model and of a dataset."""
+    """alice/poems with a README, a discussion (1) and a pull request (2), of a model and of a dataset; a webhook of Bob's."""
     from hub.community.contributions import commit
     from hub.community.discussions import create_discussion
     from hub.community.social_models import Collection, CollectionItem
+    from hub.community.webhooks.models import Delivery, Webhook
     from hub.repos.lifecycle import create_repo
     from hub.storage.git import AddFile
 
@@ -113,6 +117,10 @@ def town(cleared_at_once: None, alice: Any, bob: Any) -> dict[str, Any]:
         commit(repo=repo, by=bob.user, revision="main", operations=change, title="Better", create_pr=True, door="api")
     shelf = Collection.objects.create(owner_user=alice.user, title="Shelf", key="1" * 24)
     CollectionItem.objects.create(collection=shelf, repo=repo, key="2" * 24)
+    webhook = Webhook.objects.create(key=USUAL["key"][0], owner=bob.user, url="https://example.org/hook")
+    event = {"scope": "repo", "action": "create", "repo": repo.pk, "was_private": False}
+    now = timezone.now()
+    Delivery.objects.create(key=USUAL["delivery"][0], webhook=webhook, event=event, event_key="1", next_at=now)
     return {"nobody": Client(raise_request_exception=False), "token": signed_in(bob), "browser": in_browser(bob)}
 
 
@@ -186,7 +194,8 @@ FIELDS = (
     "revision previous temperature max_new_tokens seed tag startingPoint fromRepo toRepo summary user_code act device_code "
     "grant_type username email password fullname bio role days current new to typed_name q next owner sample gitIgnore "
     "lfsFiles deletedFiles expand repoType pullRequest draft reason clause state version notes commit subject settings "
-    "answer prompt folder data columns base suite steps rank learning_rate action key value item id note namespace theme position"
+    "answer prompt folder data columns base suite steps rank learning_rate action key value item id note namespace theme position "
+    "url watched domains secret jobSourceId webhook"
 ).split()
 
 

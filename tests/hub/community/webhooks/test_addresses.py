@@ -36,7 +36,8 @@ MALFORMED = [
     "", "example.org/hook", "//example.org", "ftp://example.org/", "file:///etc/passwd", "gopher://example.org/", "javascript:alert(1)",
     "http://", "http:///hook", "http://?", "http://user@example.org/", "http://user:word@example.org/", "http://@example.org/",
     "http://example.org:0/", "http://example.org:65536/", "http://example.org:x/", "http://exa mple.org/", "http://example.org/a b",
-    "http://example.org/\r\nX-Evil: 1", "http://example.org\\@127.0.0.1/", "http://example.org/\x00", "http://[::1", "http://[zz]/",
+    "http://example.org/\r\nX-Evil: 1", "http://example.org\\@127.0.0.1/", "http://example.org/\x00",
+    "http://example.org/\ud800", "http://example.org/\u202egpj", "http://[::1", "http://[zz]/",
     "http://exa%6dple.org/", "http://-example.org/", "http://example..org#@127.0.0.1:80\\/", "http://" + "x" * 300 + ".org/",
     "https://example.org/" + "x" * 2000, "http://127.0.0.1#@example.org/", "http://a\ud800.org/",
 ]  # fmt: skip

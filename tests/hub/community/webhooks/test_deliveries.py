@@ -15,8 +15,9 @@ from hub.common.jobs import run
 from hub.common.models import Job
 from hub.community import discussions as talk
 from hub.community.models import Notification
-from hub.community.webhooks import deliveries
-from hub.community.webhooks.deliveries import DISABLED_AFTER, PATIENCE_S, prune, send_due
+from hub.community.webhooks import by_hand, deliveries, history
+from hub.community.webhooks.deliveries import DISABLED_AFTER, PATIENCE_S, send_due
+from hub.community.webhooks.history import prune, told_payload
 from hub.community.webhooks.models import Delivery
 from hub.community.webhooks.registry import create_webhook, set_disabled, update_webhook
 from hub.repos.clearance import set_clearance
@@ -228,9 +229,9 @@ def test_who_loses_the_right_between_two_attempts_hears_no_more_and_reads_no_pay
     update_settings(repo=tides, by=alice.user, is_private=True)
     assert deliver(hours=1) == 0
     delivery = webhook.deliveries.get()
-    assert (delivery.state, deliveries.told_payload(delivery)) == ("failed", None)
+    assert (delivery.state, told_payload(delivery)) == ("failed", None)
     with pytest.raises(InvalidInput, match="may not read"):
-        deliveries.send_again(delivery=delivery, now=timezone.now())
+        by_hand.send_again(delivery=delivery, now=timezone.now())
 
 
 def test_a_stranger_hears_of_commits_when_they_are_cleared_and_of_no_other(receiver, alice, bob, charlie, tides):
@@ -428,7 +429,7 @@ def test_a_secret_that_cannot_be_read_any_more_is_told_and_nothing_goes_out_unsi
 
 def test_a_test_and_a_repetition_are_sent_at_once_and_in_bounded_number(receiver, alice, bob, tides):
     webhook = hook(bob, receiver)
-    deliveries.send_test(webhook=webhook, by=bob.user, now=timezone.now())
+    by_hand.send_test(webhook=webhook, by=bob.user, now=timezone.now())
     assert (deliver(), heard(receiver)) == (1, ["ping update"])
     receiver.statuses = [500]
     talk.create_discussion(repo=tides, by=alice.user, title="Neap tides")
@@ -436,19 +437,19 @@ def test_a_test_and_a_repetition_are_sent_at_once_and_in_bounded_number(receiver
     heard(receiver)
     failed = webhook.deliveries.get(state="waiting")
     receiver.statuses = [200]
-    again = deliveries.send_again(delivery=failed, now=timezone.now())
+    again = by_hand.send_again(delivery=failed, now=timezone.now())
     assert (deliver(), heard(receiver)) == (1, ["discussion create"])
     again.refresh_from_db()
     assert (again.state, again.by_hand, again.pk != failed.pk) == ("delivered", True, True)
     with pytest.raises(TooManyAttempts):
-        for _ in range(deliveries.BY_HAND_LIMIT):
-            deliveries.send_test(webhook=webhook, by=bob.user, now=timezone.now())
+        for _ in range(by_hand.LIMIT):
+            by_hand.send_test(webhook=webhook, by=bob.user, now=timezone.now())
 
 
 def test_a_test_needs_something_to_speak_of(receiver, alice, bob):
     webhook = hook(bob, receiver)
     with pytest.raises(InvalidInput, match="make one first"):
-        deliveries.send_test(webhook=webhook, by=bob.user, now=timezone.now())
+        by_hand.send_test(webhook=webhook, by=bob.user, now=timezone.now())
 
 
 def test_the_history_is_bounded_and_forgets_hidden_words(receiver, alice, bob, tides, monkeypatch):
@@ -456,15 +457,15 @@ def test_the_history_is_bounded_and_forgets_hidden_words(receiver, alice, bob, t
     discussion = talk.create_discussion(repo=tides, by=alice.user, title="Neap tides", text="I live at the pier")
     deliver()
     delivery = webhook.deliveries.get()
-    assert "at the pier" in deliveries.told_payload(delivery)
+    assert "at the pier" in told_payload(delivery)
     event = discussion.events.get(kind="comment")
     talk.hide_comment(discussion=discussion, event_id=str(event.pk), by=alice.user)
-    assert "at the pier" not in deliveries.told_payload(delivery)
+    assert "at the pier" not in told_payload(delivery)
     for number in range(4):
         talk.create_discussion(repo=tides, by=alice.user, title=f"Tide {number}")
     deliver()
     newest = list(webhook.deliveries.order_by("-pk").values_list("pk", flat=True)[:3])
-    monkeypatch.setattr(deliveries, "KEPT", 3)
+    monkeypatch.setattr(history, "KEPT", 3)
     prune(now=timezone.now())
     assert list(webhook.deliveries.order_by("-pk").values_list("pk", flat=True)) == newest
     prune(now=timezone.now() + timedelta(days=31))
