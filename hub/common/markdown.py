@@ -58,12 +58,21 @@ _interrupts = {"alt": ["paragraph", "reference", "blockquote", "list"]}
 _parser.block.ruler.before("paragraph", "comment", skip_comment_block, _interrupts)  # type: ignore[arg-type]
 _parser.inline.ruler.before("text", "comment", skip_comment)
 _tags = set(nh3.ALLOWED_TAGS) - {"img"} | {"img", "table", "thead", "tbody", "tr", "th", "td", "del"}
+# A paragraph that is nothing but the address of an attachment here, as `HfApi.upload_attachment` tells people to write
+# it: the bare address of a film, an audio element around that of a sound. The host is left out: it is this one.
+_ATTACHED = r"(?:https?://[A-Za-z0-9.:\[\]-]{1,255})?(/uploads/[0-9a-f]{32}\."
+FILM = re.compile(rf"<p>{_ATTACHED}(?:mp4|mov|webm))</p>")
+SOUND = re.compile(
+    rf'<p>(?:&lt;audio controls src=["\u201c])?{_ATTACHED}(?:mp3|wav))(?:["\u201d]&gt;&lt;/audio&gt;)?</p>'
+)
 
 
 def render_markdown(text: str) -> str:
     """Sanitised HTML. Links open with rel="nofollow ugc noopener"; no script, style or frame survives."""
     html = _parser.render(cut_text(text))
-    return nh3.clean(html, tags=_tags, link_rel="nofollow ugc noopener", url_schemes={"http", "https", "mailto"})
+    html = nh3.clean(html, tags=_tags, link_rel="nofollow ugc noopener", url_schemes={"http", "https", "mailto"})
+    html = FILM.sub(r'<p><video controls preload="none" src="\1"></video></p>', html)
+    return SOUND.sub(r'<p><audio controls preload="none" src="\1"></audio></p>', html)
 
 
 def cut_text(text: str) -> str:

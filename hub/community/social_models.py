@@ -11,12 +11,35 @@ from django.utils.text import slugify
 from hub.accounts.models import Organization, User
 from hub.repos.models import Repo
 
-__all__ = ["Collection", "CollectionItem", "CollectionUpvote", "Follow"]
+__all__ = ["Attachment", "Collection", "CollectionItem", "CollectionUpvote", "Follow"]
 
 
 def new_object_id() -> str:
     """24 hexadecimal digits, as the stock client knows identifiers of collections and their items."""
     return secrets.token_hex(12)
+
+
+def new_secret_id() -> str:
+    """128 bits: who was not given the address of an attachment does not find it."""
+    return secrets.token_hex(16)
+
+
+class Attachment(models.Model):
+    """A picture, film or sound of a discussion. Its bytes lie in the byte store; whoever has the address reads them."""
+
+    key = models.CharField(max_length=32, unique=True, default=new_secret_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="attachments")
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    suffix = models.CharField(max_length=4)  # hub.community.attachments.FORMATS: what the bytes are
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "at"], name="attachment_quota")]  # check_quota
+
+    @property
+    def path(self) -> str:
+        return f"/uploads/{self.key}.{self.suffix}"
 
 
 class Collection(models.Model):

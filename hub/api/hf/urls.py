@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 import hub.api.addresses  # noqa: F401  registers the converters
 from hub.api.hf import (
+    attachments,
     collections,
     commit,
     device,
@@ -54,7 +55,8 @@ passing = [
     re_path(r"^api/(?:scheduled-)?jobs(?:/.*)?$", misc.refuse_unsupported("rented machines for jobs")),
     re_path(r"^api/kernels(?:/.*)?$", misc.refuse_unsupported("kernel repositories")),
     re_path(r"^api/(?:papers|daily_papers)(?:/.*)?$", misc.refuse_unsupported("papers")),
-    path("uploads", misc.refuse_unsupported("attachments yet; add the file to a repository and link to it")),
+    path("uploads", attachments.many),
+    path("uploads/<str:name>", attachments.one),
 ]
 lists = [
     path("api/models-tags-by-type", listing.tags_by_type, {"type": "model"}),

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
         ("POST", "/api/collections", 401),
         ("GET", "/api/collections/alice/mine-1", 404),
         ("POST", "/api/buckets/alice/mine", 501),
-        ("POST", "/uploads", 501),
+        ("POST", "/uploads", 401),
         ("GET", "/api/kernels/alice/fast", 501),
         ("GET", "/api/jobs/alice", 501),
         ("GET", "/api/settings/webhooks", 401),
