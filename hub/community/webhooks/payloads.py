@@ -52,10 +52,10 @@ def make_payload(event: dict[str, Any], webhook: Webhook, repo: Repo | None) -> 
     if "last" in event:
         if webhook.pk not in event["webhooks"]:
             raise Untold
-        return told | {"repo": event["last"]}
+        return told | {"repo": with_addresses(event["last"])}
     if repo is None or not may_hear_of(repo, reader, was_private=event["was_private"]):
         raise Untold
-    told["repo"] = describe_repo(repo, reader)
+    told["repo"] = with_addresses(describe_repo(repo, reader))
     if "refs" in event:
         told["updatedRefs"] = describe_refs(event, repo, reader)
     if event.get("former"):
@@ -73,15 +73,19 @@ def address(path: str) -> str:
     return settings.PUBLIC_URL + path
 
 
+def with_addresses(described: dict[str, Any]) -> dict[str, Any]:
+    return described | {"url": {name: address(path) for name, path in described["url"].items()}}
+
+
 def describe_repo(repo: Repo, reader: User | None) -> dict[str, Any]:
-    """Without a reader (it is being deleted) no commit is named: it is told to members and others alike."""
+    """With paths for addresses. Without a reader (it is being deleted) no commit is named: members and others hear the same."""
     described: dict[str, Any] = {
         "id": repo.key,
         "type": repo.type,
         "name": repo.full_name,
         "owner": {"id": str(repo.owner.pk)},
         "private": repo.is_private,
-        "url": {"web": address(repo.path), "api": address(f"/api/{repo.type}s/{repo.full_name}")},
+        "url": {"web": repo.path, "api": f"/api/{repo.type}s/{repo.full_name}"},
     }
     if reader is not None:
         head = repo.head if can(reader, "read_members", repo) else repo.public_head
