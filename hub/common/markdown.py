@@ -122,6 +122,29 @@ def yaml_reader() -> YAML:
     return reader
 
 
+class YamlProblem(Exception):
+    """What is wrong, to be written behind the name of the file: ": it is nested too deep", " line 3: ..."."""
+
+
+def read_yaml(text: str) -> Any:
+    """The plain values of a YAML text of somebody's, in time that its length bounds. Raises YamlProblem."""
+    if open_brackets(text) > MAX_OPEN_BRACKETS:
+        raise YamlProblem(": the metadata is nested too deep; write it flat.")
+    try:
+        # Before anything is built: a few aliases of aliases stand for more values than there is memory.
+        if "*" in text and any(isinstance(event, AliasEvent) for event in yaml_reader().parse(StringIO(text))):
+            raise YamlProblem(": the metadata uses YAML aliases ('*name'); write the values out.")
+        return yaml_reader().load(StringIO(text))
+    except RecursionError:
+        raise YamlProblem(": the metadata is nested too deep; write it flat.") from None
+    except MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        line = mark.line + 1 if mark else 1
+        raise YamlProblem(f" line {line}: {problem.problem}; mend the YAML between the '---' lines.") from None
+    except (YAMLError, *MISREAD) as problem:
+        raise YamlProblem(f": the metadata is not valid YAML ({problem}).") from None
+
+
 def split_card(text: str) -> Card:
     """Read `---` YAML front matter. Broken YAML never raises: the card stays readable and says which line is wrong."""
     text = text.replace("\r\n", "\n")
@@ -133,21 +156,10 @@ def split_card(text: str) -> Card:
     body = body.partition("\n")[2]
     if len(head) > MAX_FRONT_MATTER_BYTES:
         return Card({}, body, "The metadata block is larger than 64 KiB; move the text below the closing '---'.")
-    if open_brackets(head) > MAX_OPEN_BRACKETS:
-        return Card({}, body, "README.md: the metadata is nested too deep; write it flat.")
     try:
-        # Before anything is built: a few aliases of aliases stand for more values than there is memory.
-        if "*" in head and any(isinstance(event, AliasEvent) for event in yaml_reader().parse(StringIO(head))):
-            return Card({}, body, "README.md: the metadata uses YAML aliases ('*name'); write the values out.")
-        metadata = yaml_reader().load(StringIO(head))
-    except RecursionError:
-        return Card({}, body, "README.md: the metadata is nested too deep; write it flat.")
-    except MarkedYAMLError as problem:
-        mark = problem.problem_mark
-        line = mark.line + 1 if mark else 1
-        return Card({}, body, f"README.md line {line}: {problem.problem}; mend the YAML between the '---' lines.")
-    except (YAMLError, *MISREAD) as problem:
-        return Card({}, body, f"README.md: the metadata is not valid YAML ({problem}).")
+        metadata = read_yaml(head)
+    except YamlProblem as problem:
+        return Card({}, body, f"README.md{problem}")
     if metadata is None:
         metadata = {}
     if not isinstance(metadata, dict):

@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from hub.accounts.models import Organization, User
 from hub.repos.models import Repo
 
-__all__ = ["Attachment", "Collection", "CollectionItem", "CollectionUpvote", "Follow"]
+__all__ = ["Attachment", "Collection", "CollectionItem", "CollectionUpvote", "EvalResult", "Follow"]
 
 
 def new_object_id() -> str:
@@ -147,3 +147,20 @@ class Follow(models.Model):
     @property
     def followed(self) -> User | Organization:
         return self.person or self.organization  # type: ignore[return-value]
+
+
+class EvalResult(models.Model):
+    """One entry of a model's `.eval_results/*.yaml` at the head that it shows. `commit` says which: what another head
+    left behind counts no more (hub.community.leaderboards)."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="eval_results")
+    commit = models.CharField(max_length=40)
+    filename = models.CharField(max_length=300)
+    dataset = models.CharField(max_length=200)  # its name as it was written, in small letters
+    task = models.CharField(max_length=100)
+    value = models.FloatField()
+    source = models.JSONField(default=dict)  # {"url", "name"} or {}
+    notes = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["dataset", "task", "-value"], name="eval_result_board")]  # rows_of

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import Membership, Organization, User
 from hub.accounts.permissions import require
 from hub.common.errors import HubError, NotFound
+from hub.community.leaderboards import Place, make_boards, rows_of
 from hub.community.models import Like
 from hub.repos.lifecycle import create_repo, owner_for
 from hub.repos.models import Content, Repo
@@ -26,6 +27,7 @@ from hub.web.forms import NewRepoForm
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
 from hub.web.snippets import list_snippets
 
+SHOWN_PLACES = 5  # of the leaderboard, beside the card
 MAX_WEIGHT_FILES = 64  # whose headers are read for the parameter count
 
 
@@ -46,9 +48,27 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
         text=render_readme(card.body, repo, commit) if card and card.body.strip() else None,
         chips=describe_card(metadata, repo),
         snippets=list_snippets(repo, site_address(request), files, is_member=reader.is_member),
+        board=describe_board(repo, request.user),
         parameters=measure_model(reader, entries) if repo.type == "model" else None,
         waiting=count_waiting(reader),
         is_empty=not files - {".gitattributes", "README.md"},
+    )
+
+
+def describe_board(repo: Repo, user: Any) -> tuple[str, list[Place]] | None:
+    """The first task of the leaderboard and its best places; None where no model names this dataset."""
+    boards = make_boards(rows_of(repo, user))
+    task, places = next(iter(boards.items()), ("", []))
+    return (task, places[:SHOWN_PLACES]) if places else None
+
+
+@repo_page()
+def show_leaderboard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
+    """All tasks with all models."""
+    base_only = request.GET.get("models") == "base"
+    boards = make_boards(rows_of(repo, request.user), base_only=base_only)
+    return render_repo_page(
+        request, repo, reader, "repos/leaderboard.html", tab="", boards=list(boards.items()), base_only=base_only
     )
 
 

@@ -48,6 +48,7 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("", repos.show_repo, {}),
     ("/like", repos.like_repo, {}),
     ("/collect", collections.collect_repo, {}),
+    ("/leaderboard", repos.show_leaderboard, {}),
     ("/tree", files.show_tree, {}),
     ("/tree/<path:rest>", files.show_tree, {}),
     ("/blob/<path:rest>", files.show_blob, {}),

@@ -85,6 +85,7 @@ class Scenery:
             "dataset": self.dataset,
             "tree": f"{self.dataset}/tree/main",
             "folder": f"{self.dataset}/tree/main/data",
+            "leaderboard": f"{self.dataset}/leaderboard",
             "blob-text": f"{self.dataset}/blob/main/README.md",
             "blob-lines": f"{self.dataset}/blob/main/README.md?plain",
             "blob-csv": f"{self.dataset}/blob/main/data/tides.csv",
@@ -200,6 +201,8 @@ def make_scenery(town: Town) -> Scenery:
     ada.add_collection_item(shelf.slug, PRIVATE, "dataset")
     ada.add_collection_item(shelf.slug, BASE, "model")
     scenery.collection = f"/collections/{shelf.slug}"
+    claim = f"- dataset: {{id: {DATASET}, task_id: high-water}}\n  value: 0.815\n  notes: {'read aloud ' * 12}\n"
+    ada.upload_file(path_or_fileobj=claim.encode(), path_in_repo=".eval_results/harbour.yaml", repo_id=MODEL)
     talk = sam.create_discussion(DATASET, "How deep is it?", description="At **low** water.", repo_type="dataset")
     sam.comment_discussion(DATASET, talk.num, "```\n" + "a long line " * 30 + "\n```", repo_type="dataset")
     scenery.discussion = f"{scenery.dataset}/discussions/{talk.num}"

@@ -8,10 +8,12 @@ from django.http import HttpRequest, HttpResponse
 
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, with_repo
 from hub.api.hf.entries import describe_sibling, list_files
+from hub.api.hf.leaderboards import describe_result
 from hub.api.hf.safetensors import count_tensors
 from hub.api.hf.times import format_time
 from hub.api.hf.tree import resolve_whole
 from hub.common.errors import HubError, InvalidInput, RevisionNotFound
+from hub.community.leaderboards import read_results
 from hub.repos.models import Content, Repo
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
@@ -118,6 +120,8 @@ def describe_model(reader: RepoReader, commit: str, files: list[TreeEntry], want
         item["safetensors"] = counts
     if "spaces" in wanted:
         item["spaces"] = []
+    if "evalResults" in wanted:
+        item["evalResults"] = [describe_result(found) for found in read_results(reader, commit)]
     return item
 
 

@@ -11,6 +11,7 @@ from hub.api.hf import (
     discussions,
     follows,
     info,
+    leaderboards,
     listing,
     misc,
     people,
@@ -59,6 +60,7 @@ passing = [
     path("uploads/<str:name>", attachments.one),
 ]
 lists = [
+    path("api/<repo_type:type>/<str:namespace>/<str:name>/leaderboard", leaderboards.board),
     path("api/models-tags-by-type", listing.tags_by_type, {"type": "model"}),
     path("api/datasets-tags-by-type", listing.tags_by_type, {"type": "dataset"}),
     path("api/<repo_type:type>", listing.repos),

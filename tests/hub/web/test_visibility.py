@@ -6,7 +6,7 @@ pytestmark = pytest.mark.django_db
 
 PUBLIC_PAGES = [
     "", "/tree/main", "/tree/main/data", "/blob/main/README.md", "/blob/main/data/tides.csv", "/commits/main",
-    "/commits/main/README.md", "/discussions", "/discussions?kind=proposals", "/names/main",
+    "/commits/main/README.md", "/discussions", "/discussions?kind=proposals", "/names/main", "/leaderboard",
 ]  # fmt: skip
 PAGES_OF_PEOPLE = ["/upload", "/edit/main/README.md", "/new/main", "/delete/main/README.md", "/discussions/new"]
 SITE_PAGES = ["/", "/models", "/datasets", "/spaces", "/collections", "/search?q=tides", "/login", "/signup", "/alice"]
