@@ -117,6 +117,16 @@ def client_of(hub_url: str) -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture(scope="session")
+def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An S3 server for all tests that leave it running; the AWS_* variables name its keys from then on."""
+    from tests.object_storage import CREDENTIALS, running_storage
+
+    os.environ.update(CREDENTIALS)
+    with running_storage(tmp_path_factory.mktemp("objects") / "swift") as storage:
+        yield storage
+
+
 @pytest.fixture
 def cleared_at_once() -> Iterator[None]:
     """Stands in for screens that find nothing: whatever arrives is cleared within the commit."""

@@ -65,6 +65,8 @@ def as_hub_error(problem: Exception) -> HubError | None:
         kind = next(hub for engine, hub in FROM_STORAGE if isinstance(problem, engine))
         extra = {"paths": problem.paths} if isinstance(problem, storage.MergeConflict) else {}
         return kind(str(problem), **extra)
+    if isinstance(problem, storage.StoreUnavailable):
+        return Unavailable(str(problem), headers={"Retry-After": "5"})
     if isinstance(problem, Http404):
         return NotFound("There is nothing at this address.")
     if isinstance(problem, PermissionDenied):

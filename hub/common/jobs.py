@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from hub.common.errors import HubError
 from hub.common.models import Job, JobEvent
+from hub.storage.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +267,7 @@ def run(job_id: str) -> None:
         log.warning("Job %s was taken over; this attempt stops.", job_id)
     except JobCancelled:
         finish(lease, Job.State.CANCELLED, "Cancelled on request.")
-    except JobRetry as problem:
+    except (JobRetry, StoreUnavailable) as problem:
         give_back(lease, str(problem))
     except (JobRefused, HubError) as problem:
         finish(lease, Job.State.FAILED, str(problem))

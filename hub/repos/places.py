@@ -7,6 +7,7 @@ from django.conf import settings
 
 from hub.repos.models import Repo
 from hub.storage.blobs import BlobStore
+from hub.storage.bucket import Bucket, parse_store_url
 from hub.storage.git import RepositoryPair
 from hub.storage.uploads import UploadParts
 
@@ -17,13 +18,13 @@ def pair(repo: Repo) -> RepositoryPair:
 
 
 @cache
-def _store(root: Path) -> BlobStore:
-    return BlobStore(root)
+def _store(root: Path, url: str, cache_bytes: int) -> BlobStore:
+    return BlobStore(root, bucket=Bucket(parse_store_url(url)) if url else None, cache_bytes=cache_bytes)
 
 
 def store() -> BlobStore:
     """The one store of large bytes."""
-    return _store(Path(settings.DATA_DIR) / "store")
+    return _store(Path(settings.DATA_DIR) / "store", settings.STORE_URL, settings.STORE_CACHE_BYTES)
 
 
 @cache

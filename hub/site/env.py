@@ -2,9 +2,12 @@
 
 import ipaddress
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub.storage.bucket import parse_store_url
 
 
 class EnvError(SystemExit):
@@ -82,3 +85,21 @@ def read_database_url(name: str, text: str) -> dict[str, Any]:
         "CONN_MAX_AGE": 60,  # seconds
         "CONN_HEALTH_CHECKS": True,  # the server may have been restarted meanwhile
     }
+
+
+def read_store_url(name: str, text: str) -> str:
+    """`text` if it names a bucket, or is empty for the local disk."""
+    if text:
+        if find_spec("botocore") is None:
+            raise EnvError(
+                f"The environment variable {name} names a bucket, which needs a package more; install it with "
+                "./manage.py prepare, or with pip install 'botocore~=1.44'."
+            )
+        try:
+            parse_store_url(text)
+        except ValueError as problem:
+            raise EnvError(
+                f"The environment variable {name} is no address of a bucket ({problem}); write "
+                "s3://bucket/prefix?endpoint=https://host, or leave it out for the local disk."
+            ) from None
+    return text

@@ -6,7 +6,16 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from hub.site.env import env_bool, env_int, env_list, env_networks, env_path, env_str, read_database_url
+from hub.site.env import (
+    env_bool,
+    env_int,
+    env_list,
+    env_networks,
+    env_path,
+    env_str,
+    read_database_url,
+    read_store_url,
+)
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 DATA_DIR = env_path("DATA_DIR", BASE_DIR / "data")
@@ -141,6 +150,8 @@ CELERY_BROKER_URL = env_str("CELERY_BROKER_URL", f"redis+socket://{DATA_DIR}/val
 MAX_REGULAR_FILE_BYTES = env_int("MAX_REGULAR_FILE_BYTES", 10 * 1024 * 1024)  # larger files live in the blob store
 MAX_COMMIT_BODY_BYTES = env_int("MAX_COMMIT_BODY_BYTES", 1024 * 1024 * 1024)
 MAX_FILE_BYTES = env_int("MAX_FILE_BYTES", 500 * 1024**3)
+STORE_URL = read_store_url("STORE_URL", env_str("STORE_URL", ""))  # "" = in DATA_DIR
+STORE_CACHE_BYTES = env_int("STORE_CACHE_BYTES", 10 * 1024**3)  # local copies of what a bucket holds
 FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day

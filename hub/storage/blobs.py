@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.storage import sweep as sweeping
+from hub.storage.bucket import Bucket
 from hub.storage.chunk_index import ChunkIndex
 from hub.storage.disk import incoming_file, publish, replace
 from hub.storage.errors import DigestMismatch, InvalidRange, MalformedXorb, TooLarge, UnknownContent
@@ -29,16 +30,26 @@ from hub.storage.xet.xorbs import XorbIndex, mask_chunks, receive_xorb
 __all__ = ["BlobStore", "StoredFile", "SweepReport"]
 
 MAX_FILE_BYTES = 1 << 40  # 1 TiB
+CACHE_BYTES = 10 * 1024**3  # copies of xorbs beside a bucket
 _KEY_PERIOD_S = 7 * 24 * 3600  # deduplication answers are keyed anew each week and expire at the end of the next one
 
 
 class BlobStore:
     """Safe between threads and processes, and after a kill at any moment. Same content is stored once."""
 
-    def __init__(self, root: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        bucket: Bucket | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        max_file_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
+        """All of it in the folder `root`, or xorbs and records in a bucket; then `root` holds what is on its way, the
+        index of chunks, and copies of xorbs that are read again and again, up to `cache_bytes`."""
         self.root = Path(root)
         self.max_file_bytes = max_file_bytes
-        self._records = Records(self.root)
+        self._records = Records(self.root, bucket, cache_bytes=cache_bytes)
         self._index = ChunkIndex(self.root / "chunks.sqlite", self._records.list_indexes)
 
     def add(
@@ -101,7 +112,7 @@ class BlobStore:
             index = receive_xorb(pieces, raw_hash, file)
             if self._records.renew_xorb(raw_hash):
                 return False
-            is_new = publish(file, self._records.xorbs.path(xorb_hash))
+            is_new = self._records.xorbs.publish(xorb_hash, file)
         self._index.add(index)
         return is_new
 
@@ -130,12 +141,25 @@ class BlobStore:
             raise UnknownContent(f"No file with Xet hash {xet_hash[:64]} is stored here.")
         return plan_download(description, start, end, index_of=self._records.index_of)
 
+    def xorb_size(self, xorb_hash: str) -> int | None:
+        """Bytes of a stored xorb, None if it is not stored."""
+        return self._records.xorbs.size(xorb_hash) if hashes.is_hex_hash(xorb_hash) else None
+
+    def read_xorb(self, xorb_hash: str, start: int, end: int) -> Iterator[bytes]:
+        """The bytes [start, end) of a xorb as it is stored, in pieces of at most 1 MiB. Its chunk data starts at byte
+        0, so ranges of a download plan are sent from here. Raises FileNotFoundError, with the first piece."""
+        with self._records.xorbs.open(xorb_hash) as xorb:
+            xorb.expect(start, end)
+            while start < end and (piece := xorb.read(start, min(start + PIECE_BYTES, end))):
+                start += len(piece)
+                yield piece
+
     def xorb_path(self, xorb_hash: str) -> Path | None:
-        """The file of a xorb; its chunk data starts at byte 0, so ranges of a download plan can be sent from it."""
+        """The file of a stored xorb, None if it is not stored, or not as a file."""
         if not hashes.is_hex_hash(xorb_hash):
             return None
         path = self._records.xorbs.path(xorb_hash)
-        return path if path.is_file() else None
+        return path if path is not None and path.is_file() else None
 
     def chunks_of(self, sha256: str, xorb_hash: str) -> list[tuple[int, int]]:
         """Ranges [first chunk, behind the last) of a xorb that a file is made of; none if it is not stored."""

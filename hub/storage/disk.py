@@ -6,8 +6,8 @@ what a digest names never changes under a reader, whoever writes the same conten
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +17,37 @@ from hub.storage.xet.hashes import is_hex_hash
 _BUFFER_BYTES = 1024 * 1024
 
 
+class OpenFile:
+    """Random access to an open file; hub.storage.objects.Opened."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        self.size = status.st_size
+        # With the inode: a xorb that was swept and came back may be packed differently.
+        self.version = (status.st_dev, status.st_ino, status.st_size)
+
+    def expect(self, start: int, end: int) -> None:
+        pass  # the kernel reads ahead
+
+    def read(self, start: int, end: int) -> bytes:
+        return os.pread(self._descriptor, end - start, start)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[OpenFile]:
+    """Raises FileNotFoundError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield OpenFile(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Folder:
-    """A tree of immutable files named by digests: root/aa/<digest>, or with two levels root/aa/bb/<digest>."""
+    """Objects as a tree of files named by digests: root/aa/<digest>, or with two levels root/aa/bb/<digest>.
+
+    Times of files are times of renewal. Callers hold the lock of the store where they look first and act then."""
 
     def __init__(self, root: Path, incoming: Path, *, levels: int) -> None:
         self.root = root
@@ -30,16 +59,58 @@ class Folder:
         return self.root.joinpath(*(digest[2 * level : 2 * level + 2] for level in range(self._levels)), digest)
 
     def put(self, digest: str, content: bytes) -> bool:
-        """Store small content. False if it was there already."""
         if self.path(digest).exists():
             return False
         with incoming_file(self._incoming) as file:
             file.write(content)
             return publish(file, self.path(digest))
 
-    def __iter__(self) -> Iterator[Path]:
-        """All files named by a digest, in no particular order; files may come and go meanwhile."""
-        return (path for path in _list_files(self.root, self._levels) if is_hex_hash(path.name))
+    def publish(self, digest: str, file: BinaryIO) -> bool:
+        return publish(file, self.path(digest))
+
+    def read(self, digest: str) -> bytes:
+        return self.path(digest).read_bytes()
+
+    def open(self, digest: str) -> AbstractContextManager[OpenFile]:
+        return opened(self.path(digest))
+
+    def size(self, digest: str) -> int | None:
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def renew(self, digest: str) -> bool:
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def renew_all(self, digests: Iterable[str]) -> bool:
+        return all(self.renew(digest) for digest in digests)
+
+    def remove(self, digest: str) -> None:
+        self.path(digest).unlink(missing_ok=True)
+
+    def size_if_older(self, digest: str, before: float) -> int | None:
+        try:
+            status = self.path(digest).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_size if status.st_mtime < before else None
+
+    def remove_if_older(self, digest: str, before: float) -> bool:
+        if self.size_if_older(digest, before) is None:
+            return False
+        self.remove(digest)
+        return True
+
+    def list_older(self, before: float) -> Iterator[str]:
+        return (digest for digest in self if self.size_if_older(digest, before) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.name for path in _list_files(self.root, self._levels) if is_hex_hash(path.name))
 
 
 @contextmanager

@@ -5,6 +5,12 @@ class StorageError(Exception):
     """Base of everything below; str() is one sentence that says what, where and, if it can be mended, how."""
 
 
+class StoreUnavailable(Exception):
+    """The storage behind the store does not answer at the moment; nothing is lost, and trying again helps.
+
+    No StorageError: whoever mends one of those would take a pause for lost or refused bytes."""
+
+
 class DigestMismatch(StorageError):
     """The bytes that arrived are not the bytes that were announced (digest or size)."""
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from hub.storage.chunk_index import ChunkIndex
 from hub.storage.chunks import Chunker
-from hub.storage.disk import incoming_file, publish
+from hub.storage.disk import incoming_file
 from hub.storage.errors import StorageError
 from hub.storage.records import Records
 from hub.storage.xet import hashes
@@ -161,9 +161,9 @@ class Ingest:
         if self._writer is None or self._file is None:
             return
         index = self._writer.finish()
-        path = self._records.xorbs.path(hashes.to_hex(index.xorb_hash))
-        if not publish(self._file, path) and not self._records.renew_xorb(index.xorb_hash):
-            raise StorageError(f"Xorb {path.name} was swept during the upload; upload again.")
+        name = hashes.to_hex(index.xorb_hash)
+        if not self._records.xorbs.publish(name, self._file) and not self._records.renew_xorb(index.xorb_hash):
+            raise StorageError(f"Xorb {name} was swept during the upload; upload again.")
         self._index.add(index)
         for term in self._terms:
             term.xorb = term.xorb if term.xorb is not None else index.xorb_hash

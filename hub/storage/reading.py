@@ -1,13 +1,13 @@
 """Whole files out of chunks: streams of any range, and a seekable reader."""
 
 import io
-import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
 
 from hub.storage.errors import StorageError
+from hub.storage.objects import Opened
 from hub.storage.records import Records
 from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription
@@ -42,9 +42,9 @@ class FileBytes:
     def _read_term(self, xorb_hash: bytes, first_chunk: int, start: int, end: int) -> Iterator[bytes]:
         """The bytes [start, end) of a term, counted from its first chunk."""
         try:
-            with self._records.open_xorb(xorb_hash) as (descriptor, index):
+            with self._records.open_xorb(xorb_hash) as (xorb, index):
                 base = index.raw_start(first_chunk)
-                yield from _read_raw(descriptor, index, base + start, base + end)
+                yield from _read_raw(xorb, index, base + start, base + end)
         except FileNotFoundError as error:
             raise StorageError(f"Xorb {hashes.to_hex(xorb_hash)} is missing; restore it from a backup.") from error
 
@@ -87,16 +87,16 @@ class FileReader(io.RawIOBase):
         return len(part)
 
 
-def _read_raw(descriptor: int, index: XorbIndex, start: int, end: int) -> Iterator[bytes]:
+def _read_raw(xorb: Opened, index: XorbIndex, start: int, end: int) -> Iterator[bytes]:
     """The raw bytes [start, end) of a xorb, in pieces of at most PIECE_BYTES."""
     chunk = bisect_right(index.raw_ends, start)
+    if start < end:
+        xorb.expect(*index.packed_range(chunk, min(bisect_left(index.raw_ends, end) + 1, len(index))))
     while start < end:
         # Whole chunks that together are one piece, at least one of them, and none behind the range.
         full = bisect_right(index.raw_ends, index.raw_start(chunk) + PIECE_BYTES)
         last = max(chunk + 1, min(full, bisect_left(index.raw_ends, end) + 1))
-        packed_start, packed_end = index.packed_range(chunk, last)
-        packed = os.pread(descriptor, packed_end - packed_start, packed_start)
-        raw = b"".join(unpack_chunks(packed))
+        raw = b"".join(unpack_chunks(xorb.read(*index.packed_range(chunk, last))))
         if len(raw) != index.raw_size(chunk, last):
             raise StorageError(f"Xorb {hashes.to_hex(index.xorb_hash)} is damaged; restore it from a backup.")
         piece_start = index.raw_start(chunk)

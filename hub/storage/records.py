@@ -1,12 +1,12 @@
-"""What is stored as a file: descriptions of files, the way from SHA-256 to them, and xorbs by hash.
+"""What is stored: descriptions of files, the way from SHA-256 to them, and xorbs by hash.
 
 xorbs/aa/bb/<xorb hash>     chunk data and footer
 files/aa/<file hash>        a shard of one file: terms and SHA-256
 sha256/aa/<sha256>          the file hash, as text
-"""
+
+These lie in folders of the root or in a bucket; what is on its way, and the lock, is always local."""
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,8 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hub.storage.bucket import Bucket
+from hub.storage.bucket_objects import BucketObjects
 from hub.storage.disk import Folder, locked
 from hub.storage.errors import StorageError
+from hub.storage.objects import Objects, Opened
+from hub.storage.read_cache import ReadCache
 from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription, format_shard, parse_shard
 from hub.storage.xet.xorbs import XorbIndex, read_index
@@ -36,23 +40,33 @@ class StoredFile:
 
 
 class Records:
-    """The tables of the store, as files."""
+    """The tables of the store."""
 
-    def __init__(self, root: Path) -> None:
+    xorbs: Objects
+    files: Objects
+    sha256s: Objects
+
+    def __init__(self, root: Path, bucket: Bucket | None = None, *, cache_bytes: int = 0) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.incoming = root / "incoming"
-        self.xorbs = Folder(root / "xorbs", self.incoming, levels=2)
-        self.files = Folder(root / "files", self.incoming, levels=1)
-        self.sha256s = Folder(root / "sha256", self.incoming, levels=1)
         self.lock = root / "sweep.lock"
-        self._indexes: OrderedDict[tuple[bytes, int, int, int], XorbIndex] = OrderedDict()
+        if bucket is None:
+            self.xorbs = Folder(root / "xorbs", self.incoming, levels=2)
+            self.files = Folder(root / "files", self.incoming, levels=1)
+            self.sha256s = Folder(root / "sha256", self.incoming, levels=1)
+        else:
+            cache = ReadCache(root / "cache", self.incoming, limit_bytes=cache_bytes)
+            self.xorbs = BucketObjects(bucket, "xorbs", cache)
+            self.files = BucketObjects(bucket, "files")
+            self.sha256s = BucketObjects(bucket, "sha256")
+        self._indexes: OrderedDict[tuple[object, ...], XorbIndex] = OrderedDict()
         self._indexes_guard = threading.Lock()
 
     def find(self, sha256: str) -> FileDescription | None:
         if not hashes.is_hex_hash(sha256):
             return None
         try:
-            file_hash = self.sha256s.path(sha256).read_text()
+            file_hash = self.sha256s.read(sha256).decode()
         except FileNotFoundError:
             return None
         return self.find_by_xet(file_hash)
@@ -61,7 +75,7 @@ class Records:
         if not hashes.is_hex_hash(xet_hash):
             return None
         try:
-            return parse_shard(self.files.path(xet_hash).read_bytes())[0]
+            return parse_shard(self.files.read(xet_hash))[0]
         except FileNotFoundError:
             return None
         except (StorageError, IndexError) as error:
@@ -79,33 +93,25 @@ class Records:
             elif not self.renew_xorbs(description):
                 raise StorageError(f"A part of file {xet_hash} was swept during the upload; upload again.")
             elif known is not None:  # a backup lost something, and this upload brings it back
-                self.files.path(xet_hash).unlink(missing_ok=True)
+                self.files.remove(xet_hash)
             # The way in comes last: who finds the SHA-256 finds everything else.
-            self.files.put(xet_hash, format_shard([description]))
-            if not self.sha256s.put(sha256, xet_hash.encode()):
-                os.utime(self.sha256s.path(sha256))
+            _keep(self.files, xet_hash, format_shard([description]))
+            _keep(self.sha256s, sha256, xet_hash.encode())
         return describe(description)
 
     def renew_xorbs(self, description: FileDescription) -> bool:
         """Restart the time before a sweep may take the xorbs of a file. False if one of them is not there."""
-        return all(self.renew_xorb(xorb) for xorb in description.xorbs())
+        return self.xorbs.renew_all(hashes.to_hex(xorb) for xorb in description.xorbs())
 
     def renew_xorb(self, xorb_hash: bytes) -> bool:
         """Restart the time before a sweep may take the xorb. False if it is not there."""
-        try:
-            os.utime(self.xorbs.path(hashes.to_hex(xorb_hash)))
-        except FileNotFoundError:
-            return False
-        return True
+        return self.xorbs.renew(hashes.to_hex(xorb_hash))
 
     @contextmanager
-    def open_xorb(self, xorb_hash: bytes) -> Iterator[tuple[int, XorbIndex]]:
-        """File descriptor and index of a xorb. Raises FileNotFoundError."""
-        descriptor = os.open(self.xorbs.path(hashes.to_hex(xorb_hash)), os.O_RDONLY)
-        try:
-            yield descriptor, self._read_index(xorb_hash, descriptor)
-        finally:
-            os.close(descriptor)
+    def open_xorb(self, xorb_hash: bytes) -> Iterator[tuple[Opened, XorbIndex]]:
+        """The bytes of a xorb, and its index. Raises FileNotFoundError."""
+        with self.xorbs.open(hashes.to_hex(xorb_hash)) as xorb:
+            yield xorb, self._read_index(xorb_hash, xorb)
 
     def index_of(self, xorb_hash: bytes) -> XorbIndex | None:
         """Index of a xorb, None if it is not there or too damaged to be used."""
@@ -119,24 +125,28 @@ class Records:
             return None
 
     def list_indexes(self) -> Iterator[XorbIndex]:
-        for path in self.xorbs:
-            if (index := self.index_of(hashes.from_hex(path.name))) is not None:
+        for digest in self.xorbs:
+            if (index := self.index_of(hashes.from_hex(digest))) is not None:
                 yield index
 
-    def _read_index(self, xorb_hash: bytes, descriptor: int) -> XorbIndex:
-        # With the inode: a xorb that was swept and came back may be packed differently.
-        status = os.fstat(descriptor)
-        key = (xorb_hash, status.st_dev, status.st_ino, status.st_size)
+    def _read_index(self, xorb_hash: bytes, xorb: Opened) -> XorbIndex:
+        key = (xorb_hash, *xorb.version)
         with self._indexes_guard:
             if (index := self._indexes.get(key)) is not None:
                 self._indexes.move_to_end(key)
                 return index
-        index = read_index(descriptor)
+        index = read_index(xorb)
         with self._indexes_guard:
             self._indexes[key] = index
             while len(self._indexes) > _CACHED_INDEXES:
                 self._indexes.popitem(last=False)
         return index
+
+
+def _keep(objects: Objects, digest: str, content: bytes) -> None:
+    """Store a record, or keep sweeps away from the one that is there."""
+    if not objects.put(digest, content) and not objects.renew(digest):
+        raise StorageError(f"Record {digest} was swept during the upload; upload again.")
 
 
 def describe(description: FileDescription) -> StoredFile:

@@ -1,9 +1,9 @@
 """Giving space back: files nobody refers to, then xorbs no file refers to, then what broken uploads left.
 
 Nothing younger than the grace is touched. Uploads renew what they use, and a file becomes visible under the same lock
-under which a xorb is removed, so a sweep may run at any time."""
+under which a xorb is removed, so a sweep may run at any time. The lock is one machine's: where several share a bucket,
+`remove_if_older` gives back what another one renewed at that very moment."""
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ def sweep(
     report = SweepReport()
     before = now - grace_s
     dropped: set[bytes] = set()
-    for path in records.sha256s:
-        if path.name not in keep_sha256 and _is_older(path, before):
+    for sha256 in records.sha256s.list_older(before):
+        if sha256 not in keep_sha256:
             report.files += 1
-            dropped.add(_drop_file(records, path.name, before, dry_run=dry_run))
+            dropped.add(_drop_file(records, sha256, before, dry_run=dry_run))
     used = set(_list_used_xorbs(records, dropped))
-    for path in records.xorbs:
-        if hashes.from_hex(path.name) not in used and _is_older(path, before):
-            size = _drop_xorb(records, index, path, before, dry_run=dry_run)
+    for xorb in records.xorbs.list_older(before):
+        if hashes.from_hex(xorb) not in used:
+            size = _drop_xorb(records, index, xorb, before, dry_run=dry_run)
             report.xorbs += size > 0
             report.freed_bytes += size
     _sweep_incoming(records.incoming, before, report, dry_run=dry_run)
@@ -49,43 +49,45 @@ def sweep(
 def remove_file(records: Records, sha256: str) -> bytes | None:
     """Forget one file; its xorbs go with the next sweep. Returns its file hash, None if it is not stored."""
     with locked(records.lock, exclusive=True):
-        return _forget(records, sha256)
-
-
-def _forget(records: Records, sha256: str) -> bytes | None:
-    description = records.find(sha256)
-    if description is None:
-        return None
-    records.sha256s.path(sha256).unlink(missing_ok=True)
-    records.files.path(hashes.to_hex(description.file_hash)).unlink(missing_ok=True)
-    return description.file_hash
+        description = records.find(sha256)
+        if description is None:
+            return None
+        records.sha256s.remove(sha256)
+        records.files.remove(hashes.to_hex(description.file_hash))
+        return description.file_hash
 
 
 def _drop_file(records: Records, sha256: str, before: float, *, dry_run: bool) -> bytes:
+    """The hash of a file that is gone now, or would be; EMPTY if it stays since an upload has renewed it meanwhile."""
     with locked(records.lock, exclusive=True):
-        if not dry_run and _is_older(records.sha256s.path(sha256), before):
-            return _forget(records, sha256) or hashes.EMPTY
-    description = records.find(sha256)
-    return description.file_hash if dry_run and description is not None else hashes.EMPTY
+        description = records.find(sha256)
+        if description is None:
+            return hashes.EMPTY
+        file_hash = hashes.to_hex(description.file_hash)
+        if records.files.size_if_older(file_hash, before) is None:
+            return hashes.EMPTY
+        if not dry_run:
+            gone = records.sha256s.remove_if_older(sha256, before) and records.files.remove_if_older(file_hash, before)
+            return description.file_hash if gone else hashes.EMPTY
+    return description.file_hash
 
 
 def _list_used_xorbs(records: Records, dropped: set[bytes]) -> Iterator[bytes]:
-    for path in records.files:
-        description = records.find_by_xet(path.name)
+    for file_hash in records.files:
+        description = records.find_by_xet(file_hash)
         if description is not None and description.file_hash not in dropped:
             yield from description.xorbs()
 
 
-def _drop_xorb(records: Records, index: ChunkIndex, path: Path, before: float, *, dry_run: bool) -> int:
+def _drop_xorb(records: Records, index: ChunkIndex, xorb: str, before: float, *, dry_run: bool) -> int:
     """Bytes of the removed xorb; 0 if an upload has renewed it meanwhile."""
     with locked(records.lock, exclusive=True):
-        if not _is_older(path, before):
+        size = records.xorbs.size_if_older(xorb, before)
+        if size is None or dry_run:
+            return size or 0
+        content = records.index_of(hashes.from_hex(xorb))
+        if not records.xorbs.remove_if_older(xorb, before):
             return 0
-        size = path.stat().st_size
-        if dry_run:
-            return size
-        content = records.index_of(hashes.from_hex(path.name))
-        path.unlink()
     if content is not None:
         index.remove(content)
     return size
@@ -101,10 +103,3 @@ def _sweep_incoming(folder: Path, before: float, report: SweepReport, *, dry_run
                 report.freed_bytes += status.st_size if status.st_nlink == 1 else 0
                 if not dry_run:
                     path.unlink()
-
-
-def _is_older(path: Path, before: float) -> bool:
-    try:
-        return os.stat(path).st_mtime < before
-    except FileNotFoundError:
-        return False

@@ -54,8 +54,9 @@ def find_free_port() -> int:
 class RunningHub:
     """Two workers with two threads each, as `./manage.py up` starts them. `kill` is SIGKILL for all of them."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
+        self.settings = settings  # environment variables besides DATA_DIR
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,7 +68,7 @@ class RunningHub:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 services.web("127.0.0.1", self.port).command,
-                env=build_environment(self.data_dir), cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
+                env=build_environment(self.data_dir, **self.settings), cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_S
         while not self._answers():
@@ -110,7 +111,9 @@ class RunningHub:
     def run(self, code: str) -> str:
         """What `code` prints in a process of the hub, beside the running server."""
         command = [sys.executable, "-c", "import django; django.setup()\n" + code]
-        done = subprocess.run(command, env=build_environment(self.data_dir), cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=build_environment(self.data_dir, **self.settings), cwd=ROOT, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

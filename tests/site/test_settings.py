@@ -86,7 +86,8 @@ def test_an_address_of_no_database_is_refused_and_never_taken_for_sqlite(text):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("MAX_FILE_BYTES", "1 GB"), ("DEBUG", "perhaps"), ("DATABASE_URL", "mysql://x/y")]
+    ("variable", "value"),
+    [("MAX_FILE_BYTES", "1 GB"), ("DEBUG", "perhaps"), ("DATABASE_URL", "mysql://x/y"), ("STORE_URL", "http://bucket")],
 )
 def test_a_wrong_setting_ends_the_process_with_its_sentence_and_no_trace(tmp_path, variable, value):
     ended = start(tmp_path, **{variable: value})

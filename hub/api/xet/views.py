@@ -56,10 +56,10 @@ def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
 
 def head_xorb(request: HttpRequest, hash: str) -> HttpResponse:
     access = read_access(request)
-    path = store().xorb_path(hash)
-    if path is None or not list_told_chunks(repo=access.repo, user=access.user, xorb=hash):
+    size = store().xorb_size(hash)
+    if size is None or not list_told_chunks(repo=access.repo, user=access.user, xorb=hash):
         raise NotFound("There is no such xorb.")
-    return HttpResponse(headers={"Content-Length": str(path.stat().st_size)})
+    return HttpResponse(headers={"Content-Length": str(size)})
 
 
 def put_shard(request: HttpRequest) -> HttpResponse:

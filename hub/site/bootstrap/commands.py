@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hub.site.bootstrap import environment, packages, services
 from hub.site.bootstrap.refusals import Refusal, check_holds_hub, prepare_data_dir
-from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS
+from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, SECTIONS, WEB
 from hub.site.bootstrap.setup_progress import read_json, write_json
 from hub.site.bootstrap.testing import run_tests
 from hub.site.bootstrap.up import up
@@ -85,7 +85,7 @@ def _dispatch(name: str, argv: list[str], typed: Path | None, whole: list[str]) 
             return _run_django(["run_demo", *argv], data_dir)
     if name in OPERATOR_COMMANDS and not {"-h", "--help"} & set(argv):
         check_holds_hub(typed or usual_data_dir(), database_url=os.environ.get("DATABASE_URL", ""))
-    environment.enter(whole, sections=("web",))
+    environment.enter(whole, sections=WEB)
     return _run_django([name, *argv], typed or usual_data_dir())
 
 

@@ -32,10 +32,16 @@ def find_git_lfs() -> str | None:
     return shutil.which("git-lfs")
 
 
+def find_swift() -> str | None:
+    """OpenStack Swift, the tests' S3 server: a package of the system's Python, found where Debian keeps those."""
+    return next(iter(glob.glob("/usr/lib/python3/dist-packages/swift/proxy/server.py")), None)
+
+
 PROGRAMS = (
     Program("Chromium", "chromium", find_chromium),
     Program("PostgreSQL", "postgresql", find_postgresql),
     Program("git-lfs", "git-lfs", find_git_lfs),
+    Program("Swift", "python3-swift", find_swift),
 )
 
 

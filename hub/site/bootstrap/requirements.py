@@ -4,6 +4,7 @@ pip's own parser is not there before the first installation, so this reads the s
 our own files use: `name[extra]==1.2`, `>=`, `<=`, `<`, `>`, `!=`, `~=` on plain release numbers."""
 
 import importlib
+import os
 import re
 import sys
 import tomllib
@@ -13,8 +14,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 LOCK = CHECKOUT / "requirements.lock"
-SECTIONS = ("web", "models", "test")
-RUNTIME = ("web", "models")
+SECTIONS = ("web", "s3", "models", "test")
+WEB = ("web", "s3") if os.environ.get("STORE_URL") else ("web",)  # what the site itself needs
+RUNTIME = (*WEB, "models")
 
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?\s*(?P<bounds>[^;#]*)")
 _BOUND = re.compile(r"(==|~=|>=|<=|!=|>|<)\s*([^\s,]+)")
@@ -63,11 +65,11 @@ def read_lock(path: Path = LOCK) -> dict[str, list[Requirement]]:
     return sections
 
 
-def read_project_ranges(*, with_tests: bool, path: Path = CHECKOUT / "pyproject.toml") -> list[Requirement]:
+def read_project_ranges(sections: tuple[str, ...], path: Path = CHECKOUT / "pyproject.toml") -> list[Requirement]:
     """The ranges that the project works with, wider than the lock: what somebody else's environment must satisfy."""
     project = tomllib.loads(path.read_text())["project"]
-    lines = project["dependencies"] + (project["optional-dependencies"]["test"] if with_tests else [])
-    return [parse_requirement(line) for line in lines]
+    optional = [lines for name, lines in project["optional-dependencies"].items() if name in sections]
+    return [parse_requirement(line) for line in sum(optional, project["dependencies"])]
 
 
 def installed_version(name: str) -> str | None:
@@ -95,7 +97,7 @@ def missing_sections(sections: tuple[str, ...]) -> list[str]:
     if is_own_environment():
         lock = read_lock()
         return [name for name in sections if missing(lock[name])]
-    return list(sections) if missing(read_project_ranges(with_tests="test" in sections)) else []
+    return list(sections) if missing(read_project_ranges(sections)) else []
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -18,11 +18,12 @@ from hub.site.bootstrap import environment, front, services
 from hub.site.bootstrap.logs import last_words, read_from
 from hub.site.bootstrap.progress_page import ProgressPage
 from hub.site.bootstrap.refusals import Refusal, check_free_space, check_port, hold_data_dir, prepare_data_dir
-from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, missing_sections
+from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, WEB, missing_sections
 from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, write_json
 from hub.site.bootstrap.supervisor import ChildSpec, StopRequested, Supervisor
 
 WILDCARDS = ("0.0.0.0", "::", "")
+PACKAGES = {"web": "Packages of the site", "s3": "Packages of the store in a bucket"}
 RETRY_S = 60  # after what fails for a while, often the network
 PATIENCE_S = 30  # after this long without an answer of the site, its log is named
 
@@ -109,8 +110,9 @@ class _Start:
         page = ProgressPage(self.options.host, self.options.port, lambda: self.progress)
         print(f"Starting Model Commons; {self.options.address} shows how far it is.", flush=True)
         try:
-            if "web" in missing:
-                self._install("web", "Packages of the site")
+            for section in WEB:
+                if section in missing:
+                    self._install(section, PACKAGES[section])
             self._start_queue()
             self._migrate()
             self._start_site(page)
@@ -139,7 +141,7 @@ class _Start:
     # -- steps ------------------------------------------------------------------------------------------------------
 
     def _plan(self, missing: list[str], wants_demo: bool) -> None:
-        names = ["Packages of the site"] if "web" in missing else []
+        names = [PACKAGES[section] for section in WEB if section in missing]
         names += ["Database", "Site"]
         names += ["Packages of the engine"] if "models" in missing else []
         names += ["Demo community"] if wants_demo else []

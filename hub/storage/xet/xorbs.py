@@ -7,7 +7,6 @@
 Source: https://huggingface.co/docs/xet/xorb
 """
 
-import os
 import secrets
 import struct
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 from hub.storage.chunks import MAX_CHUNK
 from hub.storage.errors import MalformedXorb, StorageError
+from hub.storage.objects import Opened
 from hub.storage.xet import hashes
 from hub.storage.xet.compression import compress, decompress
 
@@ -119,14 +119,14 @@ def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: BinaryIO) -> X
     return index
 
 
-def read_index(file_descriptor: int) -> XorbIndex:
-    """Index of a stored xorb. Raises StorageError if the file is damaged."""
-    size = os.fstat(file_descriptor).st_size
-    tail = os.pread(file_descriptor, _FIXED_TAIL.size, max(0, size - _FIXED_TAIL.size))
+def read_index(xorb: Opened) -> XorbIndex:
+    """Index of a stored xorb. Raises StorageError if it is damaged."""
+    size = xorb.size
+    tail = xorb.read(max(0, size - _FIXED_TAIL.size), size)
     if len(tail) < _FIXED_TAIL.size:
         raise StorageError("A stored xorb is cut short; restore it from a backup.")
     count, _, _, _, footer_bytes = _FIXED_TAIL.unpack(tail)
-    footer = os.pread(file_descriptor, footer_bytes, max(0, size - 4 - footer_bytes))
+    footer = xorb.read(max(0, size - 4 - footer_bytes), size - 4)
     index = _parse_footer(footer, count)
     if index is None or index.packed_ends[-1] != size - 4 - footer_bytes:
         raise StorageError("A stored xorb has a damaged footer; restore it from a backup.")

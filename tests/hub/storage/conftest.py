@@ -7,11 +7,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from hub.storage.blobs import BlobStore
 from hub.storage.chunks import Chunker
 from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription, format_shard, make_terms
 from hub.storage.xet.xorbs import XorbWriter
+from tests.hub.storage.laid import InBucket, Lay, OnDisk
 
 
 @dataclass
@@ -47,9 +47,17 @@ class ClientUpload:
         return format_shard([FileDescription(self.file_hash, make_terms(self.terms), proofs, self.sha256)])
 
 
+@pytest.fixture(scope="session", params=["disk", pytest.param("bucket", marks=pytest.mark.slow)])
+def lay(request) -> Lay:
+    """Where the objects of a store lie: every test of the store runs on both, the bucket's on a real server."""
+    if request.param == "disk":
+        return OnDisk()
+    return InBucket(request.getfixturevalue("object_storage"))
+
+
 @pytest.fixture
-def store(tmp_path):
-    return BlobStore(tmp_path / "store")
+def store(lay, tmp_path):
+    return lay.open(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")

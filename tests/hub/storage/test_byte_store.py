@@ -1,5 +1,6 @@
 import hashlib
 import io
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +30,9 @@ def read_all(store: BlobStore, sha256: str) -> bytes:
     return b"".join(store.read(sha256))
 
 
-def xorb_bytes(store: BlobStore) -> int:
-    return sum(path.stat().st_size for path in store.root.glob("xorbs/*/*/*"))
+@pytest.fixture
+def xorb_bytes(lay):
+    return lambda store: sum(lay.list(store.root, "xorbs").values())
 
 
 # Files
@@ -46,14 +48,14 @@ def test_a_file_comes_back_as_it_was_added(store, make_bytes, size):
     assert all(len(piece) <= 1024 * 1024 for piece in store.read(stored.sha256))
 
 
-def test_a_store_opened_again_knows_its_files(store, make_bytes):
+def test_a_store_opened_again_knows_its_files(lay, store, make_bytes):
     stored = store.add([make_bytes(100_000)])
-    assert BlobStore(store.root).find(stored.sha256) == stored
+    assert lay.open(store.root).find(stored.sha256) == stored
 
 
 def test_what_is_not_stored_is_not_found(store):
-    assert store.find(NOTHING) is store.find_by_xet(NOTHING) is store.xorb_path(NOTHING) is None
-    assert store.find("../../secret") is store.xorb_path("../../secret") is None
+    assert store.find(NOTHING) is store.find_by_xet(NOTHING) is store.xorb_size(NOTHING) is None
+    assert store.find("../../secret") is store.xorb_size("../../secret") is store.xorb_path("../../secret") is None
     with pytest.raises(UnknownContent):
         store.read(NOTHING)
     with pytest.raises(UnknownContent):
@@ -65,36 +67,37 @@ def test_what_is_not_stored_is_not_found(store):
 @pytest.mark.parametrize(
     "announced", [{"expected_sha256": NOTHING}, {"expected_size": 99_999}, {"expected_size": 100_001}]
 )
-def test_a_file_that_is_not_what_was_announced_is_refused_and_leaves_nothing(store, make_bytes, announced):
+def test_a_file_that_is_not_what_was_announced_is_refused_and_leaves_nothing(lay, store, make_bytes, announced):
     content = make_bytes(100_000)
     with pytest.raises(DigestMismatch):
         store.add([content], **announced)
     assert store.find(digest(content)) is None
+    assert not any(lay.list(store.root, kind) for kind in ("xorbs", "files", "sha256"))
     assert not [path for path in store.root.rglob("*") if path.is_file() and path.name != "sweep.lock"
                 and "chunks.sqlite" not in path.name]  # fmt: skip
 
 
-def test_a_file_above_the_limit_is_refused(tmp_path, make_bytes):
+def test_a_file_above_the_limit_is_refused(lay, tmp_path, make_bytes):
     with pytest.raises(TooLarge, match="at most 50000 bytes"):
-        BlobStore(tmp_path, max_file_bytes=50_000).add([make_bytes(50_001)])
+        lay.open(tmp_path, max_file_bytes=50_000).add([make_bytes(50_001)])
 
 
-def test_a_body_that_breaks_off_leaves_nothing(store, make_bytes):
+def test_a_body_that_breaks_off_leaves_nothing(lay, store, make_bytes):
     def pieces():
         yield make_bytes(2_000_000)
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
         store.add(pieces())
-    assert not list(store.root.glob("incoming/*")) and not list(store.root.glob("files/*"))
+    assert not list(store.root.glob("incoming/*")) and not lay.list(store.root, "files")
 
 
 CONTENT = np.random.default_rng(5).integers(0, 256, 2_500_000, dtype=np.uint8).tobytes() + bytes(600_000)
 
 
 @pytest.fixture(scope="module")
-def ranged(tmp_path_factory):
-    store = BlobStore(tmp_path_factory.mktemp("ranged"))
+def ranged(lay, tmp_path_factory):
+    store = lay.open(tmp_path_factory.mktemp("ranged"))
     return store, store.add([CONTENT])
 
 
@@ -141,7 +144,7 @@ def test_parquet_is_read_through_the_reader(store):
     assert pq.read_table(store.open(stored.sha256), columns=["text"]).equals(table.select(["text"]))
 
 
-def test_a_copy_appears_complete_or_not_at_all(store, make_bytes, tmp_path, monkeypatch):
+def test_a_copy_appears_complete_or_not_at_all(lay, store, make_bytes, tmp_path):
     stored = store.add([make_bytes(2_000_000)])
     target = tmp_path / "copy"
     target.write_bytes(b"older")
@@ -149,7 +152,7 @@ def test_a_copy_appears_complete_or_not_at_all(store, make_bytes, tmp_path, monk
     assert target.read_bytes() == make_bytes(2_000_000)
     with pytest.raises(UnknownContent):
         store.copy_to(NOTHING, target)
-    store.xorb_path(stored.xorbs[0]).unlink()
+    lay.remove(store.root, stored.xorbs[0])
     with pytest.raises(StorageError, match="missing"):
         store.copy_to(stored.sha256, target)
     assert target.read_bytes() == make_bytes(2_000_000)
@@ -159,14 +162,14 @@ def test_a_copy_appears_complete_or_not_at_all(store, make_bytes, tmp_path, monk
 # Deduplication
 
 
-def test_the_same_content_is_stored_once(store, make_bytes):
+def test_the_same_content_is_stored_once(store, make_bytes, xorb_bytes):
     first = store.add([make_bytes(3_000_000)])
     before = xorb_bytes(store)
     assert store.add(iter([make_bytes(3_000_000)])) == first
     assert xorb_bytes(store) == before
 
 
-def test_a_changed_file_costs_only_what_changed(store, make_bytes):
+def test_a_changed_file_costs_only_what_changed(store, make_bytes, xorb_bytes):
     content = make_bytes(10_000_000)
     store.add([content])
     before = xorb_bytes(store)
@@ -176,7 +179,7 @@ def test_a_changed_file_costs_only_what_changed(store, make_bytes):
     assert read_all(store, stored.sha256) == changed
 
 
-def test_a_file_that_repeats_itself_is_stored_once(store, make_bytes):
+def test_a_file_that_repeats_itself_is_stored_once(store, make_bytes, xorb_bytes):
     content = make_bytes(4_000_000) * 3
     stored = store.add([content])
     assert xorb_bytes(store) < 5_000_000
@@ -195,7 +198,7 @@ def test_scattered_single_chunks_do_not_tear_a_file_apart(store, make_bytes):
     assert read_all(store, stored.sha256) == mixed
 
 
-def test_content_of_the_xet_door_is_known_to_the_others(store, make_upload, make_bytes):
+def test_content_of_the_xet_door_is_known_to_the_others(store, make_upload, make_bytes, xorb_bytes):
     upload = make_upload(make_bytes(3_000_000))
     store.add_xorb(upload.xorb_hash, [upload.xorb])
     (registered,) = store.add_shard(upload.shard, may_use=lambda xorb: True)
@@ -205,14 +208,14 @@ def test_content_of_the_xet_door_is_known_to_the_others(store, make_upload, make
     assert xorb_bytes(store) - before < 200_000
 
 
-def test_a_lost_or_damaged_index_costs_nothing_but_a_rebuild(store, make_bytes):
+def test_a_lost_or_damaged_index_costs_nothing_but_a_rebuild(lay, store, make_bytes, xorb_bytes):
     content = make_bytes(3_000_000)
     stored = store.add([content])
     for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"not a database at all" * 1000)):
         for path in store.root.glob("chunks.sqlite-*"):
             path.unlink()
         damage(store.root / "chunks.sqlite")
-        opened = BlobStore(store.root)
+        opened = lay.open(store.root)
         opened.add([make_bytes(10, seed=9)])  # whatever is wrong with the index, uploads work
         before = xorb_bytes(opened)
         changed = opened.add([content + b"more"])
@@ -222,13 +225,13 @@ def test_a_lost_or_damaged_index_costs_nothing_but_a_rebuild(store, make_bytes):
         opened.remove_file(changed.sha256)
 
 
-def test_an_upload_brings_back_what_a_backup_lost(store, make_bytes):
+def test_an_upload_brings_back_what_a_backup_lost(lay, store, make_bytes):
     content = make_bytes(1_000_000)
     stored = store.add([content])
-    path = store.xorb_path(stored.xorbs[0])
-    whole = path.read_bytes()
-    for damage in (lambda: path.write_bytes(whole[:-10]), path.unlink):
+    (xorb,) = stored.xorbs
+    for damage in (partial(lay.cut, store.root, xorb, 10), partial(lay.remove, store.root, xorb)):
         damage()
+        store = lay.open(store.root)
         store.add([content + b"more"])
         assert read_all(store, digest(content + b"more")) == content + b"more"
         store.remove_file(digest(content + b"more"))

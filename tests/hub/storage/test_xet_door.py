@@ -22,7 +22,7 @@ from hub.storage.errors import (
 from hub.storage.xet import hashes, reconstruction
 from hub.storage.xet.reconstruction import Parts, as_version_1, as_version_2, plan_download
 from hub.storage.xet.shards import FileDescription, format_shard, make_terms, parse_shard
-from hub.storage.xet.xorbs import XorbWriter, read_index, unpack_chunks
+from hub.storage.xet.xorbs import XorbWriter, unpack_chunks
 
 NOTHING = "0" * 64
 CONTENT = np.random.default_rng(5).integers(0, 256, 2_500_000, dtype=np.uint8).tobytes() + bytes(600_000)
@@ -58,7 +58,9 @@ def fetch_range(store: BlobStore, plan: dict, length: int) -> bytes:
             if info["range"]["start"] <= wanted["start"] and wanted["end"] <= info["range"]["end"]
         )  # fmt: skip
         assert fetch["url"] == f"{term['hash']}/{fetch['url_range']['start']}-{fetch['url_range']['end'] + 1}"
-        packed = store.xorb_path(term["hash"]).read_bytes()[fetch["url_range"]["start"] : fetch["url_range"]["end"] + 1]
+        start, end = fetch["url_range"]["start"], fetch["url_range"]["end"] + 1
+        packed = b"".join(store.read_xorb(term["hash"], start, end))
+        assert len(packed) == end - start and end <= store.xorb_size(term["hash"])
         chunks = list(unpack_chunks(packed))
         raw = b"".join(chunks[wanted["start"] - fetch["range"]["start"] : wanted["end"] - fetch["range"]["start"]])
         assert len(raw) == term["unpacked_length"]
@@ -67,9 +69,9 @@ def fetch_range(store: BlobStore, plan: dict, length: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(lay, tmp_path_factory):
     """A store that holds CONTENT, for tests that try many inputs."""
-    store = BlobStore(tmp_path_factory.mktemp("shared"))
+    store = lay.open(tmp_path_factory.mktemp("shared"))
     return store, store.add([CONTENT])
 
 
@@ -94,12 +96,12 @@ def test_a_known_xorb_is_checked_again_since_sending_it_is_the_proof_of_holding_
         store.add_xorb(upload.xorb_hash, [upload.xorb[:-5]])
 
 
-def test_a_refused_xorb_leaves_nothing(store, make_upload, make_bytes):
+def test_a_refused_xorb_leaves_nothing(lay, store, make_upload, make_bytes):
     upload = make_upload(make_bytes(100_000))
     for name in (NOTHING, "../../../escape", upload.xorb_hash.upper()):
         with pytest.raises(MalformedXorb):
             store.add_xorb(name, [upload.xorb])
-    assert not list(store.root.glob("xorbs/*")) and not list(store.root.glob("incoming/*"))
+    assert not lay.list(store.root, "xorbs") and not list(store.root.glob("incoming/*"))
 
 
 def lie_about(**changes):
@@ -180,7 +182,7 @@ def test_no_xorb_however_broken_gets_past_the_checks(shared, make_upload, change
     except MalformedXorb:
         return
     # Some bytes of an LZ4 frame do not matter; what is stored unpacks to the right chunks all the same.
-    stored = store.xorb_path(upload.xorb_hash).read_bytes()
+    stored = b"".join(store.read_xorb(upload.xorb_hash, 0, store.xorb_size(upload.xorb_hash)))
     assert list(unpack_chunks(stored[: stored.index(b"XETBLOB")])) == upload.chunks
 
 
@@ -274,9 +276,7 @@ def test_a_download_plan_names_only_chunks_of_the_file(store, make_bytes):
 def test_version_2_names_all_stretches_of_a_xorb_in_one_address_and_few_in_each(store, make_bytes, monkeypatch):
     """A file of every second chunk of a xorb: stretches apart from each other."""
     monkeypatch.setattr(reconstruction, "MAX_PARTS_PER_URL", 8)
-    (xorb_name,) = store.add([make_bytes(3_000_000)]).xorbs
-    with open(store.xorb_path(xorb_name), "rb") as file:
-        index = read_index(file.fileno())
+    (index,) = store.plan(store.add([make_bytes(3_000_000)]).xet_hash).indexes.values()
     terms = [(index.xorb_hash, at, at + 1, index.raw_size(at, at + 1)) for at in range(0, len(index), 2)]
     plan = plan_download(
         FileDescription(hashes.EMPTY, make_terms(terms), None, NOTHING), 0, None, index_of=lambda _: index
@@ -335,7 +335,7 @@ def test_an_answer_tells_of_xorbs_that_arrived_beside_it_as_far_as_they_may_be_t
     assert [hashes.from_hex(upload.xorb_hash) in answer for upload in uploads] == [True, True, False]
 
 
-def test_the_key_changes_with_the_weeks_and_with_the_store(tmp_path, make_bytes):
+def test_the_key_changes_with_the_weeks_and_with_the_store(lay, tmp_path, make_bytes):
     week_s = 7 * 24 * 3600
 
     def key(store: BlobStore, now: float) -> bytes:
@@ -344,9 +344,9 @@ def test_the_key_changes_with_the_weeks_and_with_the_store(tmp_path, make_bytes)
         assert int.from_bytes(answer[-88:-80], "little") > now + week_s  # expires
         return answer[-128:-96]
 
-    stores = [BlobStore(tmp_path / name) for name in "ab"]
+    stores = [lay.open(tmp_path / name) for name in "ab"]
     for store in stores:
         store.add([b"a chunk"])
-    assert key(stores[0], 0) == key(BlobStore(stores[0].root), week_s - 1)
+    assert key(stores[0], 0) == key(lay.open(stores[0].root), week_s - 1)
     assert len({key(stores[0], 0), key(stores[0], week_s), key(stores[1], 0)}) == 3
     assert (stores[0].root / "dedup.key").stat().st_mode & 0o077 == 0

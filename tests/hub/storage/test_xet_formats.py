@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.storage.chunks import MAX_CHUNK
+from hub.storage.disk import OpenFile
 from hub.storage.errors import MalformedShard, MalformedXorb
 from hub.storage.xet import hashes
 from hub.storage.xet.compression import GROUPED_LZ4, LZ4, PLAIN, compress, decompress
@@ -92,7 +93,7 @@ def test_a_xorb_is_received_in_pieces_and_describes_itself(make_upload, make_byt
     with open(tmp_path / "xorb", "w+b") as file:
         index = receive_xorb(pieces, hashes.from_hex(upload.xorb_hash), file)
         file.flush()
-        assert read_index(file.fileno()) == index
+        assert read_index(OpenFile(file.fileno())) == index
     stored = (tmp_path / "xorb").read_bytes()
     assert stored.startswith(upload.xorb)
     start, end = index.packed_range(1, 3)
