@@ -13,6 +13,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common.errors import Forbidden, InvalidInput, NotFound, TooLarge, TooManyAttempts
 from hub.community.social_models import Attachment
+from hub.repos.garbage import needs_files
 from hub.repos.places import store
 
 MB = 1000 * 1000
@@ -132,5 +133,8 @@ def remove_attachment(*, attachment: Attachment, by: Any) -> None:
 
 
 def attachment_digests() -> Iterable[str]:
-    """SHA-256 of each attachment: what a sweep of the byte store has to keep."""
+    """SHA-256 of each attachment: what a collection of garbage has to keep."""
     return Attachment.objects.values_list("sha256", flat=True).distinct().iterator()
+
+
+needs_files("attachments", attachment_digests)

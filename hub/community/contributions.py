@@ -167,6 +167,10 @@ def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
             source = reader.resolve(operation.source_commit or None)
             entry = reader.entry(source, operation.source_path)
             reader.check_bytes(entry)
+            if entry.lfs is not None and store().renew(entry.lfs.sha256) is None:
+                raise InvalidInput(
+                    f"{operation.source_path}: its bytes are not stored any more; upload the file again."
+                )
             if operation.path == LOCK:
                 check_lock(repo, digest_of(entry))
             operation = replace(operation, source_commit=source)
@@ -196,7 +200,7 @@ def store_if_large(repo: Repo, by: User, operation: AddFile) -> AddFile | AddPoi
 
 
 def check_owned(repo: Repo, by: User, operation: AddPointer) -> None:
-    stored = store().find(operation.sha256)
+    stored = store().renew(operation.sha256)  # the next collection stays away until the commit names it
     if stored is None or not may_commit_blob(repo=repo, by=by, sha256=operation.sha256):
         raise InvalidInput(
             f"{operation.path}: the file with sha256 {operation.sha256[:12]}… was not uploaded to {repo.full_name} by you; "

@@ -103,7 +103,7 @@ class PushJudge:
             check_lock(self.repo, digest_of(lock))
         for path, oid, size, pointer in quarantine.repo.new_blobs(tip, quarantine.known):
             if pointer is not None:
-                stored = store().find(pointer.sha256)
+                stored = store().renew(pointer.sha256)
                 if stored is None or not may_commit_blob(repo=self.repo, by=self.by, sha256=pointer.sha256):
                     raise HubError(
                         f"{path}: its large file was not uploaded; run 'git lfs push --all origin' and push again"

@@ -21,6 +21,7 @@ __all__ = [
     "Revision",
     "RevisionContent",
     "StoredBlob",
+    "UnnamedBlob",
     "UploadedBlob",
 ]
 
@@ -177,6 +178,13 @@ class UploadedBlob(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repo", "sha256", "by"], name="uploaded_once")]
+
+
+class UnnamedBlob(models.Model):
+    """A stored file that the collections since then have found in use nowhere (hub.repos.garbage)."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    since = models.DateTimeField()
 
 
 class Revision(models.Model):

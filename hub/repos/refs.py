@@ -7,7 +7,7 @@ from hub.accounts.permissions import require
 from hub.common.errors import Conflict, Forbidden, InvalidInput, RevisionNotFound
 from hub.repos.commits import move_ref
 from hub.repos.models import Repo
-from hub.repos.places import pair
+from hub.repos.places import pair, store
 from hub.storage.errors import InvalidOperation
 from hub.storage.git.operations import check_ref
 
@@ -68,8 +68,21 @@ def create_tag(*, repo: Repo, by: User, name: str, start: str) -> str:
 def create_ref(*, repo: Repo, by: User, ref: str, start: str, kind: str, name: str) -> str:
     if pair(repo).members.read_ref(ref) is not None:
         raise Conflict(f"Reference already exists: the {kind} {name!r} is in {repo.full_name}; choose another name.")
+    renew_files(repo, start)
     move_ref(repo=repo, ref=ref, new=start, expected=None, by=by, door="api")
     return ref
+
+
+def renew_files(repo: Repo, commit: str) -> None:
+    """Before a reference names a commit that none reaches any more: keep collections away from its large files.
+
+    Raises RevisionNotFound when one has been collected already."""
+    members = pair(repo).members
+    tips = {members.peel(oid) for oid in members.refs().values()}
+    for oid in members.ancestors_not_in(members.peel(commit), tips):
+        for path, _, _, pointer in members.new_blobs(oid, members.commit_info(oid).parents):
+            if pointer is not None and store().renew(pointer.sha256) is None:
+                raise RevisionNotFound(f"{path} of {oid[:12]} was let go and its bytes are not stored any more.")
 
 
 def delete_branch(*, repo: Repo, by: User, name: str) -> None:

@@ -28,7 +28,14 @@ USAGE = """Model Commons
 Every command takes --data-dir D or the DATA_DIR variable (default: ./data).
 """
 
-OPERATOR_COMMANDS = ("account", "organization", "password_link", "import_folder", "seed_demo")  # of a hub that is there
+OPERATOR_COMMANDS = (
+    "account",
+    "organization",
+    "password_link",
+    "import_folder",
+    "collect_garbage",
+    "seed_demo",
+)  # of a hub that is there
 
 
 def main(argv: list[str]) -> int:
