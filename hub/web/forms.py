@@ -194,7 +194,7 @@ class DiscussionForm(forms.Form):
     title = forms.CharField(min_length=3, max_length=300)
     text = forms.CharField(
         label="What do you want to say?", required=False, max_length=65_536, help_text="Markdown works here.",
-        widget=forms.Textarea(attrs={"rows": 10, "data-draft": "new-discussion"}),
+        widget=forms.Textarea(attrs={"rows": 10, "data-draft": "new-discussion", "data-attach": ""}),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Every page of the hub, as people with a small screen, a keyboard, or no JavaScript meet it."""
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.browser.town import Town
 
 pytestmark = pytest.mark.browser
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOKENS = Path(__file__).parents[2] / "static" / "css" / "tokens.css"
 READABLE = 4.5  # contrast of text, WCAG 2.2 success criterion 1.4.3
 DISCERNIBLE = 3.0  # of borders of fields and of the mark of focus, 1.4.11
@@ -114,6 +116,26 @@ def test_an_upload_goes_on_after_the_line_was_cut(
     session.send("Network.emulateNetworkConditions", {**limits, "uploadThroughput": -1})
     page.wait_for_url(f"**{scenery.dataset}/tree/main")
     page.get_by_role("link", name="File long.txt", exact=True).wait_for()
+
+
+def test_a_picture_that_is_dropped_or_chosen_stands_in_the_comment(
+    open_window: Callable[..., Any], scenery: Scenery, tmp_path: Path, watch: Watch
+) -> None:
+    picture, page_file = tmp_path / "quay.png", tmp_path / "page.png"
+    picture.write_bytes(base64.b64decode(PIXEL))
+    page_file.write_bytes(b"<html></html>")
+    page = open_window("sam")
+    page.goto(scenery.discussion)
+    with watch.expecting("status 400"):
+        page.locator("form input[type=file]").set_input_files(page_file)
+        page.get_by_text("page.png was not attached: This is no file that can be attached").wait_for()
+    page.get_by_label("Comment").fill("The quay: ")
+    page.locator("form input[type=file]").set_input_files(picture)
+    page.get_by_text("quay.png is attached.").wait_for()
+    page.get_by_role("button", name="Comment", exact=True).click()
+    shown = page.get_by_role("img", name="quay.png")
+    shown.wait_for()
+    assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
 
 
 def press_until(page: Any, words: str, most: int = 60) -> None:
