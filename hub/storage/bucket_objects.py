@@ -1,8 +1,8 @@
 """Objects of one kind in a bucket; hub.storage.objects says what is asked of them.
 
-    <kind>/aa/<digest>              the object
-    renewed/<kind>/aa/<digest>      empty; its time is when the object was last renewed
-    removed/<kind>/aa/<digest>      a copy, while a sweep makes sure that nobody renews what it removes
+    <kind>/aa/<digest>              the object, named as on the local disk: xorbs have a second level, <kind>/aa/bb/<digest>
+    renewed/<kind>/...              empty; its time is when the object was last renewed
+    removed/<kind>/...              a copy, while a sweep makes sure that nobody renews what it removes
 
 The storage's clock counts, in whole seconds; the sweep's own may differ from it by CLOCK_SLACK_S.
 """
@@ -26,7 +26,6 @@ from hub.storage.read_cache import ReadCache
 from hub.storage.xet.hashes import is_hex_hash
 
 CLOCK_SLACK_S = 300.0
-_AT_ONCE = 8  # requests of one renewal
 _KNOWN = 4096  # objects whose size and ETag are remembered
 _KNOWN_S = 300.0  # ... this long
 _HOT_READS = 3  # an object that is read for the third time is worth a copy
@@ -50,9 +49,12 @@ class _Known:
 class BucketObjects:
     """With a `cache`, objects that are stored or read often are read from the local disk."""
 
-    def __init__(self, bucket: Bucket, kind: str, cache: ReadCache | None = None) -> None:
+    at_once = 8
+
+    def __init__(self, bucket: Bucket, kind: str, *, levels: int, cache: ReadCache | None = None) -> None:
         self._bucket = bucket
         self._kind = kind
+        self._levels = levels
         self._cache = cache
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._guard = threading.Lock()
@@ -161,7 +163,7 @@ class BucketObjects:
         wanted = list(digests)
         if len(wanted) < 2:
             return all(map(self.renew, wanted))
-        with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
+        with ThreadPoolExecutor(min(self.at_once, len(wanted))) as pool:
             return all(pool.map(self.renew, wanted))
 
     def size_if_older(self, digest: str, before: float) -> int | None:
@@ -235,7 +237,8 @@ class BucketObjects:
         return mark is None or _is_older(mark, before)
 
     def _key(self, digest: str) -> str:
-        return f"{self._kind}/{digest[:2]}/{digest}"
+        folders = (digest[2 * level : 2 * level + 2] for level in range(self._levels))
+        return "/".join((self._kind, *folders, digest))
 
     def _mark(self, digest: str) -> str:
         return f"renewed/{self._key(digest)}"

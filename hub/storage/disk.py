@@ -49,6 +49,8 @@ class Folder:
 
     Times of files are times of renewal. Callers hold the lock of the store where they look first and act then."""
 
+    at_once = 1
+
     def __init__(self, root: Path, incoming: Path, *, levels: int) -> None:
         self.root = root
         self._incoming = incoming

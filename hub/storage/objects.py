@@ -3,10 +3,29 @@
 An object is named by a digest and never changes: two writers of one name bring the same content (a xorb may be packed
 in another way, which its `version` tells). Locks and files on their way stay on the local disk in both cases."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
+
+Found = TypeVar("Found")
+
+
+def look_at_each(objects: "Objects", look: Callable[[str], Found]) -> Iterator[Found]:
+    """What `look` finds at each digest; several at once where the objects are far away."""
+    if objects.at_once == 1:
+        yield from map(look, objects)
+        return
+    with ThreadPoolExecutor(objects.at_once) as pool:
+        ahead: deque[Future[Found]] = deque()
+        for digest in objects:
+            ahead.append(pool.submit(look, digest))
+            if len(ahead) > 2 * objects.at_once:  # no more than that is in memory
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 class Opened(Protocol):
@@ -29,6 +48,8 @@ class Opened(Protocol):
 
 class Objects(Protocol):
     """All objects of one kind. Everything that reads or writes raises StoreUnavailable while the storage is away."""
+
+    at_once: int  # how many requests side by side are faster than one after another
 
     def put(self, digest: str, content: bytes) -> bool:
         """Store small content, whole or not at all. False if the name was taken already."""

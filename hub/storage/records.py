@@ -18,7 +18,7 @@ from hub.storage.bucket import Bucket
 from hub.storage.bucket_objects import BucketObjects
 from hub.storage.disk import Folder, locked
 from hub.storage.errors import StorageError
-from hub.storage.objects import Objects, Opened
+from hub.storage.objects import Objects, Opened, look_at_each
 from hub.storage.read_cache import ReadCache
 from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription, format_shard, parse_shard
@@ -56,9 +56,9 @@ class Records:
             self.sha256s = Folder(root / "sha256", self.incoming, levels=1)
         else:
             cache = ReadCache(root / "cache", self.incoming, limit_bytes=cache_bytes)
-            self.xorbs = BucketObjects(bucket, "xorbs", cache)
-            self.files = BucketObjects(bucket, "files")
-            self.sha256s = BucketObjects(bucket, "sha256")
+            self.xorbs = BucketObjects(bucket, "xorbs", levels=2, cache=cache)
+            self.files = BucketObjects(bucket, "files", levels=1)
+            self.sha256s = BucketObjects(bucket, "sha256", levels=1)
         self._indexes: OrderedDict[tuple[object, ...], XorbIndex] = OrderedDict()
         self._indexes_guard = threading.Lock()
 
@@ -125,8 +125,8 @@ class Records:
             return None
 
     def list_indexes(self) -> Iterator[XorbIndex]:
-        for digest in self.xorbs:
-            if (index := self.index_of(hashes.from_hex(digest))) is not None:
+        for index in look_at_each(self.xorbs, lambda digest: self.index_of(hashes.from_hex(digest))):
+            if index is not None:
                 yield index
 
     def _read_index(self, xorb_hash: bytes, xorb: Opened) -> XorbIndex:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hub.storage.chunk_index import ChunkIndex
 from hub.storage.disk import is_abandoned, locked
+from hub.storage.objects import look_at_each
 from hub.storage.records import Records
 from hub.storage.xet import hashes
 
@@ -73,8 +74,7 @@ def _drop_file(records: Records, sha256: str, before: float, *, dry_run: bool) -
 
 
 def _list_used_xorbs(records: Records, dropped: set[bytes]) -> Iterator[bytes]:
-    for file_hash in records.files:
-        description = records.find_by_xet(file_hash)
+    for description in look_at_each(records.files, records.find_by_xet):
         if description is not None and description.file_hash not in dropped:
             yield from description.xorbs()
 

@@ -1,5 +1,8 @@
 """The lock: pip reads it, `./manage.py` cuts it, and its first section is enough for the site."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from packaging.requirements import Requirement as Reference
 from packaging.utils import canonicalize_name
 
 from hub.site.bootstrap.requirements import (
+    CHECKOUT,
     LOCK,
     SECTIONS,
     MalformedLock,
@@ -28,6 +32,14 @@ def test_our_reading_of_the_lock_agrees_with_that_of_pip() -> None:
     reference = [Reference(line) for line in lines]
     assert [one.name for one in ours] == [canonicalize_name(one.name) for one in reference]
     assert len({one.name for one in ours}) == len(ours)
+
+
+@pytest.mark.parametrize(("url", "wanted"), [("", False), ("s3://hub", True)])
+def test_the_packages_for_a_bucket_are_installed_where_one_is_named(url: str, wanted: bool) -> None:
+    show = "from hub.site.bootstrap.requirements import RUNTIME, WEB; print('s3' in WEB, 's3' in RUNTIME)"
+    environment = {"PATH": os.environ["PATH"], "STORE_URL": url}
+    said = subprocess.run([sys.executable, "-c", show], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+    assert said.stdout == f"{wanted} {wanted}\n", said.stderr
 
 
 def test_every_version_is_exact_but_that_of_torch() -> None:

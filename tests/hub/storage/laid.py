@@ -97,6 +97,13 @@ class InBucket:
     def remove(self, root: Path, xorb: str) -> None:
         self._bucket(root).delete(self._key(xorb))
 
+    def take_over(self, root: Path, folder: Path) -> None:
+        """Copy what a store on disk holds, as any S3 tool does."""
+        for kind in ("xorbs", "files", "sha256"):
+            for path in (folder / kind).rglob("*"):
+                if path.is_file():
+                    self._bucket(root).put(path.relative_to(folder).as_posix(), path.read_bytes())
+
     def stray(self, root: Path, name: str) -> None:
         self._bucket(root).put(name, b"left by somebody")
 
@@ -111,4 +118,4 @@ class InBucket:
         return Bucket(parse_store_url(self.url(root)))
 
     def _key(self, xorb: str) -> str:
-        return f"xorbs/{xorb[:2]}/{xorb}"
+        return f"xorbs/{xorb[:2]}/{xorb[2:4]}/{xorb}"

@@ -10,7 +10,7 @@ from hub.storage.bucket import Bucket, BucketPlace, parse_store_url
 from hub.storage.disk import incoming_file
 from hub.storage.errors import StorageError, StoreUnavailable
 from hub.storage.read_cache import ReadCache
-from tests.hub.storage.laid import InBucket
+from tests.hub.storage.laid import InBucket, OnDisk
 from tests.object_storage import CREDENTIALS
 
 MIB = 1024 * 1024
@@ -171,6 +171,19 @@ def test_a_copy_goes_with_its_object(lay, tmp_path, make_bytes):
     assert list(tmp_path.glob("cache/*/*"))
     assert store.sweep(set(), grace_s=0, now=time.time() + 3600).xorbs == 1
     assert store.xorb_size(stored.xorbs[0]) is None and not list(tmp_path.glob("cache/*/*"))
+
+
+@pytest.mark.slow
+def test_a_store_moves_from_the_disk_into_a_bucket_by_copying_its_folders(lay, tmp_path, make_bytes):
+    disk = OnDisk().open(tmp_path / "disk")
+    files = [disk.add([make_bytes(size, seed=size)]) for size in (0, 1000, 3 * MIB)]
+    lay.take_over(tmp_path / "b", tmp_path / "disk")
+    store = lay.open(tmp_path / "b")
+    assert [store.find(file.sha256) for file in files] == files
+    assert all(read_all(store, file) == read_all(disk, file) for file in files)
+    before = sum(lay.list(tmp_path / "b", "xorbs").values())
+    store.add([make_bytes(3 * MIB, seed=3 * MIB) + b"the end"])
+    assert sum(lay.list(tmp_path / "b", "xorbs").values()) - before < 300_000
 
 
 # Connections
