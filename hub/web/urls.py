@@ -7,6 +7,7 @@ from django.urls import URLPattern, path, register_converter
 
 from hub.web import (
     accounts,
+    attachments,
     collections,
     commits,
     devices,
@@ -108,6 +109,8 @@ urlpatterns = [
     path("settings/password", user_settings.change_password),
     path("settings/tokens", user_settings.list_tokens),
     path("settings/tokens/<int:pk>/revoke", user_settings.revoke_token),
+    path("settings/attachments", attachments.list_attachments),
+    path("settings/attachments/remove", attachments.remove),
     path("settings/webhooks", webhooks.list_webhooks),
     path("settings/webhooks/<str:key>", webhooks.show_webhook),
     path("settings/webhooks/<str:key>/pause", webhooks.act_on_webhook, {"act": "pause"}),

@@ -114,6 +114,7 @@ class Scenery:
             "profile-settings": "/settings/profile",
             "password": "/settings/password",
             "tokens": "/settings/tokens",
+            "attachments": "/settings/attachments",
             "webhooks": "/settings/webhooks",
             "organization-settings": f"/settings/organizations/{ORGANIZATION}",
             "new-dataset": "/new/dataset",
