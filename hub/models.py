@@ -5,4 +5,5 @@ from hub.common.models import *  # noqa: F403
 from hub.community.models import *  # noqa: F403
 from hub.community.social_models import *  # noqa: F403
 from hub.community.webhooks.models import *  # noqa: F403
+from hub.repos.access_models import *  # noqa: F403
 from hub.repos.models import *  # noqa: F403

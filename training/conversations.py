@@ -84,6 +84,7 @@ def ask(
 ) -> Job:
     """Queue a question; its events are the answer. `previous` is the job of the question before, whose talk goes on."""
     require(by, "discuss", repo)
+    require(by, "read_files", repo)
     question = question.strip()
     if not question:
         raise InvalidInput("Write a question first.")

@@ -125,7 +125,7 @@ def check_pins(lock: Lock, pull_request: PullRequest) -> None:
     people = list(User.objects.filter(pk__in=people_behind(pull_request)))
     for locked in lock.repositories:
         repo = Repo.objects.for_listing().filter(key=locked.key or "").first()
-        if repo is None or not all(can(person, "read", repo) for person in people):
+        if repo is None or not all(can(person, "read_files", repo) for person in people):
             raise RecipeRefused(
                 f"The {locked.type} {locked.id} is gone or not open to the proposal any more; take its line out of {RECIPE}."
             )
@@ -135,7 +135,7 @@ def check_pins(lock: Lock, pull_request: PullRequest) -> None:
 def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
     name = f"{reference.repo}@{reference.revision}"
     try:
-        repo = find_repo(type, reference.repo, by)
+        repo = find_repo(type, reference.repo, by, action="read_files")
         reader = reader_for(repo, by)
         commit = reader.resolve(reference.revision)
     except RepoNotFound:

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
+from hub.accounts.permissions import refuse_files
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
@@ -122,7 +123,7 @@ def find_start(repo: Repo, reader: RepoReader, user: Any, base: str) -> Start:
         return describe_start(Start(None, RepoRef(repo.full_name, head), reader, head))
     if not base:
         raise InvalidInput(f"{repo.full_name} holds no model yet; choose which model it should start from.")
-    other = find_repo("model", base, user)
+    other = find_repo("model", base, user, action="read_files")
     return open_base(None, RepoRef(other.full_name, newest_name(other)), repo, user)
 
 
@@ -145,7 +146,7 @@ def newest_name(repo: Repo) -> str:
 
 
 def open_base(recipe: Recipe | None, base: RepoRef, repo: Repo, user: Any) -> Start:
-    other = reader_for(find_repo("model", base.repo, user), user)
+    other = reader_for(find_repo("model", base.repo, user, action="read_files"), user)
     start = Start(
         recipe, base, other, other.resolve(base.revision), trained_tokens=last_corpus_tokens(repo) if recipe else 0
     )
@@ -195,6 +196,8 @@ def look_at(names: tuple[str, ...], goal: Goal, user: Any, start: Start | None) 
 def look_at_one(name: str, goal: Goal, user: Any, start: Start | None) -> Chosen:
     repo = find_repo("dataset", name, user)
     reader = reader_for(repo, user)
+    if not reader.may_read_files:
+        return Chosen(repo, Preview(), refuse_files(user, repo).message)
     try:
         commit = reader.resolve(None)
     except RevisionNotFound:

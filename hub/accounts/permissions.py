@@ -3,14 +3,16 @@
 from typing import Any
 
 from hub.accounts.models import AccessToken, Membership, Organization, User
-from hub.common.errors import Forbidden, NotSignedIn, RepoNotFound
+from hub.common.errors import Forbidden, Gated, NotSignedIn, RepoNotFound
 
 RANK = {"read": 1, "write": 2, "admin": 3}
 # What a role must be at least to do a thing with a repository as one of its members.
 NEEDED_ROLE = {"read_members": "read", "write": "write", "admin": "admin", "run": "write", "review": "write"}
 # Actions of anybody signed in who may read.
 OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report"})
-READING = frozenset({"read", "read_members"})
+# `read` shows the page, the card, the history and the names of the files; `read_files` gives their bytes. They differ
+# where a repository is gated.
+READING = frozenset({"read", "read_files", "read_members"})
 # Actions with the hub as a whole, of anybody signed in.
 SOCIAL_ACTIONS = frozenset({"upvote", "follow", "attach"})
 
@@ -40,7 +42,9 @@ def token_allows(token: AccessToken | None, action: str, thing: Any) -> bool:
         scope = scopes.get(f"namespace/{thing}") if thing is not None else None
     else:
         scope = scopes.get(f"{thing.type}s/{thing.full_name}") or scopes.get(f"namespace/{thing.owner.name}")
-    if action == "read" and getattr(thing, "is_private", True) is False:
+    if getattr(thing, "is_private", True) is False and (
+        action == "read" or (action == "read_files" and not getattr(thing, "gated", ""))
+    ):
         return True
     return scope == "write" or (scope == "read" and action in READING)
 
@@ -81,10 +85,33 @@ def can_with_repo(user: Any, action: str, repo: Any) -> bool:
         return readable
     if action == "read_members":
         return role is not None or is_moderator
+    may_read_files = readable and (not repo.gated or role is not None or is_moderator or was_let_in(user, repo))
+    if action == "read_files":
+        return may_read_files
+    if action == "propose":  # a proposal begins with what is there
+        return bool(user.is_authenticated) and may_read_files
     if action in OPEN_ACTIONS:
         return bool(user.is_authenticated) and readable
     needed = NEEDED_ROLE[action]
     return role is not None and RANK[role] >= RANK[needed]
+
+
+def was_let_in(user: Any, repo: Any) -> bool:
+    """Whether a gated repository has accepted this stranger."""
+    if not getattr(user, "is_authenticated", False):
+        return False
+    return bool(repo.access_requests.filter(user_id=user.pk, status="accepted").exists())
+
+
+def refuse_files(user: Any, repo: Any) -> Gated:
+    """The refusal of a gated repository, in the words that the stock client looks for."""
+    refusal = Gated(
+        f"Access to {repo.type} {repo.full_name} is restricted and you are not in the authorized list. "
+        f"Open its page at {repo.path} to ask for access."
+    )
+    if not getattr(user, "is_authenticated", False):
+        refusal.status = 401
+    return refusal
 
 
 def require(user: Any, action: str, thing: Any = None) -> None:
@@ -94,6 +121,9 @@ def require(user: Any, action: str, thing: Any = None) -> None:
     is_repo = thing is not None and not isinstance(thing, User | Organization)
     if is_repo and not can(user, "read", thing):
         raise RepoNotFound(f"There is no repository {thing.full_name} here, or it is private and you are no member.")
+    is_gated = is_repo and bool(thing.gated) and not can(user, "read_files", thing)
+    if is_gated and (action == "read_files" or (action == "propose" and user.is_authenticated)):
+        raise refuse_files(user, thing)
     if not user.is_authenticated:
         raise NotSignedIn("Sign in first, or send an access token that is valid.")
     token = getattr(user, "token", None)

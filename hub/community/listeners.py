@@ -12,7 +12,8 @@ from hub.community.events import comment_added, followed, pull_request_updated, 
 from hub.community.models import Discussion, Event, Notification, PullRequest, Review
 from hub.community.pull_requests import target_moved
 from hub.community.social_models import Follow
-from hub.repos.events import branch_moved
+from hub.repos.access_models import AccessRequest
+from hub.repos.events import access_asked, access_decided, branch_moved
 from hub.repos.models import Repo
 
 
@@ -41,6 +42,39 @@ def tell_readers(discussion: Discussion, users: list[User | None], text: str, *,
     notify([*readers], text, discussion.path, actor=actor)
 
 
+def owners_of(repo: Repo) -> list[User | None]:
+    """Its owner, or those of the organization who may write."""
+    owners: list[User | None] = [repo.owner_user]
+    if repo.owner_organization is not None:
+        owners += User.objects.filter(
+            memberships__organization=repo.owner_organization, memberships__role__in=("write", "admin")
+        )
+    return owners
+
+
+@receiver(access_asked)
+def tell_of_access_request(sender: type, request: AccessRequest, **_: Any) -> None:
+    """Only while it waits: a gate that opens by itself would ring all day."""
+    repo = request.repo
+    if request.status == AccessRequest.Status.PENDING:
+        text = f"{request.user} asks for access to {repo.full_name}"
+        notify(owners_of(repo), text, f"{repo.path}/settings/access", actor=request.user)
+
+
+@receiver(access_decided)
+def tell_of_access_decision(sender: type, request: AccessRequest, by: User, **_: Any) -> None:
+    repo = request.repo
+    if not can(request.user, "read", repo):
+        return  # it was made private since
+    said = {
+        "accepted": "You have access to",
+        "rejected": "You were refused access to",
+        "pending": "Your access ended to",
+    }
+    text = f"{said[request.status]} {repo.full_name}" + (f": {request.reason}" if request.reason else "")
+    notify([request.user], text, repo.path, actor=by)
+
+
 @receiver(pull_request_updated)
 def catch_up_with_target(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
     """While it was closed, its target may have moved and nothing was built."""
@@ -52,12 +86,7 @@ def catch_up_with_target(sender: type, pull_request: PullRequest, reason: str, *
 def tell_of_pull_request(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
     discussion = pull_request.discussion
     if reason == "opened":
-        repo = discussion.repo
-        owners: list[User | None] = [repo.owner_user]
-        if repo.owner_organization is not None:
-            owners += User.objects.filter(
-                memberships__organization=repo.owner_organization, memberships__role__in=("write", "admin")
-            )
+        owners = owners_of(discussion.repo)
         text = f"{discussion.author} opened the proposal {discussion}: {discussion.title}"
         tell_readers(discussion, owners, text, actor=discussion.author)
     elif reason in ("merged", "closed"):

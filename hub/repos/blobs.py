@@ -53,7 +53,7 @@ def may_commit_blob(*, repo: Repo, by: User, sha256: str) -> bool:
     content = Content.objects.select_related("repo").filter(repo=repo, digest=f"sha256:{sha256}").first()
     if can(by, "read_members", repo):
         return content is not None or UploadedBlob.objects.filter(repo=repo, sha256=sha256).exists()
-    return content is not None and is_public(content)
+    return content is not None and can(by, "read_files", repo) and is_public(content)
 
 
 def list_told_chunks(*, repo: Repo, user: Any, xorb: str) -> list[tuple[int, int]]:
@@ -78,7 +78,8 @@ def list_known(repo: Repo, user: Any, shas: list[str]) -> set[str]:
     cleared = Q(clearance=Content.Clearance.CLEARED, repo__is_private=False, repo__is_disabled=False)
     for content in contents.filter(cleared).select_related("repo")[:MAX_FILES]:
         sha256 = content.oid
-        if sha256 not in known and is_public(content):
+        is_closed = bool(content.repo.gated) and not can(user, "read_files", content.repo)
+        if sha256 not in known and not is_closed and is_public(content):
             known.add(sha256)
     return known
 

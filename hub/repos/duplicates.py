@@ -23,10 +23,11 @@ COPIED = ("refs/heads/", "refs/tags/")
 def duplicate_repo(
     *, source: Repo, by: User, name: str, owner: User | Organization | None = None, is_private: bool | None = None
 ) -> Repo:
-    """Copy the branches and tags that `by` may read. Private unless the source is public and nothing else is asked for.
+    """Copy the branches and tags that `by` may read. Private unless the source is public and nothing else is asked for;
+    gated where the source is.
 
     Raises Conflict (with `url_path`) when the name is taken, Forbidden when a file of the history may not be read."""
-    require(by, "read", source)
+    require(by, "read_files", source)
     if source.is_private and is_private is False:
         raise InvalidInput(
             f"{source.full_name} is private, so its copy starts private; its owner may publish it later."
@@ -53,6 +54,7 @@ def duplicate_repo(
         owner=owner,
         is_private=source.is_private if is_private is None else is_private,
         description=source.description,
+        gated=source.gated,
         fill=fill,
     )
     for ref, oid in refs.items():

@@ -9,6 +9,8 @@ repo_deleting = Signal()  # repo, by; in the transaction that deletes: what a li
 revision_created = Signal()  # revision, contents: list[Content] that are new to the repository (pending)
 clearance_changed = Signal()  # repo, contents
 collaborator_changed = Signal()  # repo, user, role ("" when taken away), by
+access_asked = Signal()  # request: AccessRequest that waits, or was let in at once
+access_decided = Signal()  # request, by: it was accepted, rejected, or put back among those that wait
 branch_moved = Signal()  # repo, ref, old, new, by
 public_half_moved = (
     Signal()

@@ -15,7 +15,7 @@ from hub.repos.clearance import note_publication
 from hub.repos.commits import author_of, register_commits
 from hub.repos.events import repo_changed, repo_created, repo_deleting, repo_moved
 from hub.repos.find import lookup
-from hub.repos.models import Repo, RepoAlias
+from hub.repos.models import GATES, Repo, RepoAlias
 from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.storage.git import AddFile, GitRepo
@@ -75,6 +75,7 @@ def start_repo(
     is_private: bool | None,
     description: str,
     fill: Callable[[GitRepo], str],
+    gated: str = "",
 ) -> Repo:
     """A repository whose git folder `fill` makes ready; it returns the head of the main branch."""
     owner = owner or by
@@ -88,9 +89,8 @@ def start_repo(
     if is_private is None:
         is_private = isinstance(owner, Organization) and owner.is_private_by_default
     holder = {"owner_organization": owner} if isinstance(owner, Organization) else {"owner_user": owner}
-    repo = Repo(
-        type=type, name=name, is_private=is_private, description=description[:MAX_DESCRIPTION_CHARACTERS], **holder
-    )
+    description = description[:MAX_DESCRIPTION_CHARACTERS]
+    repo = Repo(type=type, name=name, is_private=is_private, description=description, gated=gated, **holder)
     both = pair(repo)
     both.create()
     first = fill(both.members)  # before the row: whoever finds the row finds a branch to commit to
@@ -155,8 +155,8 @@ def update_settings(*, repo: Repo, by: User, **changes: Any) -> Repo:
         )
     if repo.public_releases.exists() and changes.get("is_private"):
         raise InvalidInput(f"{repo.full_name} has published releases, which stay public; yank them first.")
-    if changes.get("gated", "") not in ("", "auto", "manual"):
-        raise InvalidInput(f"'gated' is {changes['gated']!r}; it can be 'auto', 'manual' or empty.")
+    if changes.get("gated", "") not in ("", *GATES):
+        raise InvalidInput(f"'gated' is {changes['gated']!r}; it can be 'auto', 'manual' or false.")
     if len(changes.get("description", "")) > MAX_DESCRIPTION_CHARACTERS:
         raise InvalidInput(f"A description has at most {MAX_DESCRIPTION_CHARACTERS} characters; shorten it.")
     for key, value in changes.items():

@@ -29,6 +29,9 @@ __all__ = [
 MAX_SCOPES = 200  # of one token; each is a part of the query
 
 
+GATES = ("auto", "manual")  # who asks is let in at once, or when a writer says so
+
+
 def new_key() -> str:
     return uuid.uuid4().hex
 

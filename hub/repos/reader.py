@@ -6,9 +6,10 @@ objects only; so what is pending or withheld is missing there by construction, w
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from hub.accounts.permissions import can
+from hub.accounts.permissions import can, refuse_files
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
 from hub.repos.blobs import is_public
 from hub.repos.models import (
@@ -27,6 +28,8 @@ from hub.storage.errors import UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
 
 MAX_TEXT_BYTES = 512 * 1024
+# What a gated repository shows everybody: what it is and how its files are kept.
+OPEN_FILES = frozenset({"README.md", ".gitattributes"})
 MAX_WALK = 500  # commits looked through for the last change of a path that the table does not answer
 
 
@@ -50,6 +53,11 @@ class RepoReader:
         self.git: GitRepo = both.members if self.is_member else both.public
         self._members_git = both.members
         self._own_commits: set[str] = set()
+
+    @cached_property
+    def may_read_files(self) -> bool:
+        """False for who has no access to a gated repository: names and sizes are shown, bytes are not."""
+        return can(self.user, "read_files", self.repo)
 
     # --- revisions
 
@@ -146,7 +154,9 @@ class RepoReader:
         )
 
     def check_bytes(self, entry: TreeEntry) -> None:
-        """Large files are judged one by one: raise Withheld unless this reader may have the bytes."""
+        """Raise Gated where the repository has not let this reader in. Large files are judged one by one: raise Withheld
+        unless this reader may have the bytes."""
+        self.check_gate(entry)
         if entry.lfs is None or self.may_have(entry.lfs.sha256):
             return
         content = Content.objects.filter(repo=self.repo, digest=f"sha256:{entry.lfs.sha256}").first()
@@ -154,8 +164,15 @@ class RepoReader:
             raise Withheld(f"{entry.path} in {self.repo.full_name} is withheld: {content.reason or 'see its page.'}")
         raise Withheld(f"{entry.path} in {self.repo.full_name} is not cleared yet; try again in a few minutes.")
 
+    def check_gate(self, entry: TreeEntry) -> None:
+        """Raise Gated for all but the card and git's own settings where the repository has not let this reader in."""
+        if not self.may_read_files and (entry.lfs is not None or entry.path not in OPEN_FILES):
+            raise refuse_files(self.user, self.repo)
+
     def may_have(self, sha256: str) -> bool:
         """Whether this reader may have a large file's bytes, through whichever door."""
+        if not self.may_read_files:
+            return False
         content = Content.objects.select_related("repo").filter(repo=self.repo, digest=f"sha256:{sha256}").first()
         if self.is_member:
             return content is not None or UploadedBlob.objects.filter(repo=self.repo, sha256=sha256).exists()
@@ -205,7 +222,9 @@ class RepoReader:
         return self._git_of(commit).commit_info(commit)
 
     def diff_text(self, old: str | None, new: str, limit_bytes: int) -> str:
-        """Unified diff of two commits that this reader resolved, cut at `limit_bytes`."""
+        """Unified diff of two commits that this reader resolved, cut at `limit_bytes`. Raises Gated."""
+        if not self.may_read_files:
+            raise refuse_files(self.user, self.repo)
         return self._git_of(new).diff_text(old, new, limit_bytes)
 
     def last_changes(self, commit: str, paths: list[str]) -> dict[str, LastChange]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from django.utils.safestring import SafeString, mark_safe
 
-from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
+from hub.common.errors import EntryNotFound, Gated, InvalidInput, RevisionNotFound, TooLarge, Withheld
 from hub.common.markdown import Card, render_markdown
 from hub.repos.cards import read_card
 from hub.repos.models import Repo
@@ -97,7 +97,7 @@ def open_card(reader: RepoReader) -> tuple[Card | None, str]:
         return None, ""
     try:
         return read_card(reader.read_text(commit, "README.md")), commit
-    except (EntryNotFound, Withheld, InvalidInput):  # none, none for this reader, or a folder of that name
+    except (EntryNotFound, Gated, Withheld, InvalidInput):  # none, none for this reader, or a folder of that name
         return None, commit
     except TooLarge as problem:
         return Card({}, "", problem.message), commit

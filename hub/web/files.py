@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 
-from hub.common.errors import HubError, InvalidInput, RevisionNotFound, Withheld
+from hub.common.errors import Gated, HubError, InvalidInput, RevisionNotFound, Withheld
 from hub.repos.cards import read_card
 from hub.repos.largeness import is_text
 from hub.repos.models import Content, Repo
@@ -174,7 +174,7 @@ def read_shown(reader: RepoReader, place: Place, entry: TreeEntry, *, is_plain: 
         if mimetypes.guess_type(entry.path)[0] in SHOWN_IMAGES:
             return {**shown, "kind": "image", "kinds": ["image"]}
         beginning = b"".join(reader.read_entry(place.commit, entry, 0, min(size, MAX_BYTES)))
-    except Withheld as problem:
+    except (Gated, Withheld) as problem:
         return {**shown, "refusal": problem.message}
     if not is_text(beginning[:65_536]):
         return shown

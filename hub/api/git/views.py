@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
-from hub.accounts.permissions import can
+from hub.accounts.permissions import can, refuse_files
 from hub.api.addresses import absolute
 from hub.api.hf.endpoints import View, endpoint, open_body
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
@@ -43,9 +43,20 @@ def half_for(repo: Repo, user: Any) -> GitRepo:
     return both.members if can(user, "read_members", repo) else both.public
 
 
+def require_reader(request: HttpRequest, repo: Repo) -> None:
+    """git fetches all or nothing, so a gated repository opens to who was let in. git asks for a password at a 401 only."""
+    if can(request.user, "read_files", repo):
+        return
+    refusal = refuse_files(request.user, repo)
+    if not request.user.is_authenticated:
+        refusal.headers = dict(CHALLENGE)
+    raise refusal
+
+
 def require_pusher(request: HttpRequest, repo: Repo) -> None:
     if not request.user.is_authenticated:
         raise NotSignedIn("Pushing needs a token as password.", headers=CHALLENGE)
+    require_reader(request, repo)
     if not can(request.user, "propose", repo):
         raise Forbidden("This token may only read; make one with the role 'write' in your settings.")
 
@@ -69,6 +80,7 @@ def answer_info_refs(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
     protocol = request.headers.get("Git-Protocol")
     if service == "git-upload-pack":
+        require_reader(request, repo)
         body = advertise(half_for(repo, request.user), service, protocol=protocol)
     else:
         require_pusher(request, repo)
@@ -86,6 +98,7 @@ def pushers_view(repo: Repo, user: Any) -> tuple[Any, GitRepo | None]:
 
 def answer_upload_pack(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
+    require_reader(request, repo)
     try:
         pieces = answer_fetch(
             half_for(repo, request.user),

@@ -18,7 +18,7 @@ from hub.api.hf.entries import describe_sibling, list_files
 from hub.api.hf.info import describe_row, read_expansions
 from hub.common.errors import InvalidInput, NotSupported, RevisionNotFound
 from hub.common.paging import cut_page, read_limit
-from hub.repos.models import Repo
+from hub.repos.models import GATES, Repo
 
 PAGE, MOST = 100, 1000
 Rows = TypeVar("Rows", bound=QuerySet[Any])
@@ -86,7 +86,10 @@ def filter_repos(request: HttpRequest, rows: QuerySet[Repo]) -> QuerySet[Repo]:
         for part in tag.split(","):
             rows = has_tag(rows, part.strip()) if part.strip() else rows
     if "gated" in query:
-        rows = rows.exclude(gated="") if flag_of(query["gated"]) else rows.filter(gated="")
+        if query["gated"] in GATES:
+            rows = rows.filter(gated=query["gated"])
+        else:
+            rows = rows.exclude(gated="") if flag_of(query["gated"]) else rows.filter(gated="")
     return rows
 
 

@@ -88,10 +88,8 @@ def change_settings(request: HttpRequest, repo: Repo) -> HttpResponse:
     is_private = read_visibility(body)
     if is_private is not None:
         changes["is_private"] = is_private
-    if body.get("gated"):
-        raise NotSupported("This hub does not ask readers for consent yet: make the repository private instead.")
     if "gated" in body:
-        changes["gated"] = ""
+        changes["gated"] = body["gated"] or ""
     if isinstance(body.get("description"), str):
         changes["description"] = body["description"][:300]
     if not changes:
@@ -100,7 +98,7 @@ def change_settings(request: HttpRequest, repo: Repo) -> HttpResponse:
     return answer({"private": changed.is_private, "gated": changed.gated or False})
 
 
-@with_repo()
+@with_repo(action="read_files")
 def check_access(request: HttpRequest, repo: Repo) -> HttpResponse:
     return answer({"success": True})
 

@@ -45,7 +45,7 @@ def send_file(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
         "X-Linked-Etag": f'"{identity}"',
         "X-Linked-Size": str(entry.size),
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache" if repo.is_private else "no-cache",
+        "Cache-Control": "private, no-cache" if repo.is_private or repo.gated else "no-cache",
         **describe_xet(request, reader, commit, entry),
     }
     if identity in known_identities(request.headers.get("If-None-Match", "")):
@@ -116,6 +116,7 @@ def send_raw(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     """What git itself holds: the pointer of a large file."""
     reader = open_reader(request, repo)
     commit, entry = find_file(reader, rest)
+    reader.check_gate(entry)
     if entry.lfs:
         data = format_pointer(entry.lfs.sha256, entry.lfs.size)
     else:

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 import hub.api.addresses  # noqa: F401  registers the converters
 from hub.api.hf import (
+    access,
     attachments,
     collections,
     commit,
@@ -76,6 +77,10 @@ lifecycle = [
     path(f"{REPO}/duplicate", repos.duplicate),
     path(f"{REPO}/auth-check", repos.auth_check),
     path(f"{REPO}/auth-check/write", repos.auth_check_write),
+    path(f"{REPO}/user-access-request", access.asking),
+    path(f"{REPO}/user-access-request/handle", access.handling),
+    path(f"{REPO}/user-access-request/grant", access.granting),
+    path(f"{REPO}/user-access-request/<str:status>", access.requests),
     path(f"{REPO}/like", people.like),
     path(f"{REPO}/likers", people.likers),
 ]

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from hub.accounts.permissions import can
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
-from hub.api.git.views import CHALLENGE, open_repo
+from hub.api.git.views import CHALLENGE, open_repo, require_reader
 from hub.api.grants import find_speaker, name_speaker
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
@@ -52,7 +52,7 @@ def read_ticket(ticket: str, direction: str) -> tuple[Repo, Any, str, int]:
     user = find_speaker(*speaker)
     if kind != direction or repo is None or user is None:
         raise Forbidden("This transfer address is not valid here; start the transfer again.")
-    if not can(user, "read" if direction == "download" else "propose", repo):
+    if not can(user, "read_files" if direction == "download" else "propose", repo):
         raise Forbidden("You may not do this in this repository any more.")
     return repo, user, oid, size
 
@@ -69,6 +69,7 @@ def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
         require_uploader(request, repo)
         rows = [offer_upload(request, repo, item) for item in objects]
     else:
+        require_reader(request, repo)
         rows = [offer_download(request, repo, item) for item in objects]
     return answer_lfs({"transfer": "basic", "objects": rows, "hash_algo": "sha256"})
 
@@ -76,6 +77,7 @@ def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
 def require_uploader(request: HttpRequest, repo: Repo) -> None:
     if not request.user.is_authenticated:
         raise NotSignedIn("Uploading needs a token as password.", headers=CHALLENGE)
+    require_reader(request, repo)
     if not can(request.user, "propose", repo):
         raise Forbidden("This token may only read; make one with the role 'write' in your settings.")
 

@@ -46,6 +46,7 @@ def give_token(
         as_proposal = flag_of(request.GET.get("create_pr")) or revision.startswith("refs/pr/")
         require(request.user, "propose" if as_proposal else "write", repo)
     else:
+        require(request.user, "read_files", repo)
         commit = reader_for(repo, request.user).resolve(revision)
     expires = int(time.time()) + LIFETIME_S
     claims = {"r": repo.pk, "u": name_speaker(request.user), "w": is_write, "c": commit, "e": expires}
@@ -76,7 +77,7 @@ def read_access(request: HttpRequest, *, write: bool = False) -> Access:
 def find_access(claims: dict[str, Any]) -> Access | None:
     repo = Repo.objects.for_listing().filter(pk=claims["r"]).first()
     user = find_speaker(*claims["u"])
-    if repo is None or user is None or not can(user, "propose" if claims["w"] else "read", repo):
+    if repo is None or user is None or not can(user, "propose" if claims["w"] else "read_files", repo):
         return None
     if claims["c"]:
         try:
@@ -104,6 +105,6 @@ def read_allowed_pieces(signature: str, xorb: str) -> Parts:
         raise Forbidden("This address was made for other bytes.")
     repo = Repo.objects.for_listing().filter(pk=repo_key).first()
     user = find_speaker(*speaker)
-    if repo is None or user is None or not can(user, "read", repo) or not reader_for(repo, user).may_have(sha256):
+    if repo is None or user is None or not can(user, "read_files", repo) or not reader_for(repo, user).may_have(sha256):
         raise Forbidden("This file may not be read any more.")
     return [(int(start), int(end)) for start, end in parts]

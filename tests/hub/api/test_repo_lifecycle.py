@@ -138,14 +138,6 @@ def test_settings_change_visibility_at_once(client_of, alice, charlie):
     assert refusal.value.response.status_code == 403
 
 
-def test_gating_that_would_not_hold_is_refused(client_of, alice):
-    client_of(alice).create_repo("alice/poems")
-    client_of(alice).update_repo_settings("alice/poems", gated=False)
-    with pytest.raises(HfHubHTTPError) as refusal:
-        client_of(alice).update_repo_settings("alice/poems", gated="manual")
-    assert refusal.value.response.status_code == 501
-
-
 def test_auth_check_tells_who_may_read_and_write(client_of, alice, charlie):
     client_of(alice).create_repo("alice/poems")
     client_of(alice).auth_check("alice/poems", write=True)

@@ -180,7 +180,7 @@ def test_a_crash_while_it_is_made_private_is_finished_later(alice, tides, monkey
     ("changes", "words"),
     [
         ({"colour": "red"}, "The setting 'colour' does not exist; known are description, gated, is_private"),
-        ({"gated": "maybe"}, "can be 'auto', 'manual' or empty"),
+        ({"gated": "maybe"}, "can be 'auto', 'manual' or false"),
         ({"description": "x" * 301}, "at most 300 characters"),
     ],
 )
