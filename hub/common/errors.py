@@ -32,6 +32,10 @@ class Forbidden(HubError):
     status = 403
 
 
+class QuotaExceeded(Forbidden):
+    """403, because clients try 413 and 5xx again or hide what they say."""
+
+
 class NotFound(HubError):
     status = 404
 

@@ -10,6 +10,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.repos.models import BlobXorb, Content, Repo, RevisionContent, StoredBlob, UploadedBlob
 from hub.repos.places import pair, store
+from hub.repos.quotas import check_room, is_guest, lock_holders
 from hub.storage.blobs import StoredFile
 
 __all__ = ["index_blob", "is_public", "list_told_chunks", "may_commit_blob", "record_upload", "store"]
@@ -30,9 +31,16 @@ def index_blob(stored: StoredFile) -> StoredBlob:
 
 @transaction.atomic
 def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
-    """Remember that `by` brought these bytes for `repo`; only then may a commit of theirs name them."""
+    """Remember that `by` brought these bytes for `repo`; only then may a commit of theirs name them.
+
+    Raises QuotaExceeded when there is no room for them; nothing is remembered then."""
     index_blob(stored)
-    UploadedBlob.objects.get_or_create(repo=repo, sha256=stored.sha256, by=by)
+    claim, is_new = UploadedBlob.objects.get_or_create(
+        repo=repo, sha256=stored.sha256, by=by, defaults={"is_guest": is_guest(repo, by)}
+    )
+    if is_new:
+        lock_holders(repo, by)  # another upload at this moment is counted before or after, never not at all
+        check_room(repo=repo, by=by, adding=0)
 
 
 def is_public(content: Content) -> bool:

@@ -14,6 +14,7 @@ __all__ = [
     "Content",
     "LastCommit",
     "PendingWrite",
+    "Quota",
     "Repo",
     "RepoAlias",
     "RepoCollaborator",
@@ -177,10 +178,30 @@ class UploadedBlob(models.Model):
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="uploaded_blobs")
     sha256 = models.CharField(max_length=64)
     by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    is_guest = models.BooleanField(default=False)  # without write access then: it counts for them (hub.repos.quotas)
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repo", "sha256", "by"], name="uploaded_once")]
+
+
+class Quota(models.Model):
+    """What the operator allows a person, an organization or a repository, in place of what the settings say."""
+
+    user = models.OneToOneField(User, null=True, on_delete=models.CASCADE, related_name="quota")
+    organization = models.OneToOneField(Organization, null=True, on_delete=models.CASCADE, related_name="quota")
+    repo = models.OneToOneField(Repo, null=True, on_delete=models.CASCADE, related_name="quota")
+    max_bytes = models.PositiveBigIntegerField(null=True)  # None: no limit
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user__isnull=False, organization__isnull=True, repo__isnull=True)
+                | models.Q(user__isnull=True, organization__isnull=False, repo__isnull=True)
+                | models.Q(user__isnull=True, organization__isnull=True, repo__isnull=False),
+                name="quota_of_one",
+            )
+        ]
 
 
 class UnnamedBlob(models.Model):

@@ -150,6 +150,10 @@ CELERY_BROKER_URL = env_str("CELERY_BROKER_URL", f"redis+socket://{DATA_DIR}/val
 MAX_REGULAR_FILE_BYTES = env_int("MAX_REGULAR_FILE_BYTES", 10 * 1024 * 1024)  # larger files live in the blob store
 MAX_COMMIT_BODY_BYTES = env_int("MAX_COMMIT_BODY_BYTES", 1024 * 1024 * 1024)
 MAX_FILE_BYTES = env_int("MAX_FILE_BYTES", 500 * 1024**3)
+# Bytes of large files that each may hold; 0 = no limit. `./manage.py quota` says otherwise for one of them.
+QUOTA_USER_BYTES = env_int("QUOTA_USER_BYTES", 0)
+QUOTA_ORGANIZATION_BYTES = env_int("QUOTA_ORGANIZATION_BYTES", 0)
+QUOTA_REPOSITORY_BYTES = env_int("QUOTA_REPOSITORY_BYTES", 0)
 STORE_URL = read_store_url("STORE_URL", env_str("STORE_URL", ""))  # "" = in DATA_DIR
 STORE_CACHE_BYTES = env_int("STORE_CACHE_BYTES", 10 * 1024**3)  # local copies of what a bucket holds
 FREE_TRAIN_BUDGET_S = env_int(

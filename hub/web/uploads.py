@@ -23,6 +23,7 @@ from hub.repos.blobs import record_upload, store
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo
 from hub.repos.places import uploads
+from hub.repos.quotas import check_room
 from hub.repos.reader import RepoReader
 from hub.storage.errors import StorageError
 from hub.storage.git import AddFile, AddPointer, check_path
@@ -170,6 +171,7 @@ def store_file(
 def start_upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     """{"part_bytes", "part_count", "have": [numbers of parts that have arrived whole]}."""
     upload = read_upload(repo, request.user, read_body(request))
+    check_room(repo=repo, by=request.user, adding=upload.size)
     arrived = uploads().parts(upload.id)
     have = [number for number, (_, size) in arrived.items() if size == upload.size_of_part(number)]
     return JsonResponse({"part_bytes": upload.part_bytes, "part_count": upload.part_count, "have": have})

@@ -12,6 +12,7 @@ from hub.api.hf.ignore_rules import parse_ignore_rules
 from hub.common.errors import EntryNotFound, HubError, InvalidInput, RevisionNotFound
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo
+from hub.repos.quotas import check_room
 from hub.repos.reader import RepoReader
 from hub.storage.git import check_path
 
@@ -31,7 +32,19 @@ def decide(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     commit = find_base(reader, rest)
     rules = parse_ignore_rules(read_ignore_file(reader, commit, body.get("gitIgnore")))
     headers = {"X-Repo-Commit": commit} if commit else None
-    return answer({"files": [decide_one(reader, commit, rules, file) for file in files]}, headers=headers)
+    decisions = [decide_one(reader, commit, rules, file) for file in files]
+    check_room(repo=repo, by=request.user, adding=count_new_bytes(reader, commit, files, decisions))
+    return answer({"files": decisions}, headers=headers)
+
+
+def count_new_bytes(reader: RepoReader, commit: str | None, files: list[Any], decisions: list[dict[str, Any]]) -> int:
+    """Bytes that are about to be sent, as far as sizes tell: what has the size of the file in its place may be the same."""
+    total = 0
+    for file, decision in zip(files, decisions, strict=True):
+        if decision["uploadMode"] == "lfs" and not decision["shouldIgnore"]:
+            is_same = "oid" in decision and reader.entry(str(commit), file["path"]).size == file["size"]
+            total += 0 if is_same else file["size"]
+    return total
 
 
 def find_base(reader: RepoReader, rest: str) -> str | None:

@@ -19,6 +19,7 @@ from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, To
 from hub.community.contributions import reader_for
 from hub.repos.blobs import may_commit_blob, record_upload, store
 from hub.repos.models import Repo, UploadedBlob
+from hub.repos.quotas import check_room, room_left
 from hub.storage.errors import DigestMismatch, StorageError
 
 SALT = "lfs"
@@ -67,7 +68,12 @@ def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
         raise TooLarge(f"A batch holds at most {MAX_OBJECTS} objects; send more batches.")
     if operation == "upload":
         require_uploader(request, repo)
-        rows = [offer_upload(request, repo, item) for item in objects]
+        left = room_left(repo=repo, by=request.user)
+        rows = []
+        for item in objects:
+            row = offer_upload(request, repo, item, left)
+            left = left - row["size"] if left is not None and "actions" in row else left
+            rows.append(row)
     else:
         require_reader(request, repo)
         rows = [offer_download(request, repo, item) for item in objects]
@@ -90,7 +96,7 @@ def read_object(item: Any) -> tuple[str, int]:
     return item["oid"], item["size"]
 
 
-def offer_upload(request: HttpRequest, repo: Repo, item: Any) -> Json:
+def offer_upload(request: HttpRequest, repo: Repo, item: Any, left: int | None) -> Json:
     """No actions when this person has shown the bytes already; otherwise they come again, which costs no space."""
     oid, size = read_object(item)
     if size > settings.MAX_FILE_BYTES:
@@ -99,6 +105,9 @@ def offer_upload(request: HttpRequest, repo: Repo, item: Any) -> Json:
     user: Any = request.user
     if may_commit_blob(repo=repo, by=user, sha256=oid) and store().renew(oid) is not None:
         return {"oid": oid, "size": size}
+    if left is not None and size > left:
+        message = f"This file has {size:,} bytes and there is room for {left:,}; ask the operator of this hub for more."
+        return {"oid": oid, "size": size, "error": {"code": 507, "message": message}}
     ticket = make_ticket(repo, user, oid, size, "upload")
     base = base_url(request)
     actions = {
@@ -124,6 +133,8 @@ def offer_download(request: HttpRequest, repo: Repo, item: Any) -> Json:
 
 def take_upload(request: HttpRequest, ticket: str) -> HttpResponse:
     repo, user, oid, size = read_ticket(ticket, "upload")
+    if not may_commit_blob(repo=repo, by=user, sha256=oid):
+        check_room(repo=repo, by=user, adding=size)
     try:
         stored = store().add(read_pieces(request, size), expected_sha256=oid, expected_size=size)
     except DigestMismatch as problem:

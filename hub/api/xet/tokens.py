@@ -16,6 +16,7 @@ from hub.common.errors import Forbidden, NotSignedIn, RevisionNotFound
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
+from hub.repos.quotas import check_room, room_left
 from hub.storage.xet.reconstruction import Parts
 
 SALT = "xet"
@@ -45,6 +46,8 @@ def give_token(
             raise NotSignedIn("Sign in with a token that may write before you upload.")
         as_proposal = flag_of(request.GET.get("create_pr")) or revision.startswith("refs/pr/")
         require(request.user, "propose" if as_proposal else "write", repo)
+        if room_left(repo=repo, by=request.user) == 0:
+            check_room(repo=repo, by=request.user, adding=1)  # says for whom there is none
     else:
         require(request.user, "read_files", repo)
         commit = reader_for(repo, request.user).resolve(revision)

@@ -34,6 +34,7 @@ OPERATOR_COMMANDS = (
     "password_link",
     "import_folder",
     "collect_garbage",
+    "quota",
     "seed_demo",
 )  # of a hub that is there
 
