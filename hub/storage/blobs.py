@@ -17,6 +17,7 @@ from hub.storage.bucket import Bucket
 from hub.storage.chunk_index import ChunkIndex
 from hub.storage.disk import incoming_file, publish, replace
 from hub.storage.errors import DigestMismatch, InvalidRange, MalformedXorb, TooLarge, UnknownContent
+from hub.storage.footprint import Footprint, measure
 from hub.storage.ingest import Ingest
 from hub.storage.reading import PIECE_BYTES, FileBytes, FileReader
 from hub.storage.records import Records, StoredFile, describe
@@ -211,6 +212,10 @@ class BlobStore:
 
         Clients remember for three weeks what they uploaded and do not send it again, so let the grace be longer."""
         return sweeping.sweep(self._records, self._index, keep_sha256, grace_s=grace_s, now=now, dry_run=dry_run)
+
+    def measure(self, digests: Iterable[str]) -> Footprint:
+        """What the files with these SHA-256 take together."""
+        return measure(self._records, digests)
 
     def rebuild_index(self) -> None:
         """Enter all xorbs into the chunk index again; only ever gains deduplication, never needed for reading."""

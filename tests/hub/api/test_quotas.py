@@ -99,7 +99,8 @@ def test_git_lfs_is_told_for_each_file(client: Client, repo: Any, alice: Any):
         batch(client, alice, (XetFile(data).sha256, len(data)))[0]["actions"]["upload"]["href"] for data in (one, other)
     ]
     statuses = [
-        client.put(href.removeprefix("http://testserver"), data).status_code for href, data in zip(offers, (one, other))
+        client.put(href.removeprefix("http://testserver"), data).status_code
+        for href, data in zip(offers, (one, other), strict=True)
     ]
     assert statuses == [200, 403]
     assert usage(alice.user) == 20 * KB

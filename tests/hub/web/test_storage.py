@@ -1,0 +1,94 @@
+"""The storage page: what a repository takes, what storing once saves, and the room that is left."""
+
+import random
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from tests.hub.scenes import add, clear, make_repo, withhold
+
+pytestmark = pytest.mark.django_db
+MB = 1_000_000
+
+
+def make_noise(count: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+def bring(repo: Any, by: Any, path: str, data: bytes) -> Any:
+    from hub.repos.blobs import record_upload
+    from hub.repos.places import store
+    from hub.storage.git import AddPointer
+
+    stored = store().add([data])
+    record_upload(repo=repo, by=by.user, stored=stored)
+    return add(repo, by.user, {}, operations=[AddPointer(path, stored.sha256, stored.size)])
+
+
+def look(repo: Any, person: Any = None) -> str:
+    client = Client()
+    if person is not None:
+        client.force_login(person.user)
+    answer = client.get(f"{repo.path}/storage")
+    assert answer.status_code == 200, answer.content
+    return " ".join(answer.content.decode().split())
+
+
+def measure(repo: Any, person: Any) -> Any:
+    from hub.community.contributions import reader_for
+    from hub.repos.footprints import measure_repo
+
+    return measure_repo(reader_for(repo, person.user))
+
+
+def test_versions_that_share_chunks_take_them_once(alice: Any):
+    repo = make_repo(alice.user)
+    first = make_noise(2 * MB)
+    bring(repo, alice, "noise.bin", first)
+    bring(repo, alice, "noise.bin", first + make_noise(100_000, seed=1))
+    bring(repo, alice, "zeros.bin", bytes(1 * MB))
+    told = measure(repo, alice)
+    assert (told.history.files, told.history.whole_bytes) == (3, 5_100_000)
+    assert (told.main.files, told.main.whole_bytes) == (2, 3_100_000)
+    # The versions of the noise share all but their end; it does not pack, the zeros do.
+    assert 2_100_000 < told.history.unique_bytes < 3_300_000
+    assert 2_100_000 < told.history.stored_bytes < 2_300_000
+    assert told.saved_percent in range(54, 60)
+    page = look(repo, alice)
+    assert "3 versions of large files would take <strong>5.1 MB</strong>" in page and "noise.bin" in page
+
+
+def test_an_empty_repository_says_what_happens_here(alice: Any):
+    page = look(make_repo(alice.user), alice)
+    assert "There are no large files in alice/tides yet" in page and "Upload files" in page
+
+
+def test_a_stranger_counts_what_they_may_have_and_hears_nothing_of_private_twins(alice: Any, bob: Any, charlie: Any):
+    repo = make_repo(alice.user)
+    hidden = make_repo(bob.user, "hidden", is_private=True)
+    shared = make_noise(200_000)
+    bring(repo, alice, "shared.bin", shared), bring(hidden, bob, "shared.bin", shared)
+    bring(repo, alice, "secret.bin", make_noise(300_000, seed=2))
+    clear(repo), clear(hidden)
+    withhold(repo, "secret.bin")
+    mine, theirs = measure(repo, alice), measure(repo, charlie)
+    assert (mine.history.files, theirs.history.files) == (2, 1)
+    assert mine.shared_files == theirs.shared_files == 0
+    assert "secret.bin" not in look(repo) and "secret.bin" in look(repo, alice)
+    twin = make_repo(alice.user, "twin")
+    bring(twin, alice, "again.bin", shared)
+    clear(twin)
+    assert measure(repo, charlie).shared_bytes == 200_000
+
+
+def test_members_see_the_room_that_is_left(alice: Any):
+    repo = make_repo(alice.user)
+    bring(repo, alice, "noise.bin", make_noise(200_000))
+    clear(repo)
+    call_command("quota", "set", "alice", "1MB")
+    call_command("quota", "set", "datasets/alice/tides", "200KB")
+    page = look(repo, alice)
+    assert "200 kB of 1 MB" in page and "full: delete what is not needed" in page
+    assert "Room of" not in look(repo)
