@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("hub", "0009_unnamed_blobs"),
+        ("hub", "0010_access_requests"),
     ]
 
     operations = [
