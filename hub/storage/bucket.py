@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from urllib.parse import parse_qsl, urlsplit
 from hub.storage.errors import StoreUnavailable
 
 CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 60
+READ_TIMEOUT_S = 20
 ATTEMPTS = 3  # of each request, with pauses that grow; about 3 s in all where nobody answers
+PAUSE_S = 2.0  # nothing is asked after a request that nobody answered: no thread shall wait for what is away
 _CONNECTIONS = 64  # kept open, of one process
 AWAY = "The storage of large files does not answer at the moment; nothing is lost, try again in a moment."
 
@@ -90,6 +92,7 @@ class Bucket:
         self._guard = threading.Lock()
         self._client: tuple[int, Any] | None = None
         self._is_checked = False
+        self._away_until = 0.0  # monotonic time
         self._knows_conditions = True  # some servers refuse a PUT with If-None-Match
 
     def head(self, key: str) -> Listed | None:
@@ -163,13 +166,19 @@ class Bucket:
 
     @contextmanager
     def _request(self) -> Iterator[Any]:
-        with _speaking():
-            client = self._connect()
-            if not self._is_checked:
-                # Whatever is asked for in a bucket that is not there would look like something that was never stored.
-                client.head_bucket(Bucket=self._place.bucket)
-                self._is_checked = True
-            yield client
+        if time.monotonic() < self._away_until:
+            raise StoreUnavailable(AWAY)
+        try:
+            with _speaking():
+                client = self._connect()
+                if not self._is_checked:
+                    # Whatever is asked for in a bucket that is not there would look like what was never stored.
+                    client.head_bucket(Bucket=self._place.bucket)
+                    self._is_checked = True
+                yield client
+        except _Silent:
+            self._away_until = time.monotonic() + PAUSE_S
+            raise
 
     def _connect(self) -> Any:
         """The client of this process; its connections do not survive a fork."""
@@ -180,6 +189,10 @@ class Bucket:
             if self._client is None or self._client[0] != os.getpid():
                 self._client = (os.getpid(), _make_client(self._place))
             return self._client[1]
+
+
+class _Silent(StoreUnavailable):
+    """Nobody answered at all."""
 
 
 class _NotOffered(Exception):
@@ -227,7 +240,7 @@ def _speaking() -> Iterator[None]:
         if isinstance(error, FileNotFoundError | FileExistsError):
             raise
         log.error("The object storage does not answer: %s", error)
-        raise StoreUnavailable(AWAY) from error
+        raise _Silent(AWAY) from error
 
 
 def _unix_time(moment: datetime) -> float:

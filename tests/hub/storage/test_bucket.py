@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hub.storage import bucket_objects
-from hub.storage.bucket import Bucket, BucketPlace, parse_store_url
+from hub.storage.bucket import PAUSE_S, Bucket, BucketPlace, parse_store_url
 from hub.storage.disk import incoming_file
 from hub.storage.errors import StorageError, StoreUnavailable
 from hub.storage.read_cache import ReadCache
@@ -89,6 +89,14 @@ def test_where_nobody_listens_the_store_is_away(monkeypatch):
     bucket = Bucket(parse_store_url("s3://hub?endpoint=http://127.0.0.1:1"))
     with pytest.raises(StoreUnavailable):
         bucket.put("key", b"")
+    # Nobody else waits for it: for a moment it is not asked again.
+    monkeypatch.setattr(bucket, "_connect", lambda: pytest.fail("it was asked again"))
+    with pytest.raises(StoreUnavailable):
+        bucket.head("key")
+    later = time.monotonic() + PAUSE_S
+    monkeypatch.setattr("hub.storage.bucket.time.monotonic", lambda: later)
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        bucket.head("key")
 
 
 # Copies on the local disk
