@@ -10,6 +10,9 @@ ROLES = [("read", "Read: sees private and waiting content"), ("write", "Write: c
 CODE = {"class": "code", "rows": 24, "spellcheck": "false", "autocapitalize": "off"}
 
 
+EMAIL_HELP = "Shown to nobody but the maintainers of gated repositories that you ask for access."
+
+
 class SignUpForm(forms.Form):
     username = forms.CharField(
         label="Name",
@@ -19,7 +22,7 @@ class SignUpForm(forms.Form):
     )
     email = forms.EmailField(
         label="E-mail", required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"}),
-        help_text="Shown to nobody.",
+        help_text=EMAIL_HELP,
     )  # fmt: skip
     password = forms.CharField(
         strip=False,
@@ -51,7 +54,7 @@ class NewPasswordForm(forms.Form):
 
 class ProfileForm(forms.Form):
     fullname = forms.CharField(label="Full name", max_length=150, required=False)
-    email = forms.EmailField(label="E-mail", required=False, help_text="Shown to nobody.")
+    email = forms.EmailField(label="E-mail", required=False, help_text=EMAIL_HELP)
     bio = forms.CharField(
         label="About you", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 5}),
         help_text="Markdown works here.",
@@ -188,6 +191,16 @@ class RepoSettingsForm(forms.Form):
         choices=[("public", "Public: everybody sees what is cleared"), ("private", "Private: only its members")],
         widget=forms.RadioSelect,
     )
+
+    gated = forms.ChoiceField(
+        label="Who reads its files", required=False, widget=forms.RadioSelect,
+        choices=[
+            ("open", "Whoever sees it"),
+            ("auto", "Whoever signs in, answers the card's questions and shares name and address"),
+            ("manual", "Whoever asked and was let in by somebody who may write here"),
+        ],
+        help_text="The card asks: extra_gated_prompt, extra_gated_fields and extra_gated_button_content in README.md.",
+    )  # fmt: skip
 
 
 class DiscussionForm(forms.Form):

@@ -15,14 +15,18 @@ from django.conf import settings
 from django.db.models import Count, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.safestring import mark_safe
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.common.errors import Forbidden, NotSignedIn
+from hub.common.markdown import render_markdown
 from hub.community.contributions import reader_for
 from hub.community.discussions import visible_discussions
 from hub.community.models import Like
+from hub.repos.access_models import AccessRequest
 from hub.repos.find import find_repo
+from hub.repos.gating import find_own, read_gate
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.panels import tabs_of
@@ -101,8 +105,21 @@ def render_repo_page(
         "may_admin": can(request.user, "admin", repo),
         "may_propose": can(request.user, "propose", repo),
         "is_liked": is_liked(request, repo),
+        "gate": describe_gate(request, repo, reader) if repo.gated and tab in ("", "/tree") else None,
     }
     return render(request, template, {**frame, **context}, status=status)
+
+
+def describe_gate(request: HttpRequest, repo: Repo, reader: RepoReader) -> dict[str, Any] | None:
+    """What stands between this person and the files, or for who decides how many wait; None where there is nothing to say."""
+    if can(request.user, "write", repo):
+        waiting = AccessRequest.objects.filter(repo=repo, status=AccessRequest.Status.PENDING).count()
+        return {"waiting": waiting} if waiting else None
+    if reader.may_read_files:
+        return None
+    gate = read_gate(repo.card)
+    prompt = mark_safe(render_markdown(gate.prompt)) if gate.prompt else ""  # noqa: S308  render_markdown sanitised it
+    return {"asks": gate, "prompt": prompt, "request": find_own(repo, request.user)}
 
 
 def list_tabs(request: HttpRequest, repo: Repo, current: str) -> list[TabLink]:

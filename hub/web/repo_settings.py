@@ -17,7 +17,11 @@ from hub.web.repo_pages import render_repo_page, repo_page
 
 @repo_page(action="admin")
 def show_settings(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
-    kept = {"description": repo.description, "visibility": "private" if repo.is_private else "public"}
+    kept = {
+        "description": repo.description,
+        "visibility": "private" if repo.is_private else "public",
+        "gated": repo.gated or "open",
+    }
     form = RepoSettingsForm(request.POST or None, initial=kept)
     if request.method == "POST" and form.is_valid():
         try:
@@ -44,6 +48,8 @@ def save_settings(repo: Repo, request: HttpRequest, form: RepoSettingsForm) -> N
     """Only what has changed: going private and back moves the whole public half."""
     data = form.cleaned_data
     wanted = {"description": data["description"], "is_private": data["visibility"] == "private"}
+    if data["gated"]:  # a form of before has no such question
+        wanted["gated"] = "" if data["gated"] == "open" else data["gated"]
     changes = {key: value for key, value in wanted.items() if getattr(repo, key) != value}
     if changes:
         update_settings(repo=repo, by=request.user, **changes)

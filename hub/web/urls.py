@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.urls import URLPattern, path, register_converter
 
 from hub.web import (
+    access,
     accounts,
     attachments,
     collections,
@@ -48,6 +49,7 @@ COLLECTION = "collections/<hub_name:namespace>/<str:slug>"
 DISCUSSION = "discussions/<int:number>"
 REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("", repos.show_repo, {}),
+    ("/access", access.ask, {}),
     ("/like", repos.like_repo, {}),
     ("/collect", collections.collect_repo, {}),
     ("/leaderboard", repos.show_leaderboard, {}),
@@ -81,6 +83,7 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     (f"/{DISCUSSION}/comments/<int:event_id>/hide", discussions.hide_comment, {}),
     ("/storage", storage.show_storage, {}),
     ("/settings", repo_settings.show_settings, {}),
+    ("/settings/access", access.show_requests, {}),
     ("/settings/rename", repo_settings.rename_repo, {}),
     ("/settings/delete", repo_settings.remove_repo, {}),
     ("/settings/people", repo_settings.change_collaborator, {}),

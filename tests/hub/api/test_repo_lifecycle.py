@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+from tests.hub.scenes import make_repo
+
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 
 
@@ -136,6 +138,15 @@ def test_settings_change_visibility_at_once(client_of, alice, charlie):
     with pytest.raises(HfHubHTTPError) as refusal:
         client_of(charlie).update_repo_settings("alice/poems", private=True)
     assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("way", [True, "sometimes", ["auto"]])
+def test_gating_of_an_unknown_kind_is_refused(client, alice, cleared_at_once, way):
+    make_repo(alice.user, "poems", type="model")
+    given = {"content_type": "application/json", "HTTP_AUTHORIZATION": f"Bearer {alice.token}"}
+    refused = client.put("/api/models/alice/poems/settings", {"gated": way}, **given)
+    assert refused.status_code == 400
+    assert "'auto', 'manual' or false" in refused.json()["error"]
 
 
 def test_auth_check_tells_who_may_read_and_write(client_of, alice, charlie):
