@@ -1,4 +1,4 @@
-"""Who may see a run: everybody who may read its repository, once the recipe that it was made from is cleared."""
+"""Who may see a run: everybody who may read the files of its repository, once the recipe that it was made from is cleared."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,7 +24,11 @@ def hidden_from(user: Any, runs: Iterable[Run]) -> set[int]:
     names = {name for entries in files.values() for entry in entries for name in facts_of(entry)}
     rows = Content.objects.filter(digest__in=names) if names else Content.objects.none()
     facts = {(repo, name): clearance for repo, name, clearance in rows.values_list("repo_id", "digest", "clearance")}
-    return {run.pk for run, entries in files.items() if not are_cleared(run, entries, facts)}
+    return {
+        run.pk
+        for run, entries in files.items()
+        if not are_cleared(run, entries, facts) or not can(user, "read_files", run.repo)
+    }
 
 
 def are_cleared(run: Run, entries: list[TreeEntry], facts: dict[tuple[int, str], str]) -> bool:

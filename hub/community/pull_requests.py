@@ -173,11 +173,15 @@ def uncleared_contents(pull_request: PullRequest) -> list[Content]:
 
 
 def may_see_inside(pull_request: PullRequest, user: Any) -> bool:
-    """Whether this person may be told what follows from its files: members, its author, others when all is cleared."""
+    """Whether this person may be told what follows from its files: members, its author, others when all is cleared and
+    no gate keeps the files from them."""
     is_author = pull_request.discussion.author_id is not None and pull_request.discussion.author_id == getattr(
         user, "pk", None
     )
-    return is_author or can(user, "read_members", pull_request.discussion.repo) or not uncleared_contents(pull_request)
+    repo = pull_request.discussion.repo
+    if is_author or can(user, "read_members", repo):
+        return True
+    return can(user, "read_files", repo) and not uncleared_contents(pull_request)
 
 
 def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:

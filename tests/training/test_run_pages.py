@@ -150,6 +150,11 @@ def test_what_a_withheld_recipe_says_reaches_no_stranger_by_any_door(
     client.logout()
     Content.objects.filter(path__startswith="recipe").update(clearance="cleared")
     assert secret in read(client, f"/runs/{run.pk}")
+    Repo.objects.filter(pk=line.target.pk).update(gated="manual")  # the recipe is one of the files behind the gate
+    for address in [*own, *open_to_all]:
+        answer = client.get(address)
+        assert secret.encode() not in answer.getvalue(), address
+        assert answer.status_code == (200 if address in open_to_all else 404), address
 
 
 def test_runs_of_private_repositories_look_missing(run: Run, line: Line, client: Client, charlie: Any) -> None:
