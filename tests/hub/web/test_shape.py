@@ -49,18 +49,41 @@ def test_each_page_is_sound_html_with_title_skip_link_and_labels(tides, secret, 
         f"{tides.path}/discussions/{number}", f"{tides.path}/discussions/{number}/files", f"{tides.path}/commits/main",
         f"{secret.path}", "/nothing/here",
     ]:  # fmt: skip
-        page = Reader(browser.get(address).content.decode())
-        assert page.problems == [], address
-        assert len(page.ids) == len(set(page.ids)), f"{address}: an id is there twice"
-        names = [tag for tag, _ in page.tags]
-        assert names.count("title") == 1 and names.count("main") == 1 and "h1" in names + ["h1"] * ("article" in names)
-        assert ("a", {"class": "skip-link", "href": "#content"}) in page.tags
-        labelled = {found.get("for") for tag, found in page.tags if tag == "label"}
-        for tag, found in page.tags:
-            if tag in ("textarea", "select") or (
-                tag == "input" and found.get("type") not in ("hidden", "radio", "checkbox")
-            ):
-                assert found.get("id") in labelled or "hidden" in found, f"{address}: {found} has no label"
+        check_shape(browser, address)
+
+
+def test_the_pages_of_a_gate_are_sound_and_the_settings_close_it(tides, browser_of, commit_as, alice, charlie):
+    card = b"---\nextra_gated_fields:\n  Where: text\n  Sea: {type: select, options: [North]}\n  I agree: checkbox\n---\n# Tides\n"
+    commit_as(alice, tides, {"README.md": card})
+    form = {"description": "", "visibility": "public", "gated": "manual"}
+    assert browser_of(alice).post(f"{tides.path}/settings", form).status_code == 302
+    tides.refresh_from_db()
+    assert (tides.gated, tides.is_private) == ("manual", False)
+    stranger, owner = browser_of(charlie), browser_of(alice)
+    check_shape(stranger, tides.path)
+    answers = {"field_0": "Hull", "field_1": "North", "field_2": "on"}
+    assert stranger.post(f"{tides.path}/access", answers).status_code == 302
+    for browser, page in ((stranger, ""), (stranger, "/tree/main"), (owner, ""), (owner, "/settings/access")):
+        check_shape(browser, tides.path + page)
+    assert browser_of(charlie).get(f"{tides.path}/settings/access").status_code == 403
+    owner.post(f"{tides.path}/settings", {**form, "gated": "open"})
+    tides.refresh_from_db()
+    assert tides.gated == ""
+
+
+def check_shape(browser, address):
+    page = Reader(browser.get(address).content.decode())
+    assert page.problems == [], address
+    assert len(page.ids) == len(set(page.ids)), f"{address}: an id is there twice"
+    names = [tag for tag, _ in page.tags]
+    assert names.count("title") == 1 and names.count("main") == 1 and "h1" in names + ["h1"] * ("article" in names)
+    assert ("a", {"class": "skip-link", "href": "#content"}) in page.tags
+    labelled = {found.get("for") for tag, found in page.tags if tag == "label"}
+    for tag, found in page.tags:
+        if tag in ("textarea", "select") or (
+            tag == "input" and found.get("type") not in ("hidden", "radio", "checkbox")
+        ):
+            assert found.get("id") in labelled or "hidden" in found, f"{address}: {found} has no label"
 
 
 def test_nothing_is_loaded_from_elsewhere(tides, browser_of, alice):
