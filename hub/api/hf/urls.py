@@ -13,6 +13,7 @@ from hub.api.hf import (
     follows,
     info,
     leaderboards,
+    lfs_files,
     listing,
     misc,
     people,
@@ -95,6 +96,11 @@ files = [
     path(f"{REPO}/branch/<rest:rest>", refs.branch),
     path(f"{REPO}/tag/<rest:rest>", refs.tag),
     path(f"{REPO}/super-squash/<rest:rest>", refs.super_squash),
+    path(f"{REPO}/lfs-files", lfs_files.listing),
+    path(f"{REPO}/lfs-files/duplicate", lfs_files.duplicate),
+    path(
+        f"{REPO}/lfs-files/batch", misc.refuse_unsupported("deletion of large files from history; delete by a commit")
+    ),
 ]
 talk = [
     path(DISCUSSIONS, discussions.many),

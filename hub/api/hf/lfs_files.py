@@ -1,0 +1,109 @@
+"""The large files of a repository: listing them, and copying them to another repository without sending the bytes."""
+
+import re
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from hub.api.addresses import next_page
+from hub.api.hf.endpoints import answer, endpoint, open_reader, read_json, signed_in, text_of, with_repo
+from hub.api.hf.times import format_time
+from hub.common.errors import InvalidInput, TooLarge
+from hub.common.paging import cut_page, read_limit, read_number
+from hub.repos.blobs import is_public, record_upload, store
+from hub.repos.find import find_repo
+from hub.repos.models import Content, Repo
+from hub.repos.reader import RepoReader
+from hub.storage.blobs import StoredFile
+
+MAX_FILES = 1000  # the client sends batches of 100
+PAGE = 500
+HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@signed_in
+@with_repo(action="write")
+def list_files(request: HttpRequest, repo: Repo) -> HttpResponse:
+    """Every large file that a commit brought, on whichever ref, newest first. The name is the one it came under."""
+    limit = read_limit(request, default=PAGE, most=PAGE)
+    rows = Content.objects.filter(repo=repo, digest__startswith="sha256:").exclude(digest__contains="#")
+    if "cursor" in request.GET:
+        before = read_number(request.GET["cursor"])
+        if before is None:
+            raise InvalidInput("The cursor is not one of this hub; start again without it.")
+        rows = rows.filter(pk__lt=before)
+    brought = rows.order_by("-pk").prefetch_related("brought_by__revision")
+    page, has_more = cut_page(brought[: limit + 1], limit=limit)
+    headers = {"Link": next_page(request, cursor=page[-1].pk)} if has_more else None
+    return answer([describe_file(content) for content in page], headers=headers)
+
+
+def describe_file(content: Content) -> dict[str, Any]:
+    item = {
+        "fileOid": content.oid,
+        "oid": content.oid,
+        "filename": content.path,
+        "size": content.size,
+        "pushedAt": format_time(content.created_at),
+    }
+    refs = [row.revision.ref for row in content.brought_by.all()]
+    return item | {"ref": refs[0]} if refs else item
+
+
+@signed_in
+@with_repo(action="read_files")
+def copy_files(request: HttpRequest, repo: Repo) -> HttpResponse:
+    """What this person could download from here they may commit there, as if they had uploaded it: it counts for the
+    quota and is screened there anew. Raises QuotaExceeded when not all fits; nothing is copied then."""
+    body = read_json(request)
+    wanted = read_wanted(body)
+    target = find_target(body, request.user)
+    reader = open_reader(request, repo)
+    failed = []
+    with transaction.atomic():
+        for sha256, xet_hash in wanted.items():
+            stored = find_copyable(reader, sha256)
+            if stored is None or stored.xet_hash != xet_hash:
+                error = f"It is not in {repo.full_name}, or not cleared for you."
+                failed.append({"sha256": sha256, "error": error})
+                continue
+            record_upload(repo=target, by=request.user, stored=stored)
+    return answer({"failed": failed})
+
+
+def find_copyable(reader: RepoReader, sha256: str) -> StoredFile | None:
+    """None for what this reader may not have. What was trained here and is not released yet stays, even for members."""
+    if not reader.may_have(sha256):
+        return None
+    if reader.repo.shows == Repo.Shows.RELEASES:
+        content = Content.objects.select_related("repo").filter(repo=reader.repo, digest=f"sha256:{sha256}").first()
+        if content is None or not is_public(content):
+            return None
+    return store().renew(sha256)
+
+
+def find_target(body: dict[str, Any], user: Any) -> Repo:
+    """The repository that the files go to; proposing there is enough, as with any upload."""
+    target = body.get("target")
+    if not isinstance(target, dict):
+        raise InvalidInput('Say where the files go: {"target": {"type": "dataset", "name": "alice/tides"}}.')
+    return find_repo(text_of(target, "type"), text_of(target, "name"), user, action="propose")
+
+
+def read_wanted(body: dict[str, Any]) -> dict[str, str]:
+    """sha256 -> Xet hash."""
+    files = body.get("files")
+    if not isinstance(files, list) or not all(isinstance(item, dict) for item in files):
+        raise InvalidInput('Name the files: {"files": [{"sha256": "...", "xetHash": "...", "filename": "a.bin"}]}.')
+    if len(files) > MAX_FILES:
+        raise TooLarge(f"{len(files):,} files were named; copy at most {MAX_FILES:,} at once.")
+    wanted = {text_of(item, "sha256"): text_of(item, "xetHash") for item in files}
+    for value in (*wanted, *wanted.values()):
+        if not HEX.fullmatch(value):
+            raise InvalidInput("A sha256 and a xetHash have 64 hexadecimal digits each.")
+    return wanted
+
+
+listing = endpoint(GET=list_files)
+duplicate = endpoint(POST=copy_files)
