@@ -133,6 +133,17 @@ def test_size_number_and_sum_are_bounded(alice, bob, monkeypatch):
     assert len(list(attachment_digests())) == 2  # the same picture three times
 
 
+def test_a_collection_of_garbage_keeps_what_is_attached_and_takes_what_was_removed(alice):
+    from hub.repos.garbage import collect
+    from hub.repos.places import store
+
+    kept, removed = (attach(by=alice.user, body=io.BytesIO(data), size=len(data)) for data in (PNG, PNG[:-1]))
+    attachments.remove_attachment(attachment=removed, by=alice.user)
+    collect(now=timezone.now() + timedelta(days=100))
+    assert b"".join(store().read(kept.sha256)) == PNG
+    assert store().find(removed.sha256) is None
+
+
 def test_a_body_that_was_cut_or_is_too_long_is_not_kept(alice):
     header = {"HTTP_AUTHORIZATION": f"Bearer {alice.token}"}
     with pytest.raises(Exception, match="of the announced"):
