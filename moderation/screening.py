@@ -64,6 +64,8 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
         return
     deadline = time.monotonic() + QUICK_BUDGET_S
     repo = revision.repo
+    for content in contents:
+        content.repo = repo  # known already: not a query for each file
     screening = Screening.objects.create(
         subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True
     )

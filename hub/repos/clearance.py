@@ -1,6 +1,7 @@
 """Writing the facts of clearance. moderation decides; this room keeps the fact and brings the public half in line."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,15 +54,19 @@ def write(decisions: list[Decision]) -> bool:
     keys = [decision.content.pk for decision in decisions]
     rows = {row.pk: row for row in Content.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
     withdrawn = False
+    same: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for decision in decisions:
         row = rows.get(decision.content.pk)
         if row is None:
             continue  # its repository was deleted meanwhile
         was_cleared = row.clearance == Content.Clearance.CLEARED
         withdrawn |= was_cleared and decision.clearance != Content.Clearance.CLEARED
-        row.clearance, row.reason, row.decided_at = decision.clearance, decision.reason, now
+        row.clearance, row.reason = decision.clearance, decision.reason
         decision.content.clearance, decision.content.reason = row.clearance, row.reason
-    Content.objects.bulk_update(rows.values(), ["clearance", "reason", "decided_at"], batch_size=100)
+        same[row.clearance, row.reason].append(row.pk)
+    # Most contents of a commit get the same decision: a statement for each decision, not a case for each row.
+    for (clearance, reason), pks in same.items():
+        Content.objects.filter(pk__in=pks).update(clearance=clearance, reason=reason, decided_at=now)
     return withdrawn
 
 

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from hub.accounts.models import AccessToken, Organization, User
+from hub.accounts.models import AccessToken, Membership, Organization, User
 
 __all__ = [
     "BlobXorb",
@@ -60,8 +60,11 @@ class RepoQuerySet(models.QuerySet["Repo"]):
         reached = self.filter(reach_of(getattr(user, "token", None)))
         if getattr(user, "is_moderator", False):
             return reached
-        member = Q(owner_user=user) | Q(owner_organization__memberships__user=user) | Q(collaborators__user=user)
-        return reached.filter(public | member).distinct()
+        # No joins: with them each row would come once for each member, and a list of all would be sorted to make it distinct.
+        organizations = Membership.objects.filter(user=user).values("organization")
+        shared = RepoCollaborator.objects.filter(user=user).values("repo")
+        member = Q(owner_user=user) | Q(owner_organization__in=organizations) | Q(pk__in=shared)
+        return reached.filter(public | member)
 
     def for_listing(self) -> "RepoQuerySet":
         return self.select_related("owner_user", "owner_organization")
@@ -114,7 +117,12 @@ class Repo(models.Model):
                 condition=Q(owner_user__isnull=True) ^ Q(owner_organization__isnull=True), name="repo_has_one_owner"
             ),
         ]
-        indexes = [models.Index(fields=["type", "-updated_at"], name="repo_listing")]  # lists of models, datasets
+        indexes = [  # lists of models and datasets in each of their orders
+            models.Index(fields=["type", "-updated_at", "-id"], name="repo_listing"),
+            models.Index(fields=["type", "-created_at", "-id"], name="repo_listing_by_age"),
+            models.Index(fields=["type", "-likes", "-id"], name="repo_listing_by_likes"),
+            models.Index(fields=["type", "-downloads", "-id"], name="repo_listing_by_downloads"),
+        ]
 
     def __str__(self) -> str:
         return self.full_name

@@ -11,13 +11,13 @@ from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 
-from hub.accounts.models import Namespace
 from hub.api.addresses import next_page
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader
 from hub.api.hf.entries import describe_sibling, list_files
 from hub.api.hf.info import describe_row, read_expansions
 from hub.common.errors import InvalidInput, NotSupported, RevisionNotFound
 from hub.common.paging import cut_page, read_limit
+from hub.repos.find import find_owner
 from hub.repos.models import GATES, Repo
 
 PAGE, MOST = 100, 1000
@@ -73,10 +73,8 @@ def filter_repos(request: HttpRequest, rows: QuerySet[Repo]) -> QuerySet[Repo]:
     if not getattr(request.user, "is_moderator", False):
         rows = rows.filter(is_disabled=False)
     if author := query.get("author"):
-        owner = Namespace.objects.filter(name__iexact=author).values("user_id", "organization_id").first()
-        if owner is None:
-            return rows.none()
-        rows = rows.filter(owner_user_id=owner["user_id"], owner_organization_id=owner["organization_id"])
+        owner = find_owner(author)
+        rows = rows.filter(**owner) if owner else rows.none()
     for text in query.getlist("search"):
         for word in text.replace("/", " ").split():
             named = Q(name__icontains=word) | Q(description__icontains=word)

@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from django.db import connection
 from django.test import Client
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -193,3 +194,33 @@ def test_what_moderation_disabled_is_in_nobodys_likes(client, repos, alice, char
     Repo.objects.filter(pk=repos[0].pk).update(is_disabled=True)
     liked = [row["repo"]["name"] for row in client.get("/api/users/charlie/likes").json()]
     assert liked == ["bob/poem-scorer"]
+
+
+@pytest.mark.parametrize("field", ["updated_at", "created_at", "likes", "downloads"])
+def test_a_list_is_read_in_order_from_an_index(alice, field):
+    """100,000 rows were sorted for each page of twenty, for 430 ms."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL sorts a table this small")
+    rows = Repo.objects.visible_to(alice.user).filter(type="model").order_by(f"-{field}", "-pk")[:20]
+    plan = rows.explain()
+    assert "repo_listing" in plan and "DISTINCT" not in plan
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+def test_a_repository_is_found_by_the_index_of_names(alice):
+    """`iexact` reads all repositories of a person on SQLite."""
+    from django.test.utils import CaptureQueriesContext
+
+    from hub.repos.find import lookup
+
+    repo = Repo.objects.create(type="model", owner_user=alice.user, name="Tides")
+    with CaptureQueriesContext(connection) as queries:
+        assert lookup("model", "ALICE/tIDES") == repo
+    assert len(queries) == 2 and not any("LIKE" in query["sql"] for query in queries.captured_queries)
+
+
+def test_somebody_who_is_a_member_twice_sees_a_repository_once(organization, alice, bob):
+    repo = Repo.objects.create(type="model", owner_organization=organization, name="once", is_private=True)
+    for person in (alice, bob):
+        repo.collaborators.create(user=person.user, role="read")
+    assert list(Repo.objects.visible_to(alice.user).filter(name="once")) == [repo]
