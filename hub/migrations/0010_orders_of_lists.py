@@ -4,30 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('hub', '0009_unnamed_blobs'),
+        ("hub", "0009_unnamed_blobs"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='repo',
-            name='repo_listing',
+            model_name="repo",
+            name="repo_listing",
         ),
         migrations.AddIndex(
-            model_name='repo',
-            index=models.Index(fields=['type', '-updated_at', '-id'], name='repo_listing'),
+            model_name="repo",
+            index=models.Index(fields=["type", "-updated_at", "-id"], name="repo_listing"),
         ),
         migrations.AddIndex(
-            model_name='repo',
-            index=models.Index(fields=['type', '-created_at', '-id'], name='repo_listing_by_age'),
+            model_name="repo",
+            index=models.Index(fields=["type", "-created_at", "-id"], name="repo_listing_by_age"),
         ),
         migrations.AddIndex(
-            model_name='repo',
-            index=models.Index(fields=['type', '-likes', '-id'], name='repo_listing_by_likes'),
+            model_name="repo",
+            index=models.Index(fields=["type", "-likes", "-id"], name="repo_listing_by_likes"),
         ),
         migrations.AddIndex(
-            model_name='repo',
-            index=models.Index(fields=['type', '-downloads', '-id'], name='repo_listing_by_downloads'),
+            model_name="repo",
+            index=models.Index(fields=["type", "-downloads", "-id"], name="repo_listing_by_downloads"),
         ),
     ]
