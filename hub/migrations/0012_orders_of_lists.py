@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("hub", "0009_unnamed_blobs"),
+        ("hub", "0011_quotas"),
     ]
 
     operations = [
