@@ -3,11 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clients.hidden_garden import Garden, plant_garden
-from tests.clients.running_hub import RunningHub, prepare_data
+from tests.clients.running_hub import TOKENS, RunningHub, prepare_data
+
+COUNTER = iter(range(10_000))
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +64,67 @@ def new_repo(granian_server: RunningHub) -> Callable[..., str]:
     return make
 
 
-COUNTER = iter(range(1000))
+@pytest.fixture
+def hub(granian_server: RunningHub, monkeypatch: pytest.MonkeyPatch) -> RunningHub:
+    """The hub for all, which the stock client in this process takes for its own, as with HF_ENDPOINT."""
+    from huggingface_hub import constants, hf_api
+
+    monkeypatch.setattr(hf_api.api, "endpoint", granian_server.url)  # of functions without a client object
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, granian_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", granian_server.url)
+    return granian_server
+
+
+@pytest.fixture
+def api_of(hub: RunningHub) -> Callable[[str | None], Any]:
+    """`api_of("bob")` is the stock client with his token; `api_of(None)` is nobody's."""
+    from huggingface_hub import HfApi
+
+    return lambda person: HfApi(endpoint=hub.url, token=TOKENS[person] if person else False)
+
+
+@pytest.fixture
+def api(api_of: Callable[[str | None], Any]) -> Any:
+    return api_of("alice")
+
+
+@pytest.fixture
+def a_name() -> str:
+    """Of a repository that nobody has made yet."""
+    return f"alice/stock-{next(COUNTER)}"
+
+
+@pytest.fixture
+def repo(api: Any, a_name: str) -> str:
+    """A dataset of Alice's with a small file, a folder and a card."""
+    from huggingface_hub import CommitOperationAdd
+
+    api.create_repo(a_name, repo_type="dataset")
+    files = {
+        "README.md": b"---\nlicense: cc-by-4.0\n---\n# Tides\n",
+        "tides.csv": b"harbour,high\nBrest,6.1\n",
+        "data/one.txt": b"one\n",
+        "data/deep/two.txt": b"two\n",
+    }
+    operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+    api.create_commit(a_name, operations, commit_message="Add tides", repo_type="dataset")
+    return a_name
+
+
+@pytest.fixture
+def hf(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What `hf ...` prints, run in this process as Alice: starting Python anew for each of a hundred commands takes
+    minutes. `fails=True` expects it to fail."""
+    import click.testing
+    from huggingface_hub.cli._errors import format_known_exception
+    from huggingface_hub.cli.hf import app
+
+    def run(*words: str, person: str = "alice", fails: bool = False, typed: str | None = None) -> str:
+        monkeypatch.setenv("HF_TOKEN", TOKENS[person])
+        done = click.testing.CliRunner().invoke(app, list(words), input=typed)
+        told = (format_known_exception(done.exception) or repr(done.exception)) if done.exception else ""
+        assert bool(done.exit_code) == fails, f"{done.output}\n{told}"
+        return done.output + (told if fails else "")
+
+    return run

@@ -1,11 +1,13 @@
 """The stock client as a person runs it: a process of its own, on a machine that has never seen the hub."""
 
 import hashlib
+import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.clients.running_hub import TOKENS
 
@@ -54,6 +56,13 @@ class Machine:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def run(self, script: str, *arguments: str) -> Any:
+        """What a script prints as JSON in its last line."""
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
 
 
 def make_folder(folder: Path, *, size_bytes: int, seed: int) -> Path:

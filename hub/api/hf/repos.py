@@ -29,6 +29,8 @@ def read_visibility(body: dict[str, Any]) -> bool | None:
 
 def read_type(body: dict[str, Any]) -> str:
     type = body.get("type") or "model"
+    if type == "bucket":
+        raise NotSupported("This hub has no buckets; upload to a dataset repository instead.")
     if type not in Repo.Type.values:
         raise InvalidInput(f"The repository type {type!r} does not exist here; use model, dataset or space.")
     return type

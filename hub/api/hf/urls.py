@@ -49,6 +49,8 @@ accounts = [
     path("api/settings/webhooks/<str:key>/enable", webhooks.enable),
     path("api/settings/webhooks/<str:key>/disable", webhooks.disable),
 ]
+MACHINES = "machines for spaces: it keeps them as git repositories and runs none"
+
 passing = [
     path("api/validate-yaml", misc.validate_yaml),
     path("api/agent-harnesses", misc.agent_harnesses),
@@ -56,6 +58,12 @@ passing = [
     path("v1/telemetry", misc.telemetry),
     re_path(r"^api/buckets(?:/.*)?$", misc.refuse_unsupported("buckets; upload to a dataset repository instead")),
     re_path(r"^api/(?:scheduled-)?jobs(?:/.*)?$", misc.refuse_unsupported("rented machines for jobs")),
+    re_path(r"^buckets(?:/.*)?$", misc.refuse_unsupported("buckets; upload to a dataset repository instead")),
+    re_path(r"^api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)$", misc.refuse_unsupported(MACHINES)),
+    re_path(
+        r"^api/spaces/[^/]+/[^/]+/(?:secrets|variables|runtime|hardware|sleeptime|pause|restart|dev-mode|volumes|logs/.*)$",
+        misc.refuse_unsupported(MACHINES),
+    ),
     re_path(r"^api/kernels(?:/.*)?$", misc.refuse_unsupported("kernel repositories")),
     re_path(r"^api/(?:papers|daily_papers)(?:/.*)?$", misc.refuse_unsupported("papers")),
     path("uploads", attachments.many),

@@ -79,6 +79,7 @@ def test_a_picture_is_attached_shown_in_a_discussion_and_removed(client_of, hub_
     assert list(attachment_digests()) == []
 
 
+@pytest.mark.covers("HfApi.upload_attachment")
 def test_a_page_that_calls_itself_a_picture_is_refused(client_of, alice, tmp_path):
     page = tmp_path / "picture.png"
     page.write_bytes(b"<html><script>alert(document.cookie)</script></html>")

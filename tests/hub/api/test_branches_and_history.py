@@ -38,6 +38,7 @@ def test_a_branch_goes_its_own_way_and_ends(client):
         client.list_repo_files(REPO, revision="try/one")
 
 
+@pytest.mark.covers("HfApi.create_branch")
 def test_a_branch_that_exists_is_a_conflict_unless_it_may(client):
     client.create_branch(REPO, branch="dev")
     with pytest.raises(HfHubHTTPError) as refusal:
@@ -53,6 +54,7 @@ def test_names_that_the_hub_answers_itself_are_not_for_branches(client, name):
     assert refusal.value.response.status_code == 403
 
 
+@pytest.mark.covers("HfApi.delete_branch")
 def test_a_bad_name_and_the_main_branch_are_refused(client):
     with pytest.raises(HfHubHTTPError, match="leave out spaces"):
         client.create_branch(REPO, branch="two words")
@@ -80,6 +82,7 @@ def test_a_tag_stays_where_it_was_put(client):
         client.delete_tag(REPO, tag="v0.1")
 
 
+@pytest.mark.covers("HfApi.create_tag", "HfApi.delete_tag")
 def test_tags_of_releases_are_not_for_people(client):
     Repo.objects.update(has_release_policy=True)
     with pytest.raises(HfHubHTTPError, match="propose a release"):
@@ -102,6 +105,7 @@ def test_only_writers_make_branches_and_tags(client, client_of, charlie):
         assert refusal.value.response.status_code == 403
 
 
+@pytest.mark.covers("HfApi.list_repo_commits")
 def test_history_comes_in_pages_newest_first(client, monkeypatch):
     from hub.api.hf import refs
 
@@ -115,6 +119,7 @@ def test_history_comes_in_pages_newest_first(client, monkeypatch):
         client.list_repo_commits(REPO, revision="0" * 40)
 
 
+@pytest.mark.covers("HfApi.list_repo_refs")
 def test_pull_requests_are_refs_when_asked_for(client, client_of, charlie):
     made = write(client_of(charlie), "b.txt", create_pr=True)
     assert client.list_repo_refs(REPO).pull_requests is None
@@ -122,6 +127,7 @@ def test_pull_requests_are_refs_when_asked_for(client, client_of, charlie):
     assert (ref.name, ref.ref, ref.target_commit) == ("1", "refs/pr/1", made.oid)
 
 
+@pytest.mark.covers("HfApi.super_squash_history", refused=True)
 def test_squashing_is_refused_in_words(client):
     with pytest.raises(HfHubHTTPError) as refusal:
         client.super_squash_history(REPO)

@@ -33,6 +33,14 @@ def status(refusal):
     return refusal.value.response.status_code
 
 
+@pytest.mark.covers(
+    "HfApi.get_collection",
+    "HfApi.create_collection",
+    "HfApi.delete_collection",
+    "HfApi.add_collection_item",
+    "HfApi.update_collection_item",
+    "HfApi.delete_collection_item",
+)
 def test_a_collection_is_made_filled_arranged_and_taken_down(client_of, alice):
     make_repo(alice, "poet")
     make_repo(alice, "tides", type="dataset")
@@ -140,6 +148,7 @@ def test_a_moved_repository_stays_and_a_deleted_one_goes(client_of, alice, organ
     assert (left.item_id, left.position) == ("alice/tides", 0)
 
 
+@pytest.mark.covers("HfApi.list_collections")
 def test_collections_are_listed_by_owner_item_and_order_in_pages(client_of, alice, bob, monkeypatch):
     from hub.api.hf import collections as door
 
@@ -244,6 +253,7 @@ def test_a_move_counts_among_what_the_mover_sees(alice, bob, organization):
     assert answer.status_code == 404
 
 
+@pytest.mark.covers("HfApi.update_collection_metadata")
 def test_collections_of_an_owner_keep_their_order(client_of, alice):
     first, second, third = (make_shelf(alice, title) for title in ("One", "Two", "Three"))
     assert client_of(alice).update_collection_metadata(third.slug, position=2).position == 2

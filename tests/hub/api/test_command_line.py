@@ -55,6 +55,7 @@ def test_a_folder_goes_up_and_comes_down_again(hf, hub_url, folder, tmp_path, xe
             assert (tmp_path / "down" / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.covers("HfApi.get_repo_discussions")
 def test_a_strangers_folder_becomes_a_pull_request(hf, charlie, client_of, alice, folder):
     client_of(alice).create_repo("alice/tide-tables", repo_type="dataset")
     hf(

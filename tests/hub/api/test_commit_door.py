@@ -32,6 +32,7 @@ def read(client, path: str, **more) -> str:
         return file.read()
 
 
+@pytest.mark.covers("HfApi.upload_file")
 def test_a_small_file_is_uploaded_and_comes_back(client, hub_url):
     made = client.upload_file(
         path_or_fileobj=b"The sea\n", path_in_repo="a/tide.txt", repo_id=REPO, commit_message="Add tide"
@@ -43,6 +44,7 @@ def test_a_small_file_is_uploaded_and_comes_back(client, hub_url):
     assert (newest.commit_id, newest.title, newest.authors) == (made.oid, "Add tide", ["alice"])
 
 
+@pytest.mark.covers("HfApi.create_commit", "CommitOperationCopy", "CommitOperationDelete")
 def test_one_commit_adds_deletes_and_copies(client):
     client.create_commit(
         REPO, [add("a.txt", "A"), add("b.txt", "B"), add("old/c.txt"), add("old/d.txt")], commit_message="First"
@@ -92,6 +94,7 @@ def test_commits_that_race_all_arrive(client):
     assert len(client.list_repo_commits(REPO)) == 7
 
 
+@pytest.mark.covers("HfApi.delete_file")
 def test_deleting_a_missing_file_is_told_by_name(client):
     with pytest.raises(RemoteEntryNotFoundError, match="A file with this name doesn't exist"):
         client.delete_file("nothing.txt", REPO)
@@ -122,6 +125,7 @@ def test_the_name_of_a_repository_is_found_in_any_case(client):
     assert "a.txt" in client.list_repo_files("alice/poems")
 
 
+@pytest.mark.covers("HfApi.upload_folder")
 def test_unchanged_files_are_not_committed_again(client, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()

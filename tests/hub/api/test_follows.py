@@ -15,6 +15,7 @@ def names(people):
     return [person.username for person in people]
 
 
+@pytest.mark.covers("HfApi.list_organization_followers", "HfApi.list_user_followers", "HfApi.list_user_following")
 def test_followers_and_followed_are_listed_and_counted(client_of, alice, bob, charlie, organization):
     for follower, owner in [(bob, alice.user), (charlie, alice.user), (charlie, bob.user), (charlie, organization)]:
         for _ in range(2):  # the second time changes nothing

@@ -290,6 +290,16 @@ def test_strangers_and_readers_decide_nothing(client, gated, alice, bob, charlie
     assert not gated.access_requests.exists()
 
 
+@pytest.mark.covers(
+    "HfApi.update_repo_settings",
+    "HfApi.list_pending_access_requests",
+    "HfApi.list_accepted_access_requests",
+    "HfApi.list_rejected_access_requests",
+    "HfApi.cancel_access_request",
+    "HfApi.accept_access_request",
+    "HfApi.reject_access_request",
+    "HfApi.grant_access",
+)
 @pytest.mark.django_db(transaction=True)
 def test_the_stock_client_sets_decides_and_is_refused(gated, client_of, without_xet, alice, bob, charlie, tmp_path):
     owner, stranger = client_of(alice), client_of(charlie)

@@ -72,6 +72,7 @@ def test_the_board_follows_the_head_of_each_model(client_of, bench, alice, bob):
     assert not EvalResult.objects.exists()
 
 
+@pytest.mark.covers("HfApi.get_dataset_leaderboard")
 def test_strangers_see_results_of_cleared_content_of_models_they_may_read(client_of, bench, alice, bob, charlie):
     public = model(alice.user, "open", 3)
     model(alice.user, "secret", 9, is_private=True)

@@ -33,6 +33,7 @@ def names(items):
     return [item.id for item in items]
 
 
+@pytest.mark.covers("HfApi.list_spaces")
 def test_everybody_sees_what_is_public_and_members_what_is_theirs(client_of, repos, alice, charlie):
     public = ["bob/poem-scorer", "alice/tiny-poet", "tidewatch/tide-model"]
     assert names(client_of(None).list_models()) == public
@@ -42,6 +43,7 @@ def test_everybody_sees_what_is_public_and_members_what_is_theirs(client_of, rep
     assert names(client_of(None).list_spaces()) == []
 
 
+@pytest.mark.covers("HfApi.list_models")
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
@@ -71,6 +73,7 @@ def test_a_filter_that_cannot_be_applied_is_refused(client_of, repos):
     assert refusal.value.response.status_code == 501
 
 
+@pytest.mark.covers("HfApi.list_datasets")
 def test_datasets_are_filtered_by_the_clients_own_words(client_of, repos):
     client = client_of(None)
     assert names(client.list_datasets(task_categories="text-generation", language="en")) == ["tidewatch/tides"]
@@ -128,6 +131,7 @@ def test_the_front_of_a_repository_costs_few_queries(client_of, alice, django_as
         assert Client().head("/alice/poems/resolve/main/.gitattributes").status_code == 200
 
 
+@pytest.mark.covers("HfApi.unlike", "HfApi.list_liked_repos", "HfApi.list_repo_likers")
 def test_likes_are_counted_once_and_taken_back(client_of, hub_url, alice, charlie):
     import requests
 
@@ -143,6 +147,7 @@ def test_likes_are_counted_once_and_taken_back(client_of, hub_url, alice, charli
     assert client.repo_info("alice/poems").likes == 0
 
 
+@pytest.mark.covers("HfApi.get_user_overview", "HfApi.get_organization_overview", "HfApi.list_organization_members")
 def test_people_and_organizations_have_an_overview(client_of, repos, alice):
     client = client_of(None)
     person = client.get_user_overview("alice")
@@ -157,6 +162,7 @@ def test_people_and_organizations_have_an_overview(client_of, repos, alice):
     assert refusal.value.response.status_code == 404
 
 
+@pytest.mark.covers("HfApi.list_user_repos")
 def test_one_sees_the_storage_of_ones_own(client_of, alice, organization):
     client = client_of(alice)
     client.create_repo("alice/poems", private=True)

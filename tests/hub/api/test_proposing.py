@@ -59,6 +59,7 @@ def test_a_strangers_pull_request_is_merged_by_the_owner(owner, stranger, hub_ur
     assert credited["Add the second day"] == ["charlie"]
 
 
+@pytest.mark.covers("HfApi.list_repo_files")
 def test_the_author_reads_and_continues_an_open_pull_request_others_do_not(owner, stranger, client_of, bob):
     made = upload(stranger, "b.csv", b"x\n", "Add b", create_pr=True)
     more = upload(stranger, "c.csv", b"y\n", "Add c", revision=made.pr_revision)
@@ -81,6 +82,7 @@ def test_a_folder_becomes_a_pull_request(owner, stranger, tmp_path):
     assert set(stranger.list_repo_files(REPO, repo_type="dataset", revision="refs/pr/1")) >= {"0.txt", "1.txt", "2.txt"}
 
 
+@pytest.mark.covers("HfApi.create_pull_request")
 def test_a_pull_request_may_be_opened_before_its_first_commit(owner, stranger):
     made = stranger.create_pull_request(REPO, "Soon more rows", repo_type="dataset", description="A draft.")
     assert (made.num, made.status, made.git_reference) == (1, "draft", "refs/pr/1")
@@ -96,6 +98,7 @@ def test_who_may_not_merge_is_told_and_nothing_moves(owner, stranger):
     assert "b.csv" not in owner.list_repo_files(REPO, repo_type="dataset")
 
 
+@pytest.mark.covers("HfApi.merge_pull_request")
 def test_a_required_check_blocks_the_merge_by_name(owner, stranger):
     upload(stranger, "b.csv", b"x\n", "Add b", create_pr=True)
     set_check(PullRequest.objects.get(), "evaluate", state="failed", summary="The candidate is worse on tides.")
@@ -113,6 +116,7 @@ def test_conflicting_files_are_named(owner, stranger):
         owner.merge_pull_request(REPO, 1, repo_type="dataset")
 
 
+@pytest.mark.covers("HfApi.create_discussion", "HfApi.hide_discussion_comment")
 def test_a_discussion_lives_through_its_events(owner, stranger):
     made = stranger.create_discussion(REPO, "Which clock is this?", repo_type="dataset", description="UTC or local?")
     assert (made.num, made.is_pull_request, made.status) == (1, False, "open")
@@ -134,6 +138,7 @@ def test_a_discussion_lives_through_its_events(owner, stranger):
     assert kinds == ["comment", "comment", "title-change", "comment", "status-change"]
 
 
+@pytest.mark.covers("HfApi.comment_discussion", "HfApi.rename_discussion", "HfApi.edit_discussion_comment")
 def test_strangers_words_are_their_own(owner, stranger, client_of, bob):
     said = stranger.comment_discussion(
         REPO, stranger.create_discussion(REPO, "Hello", repo_type="dataset").num, "Hm", repo_type="dataset"
@@ -151,6 +156,7 @@ def test_strangers_words_are_their_own(owner, stranger, client_of, bob):
     assert refusal.value.response.status_code == 401
 
 
+@pytest.mark.covers("HfApi.change_discussion_status")
 def test_discussions_are_listed_by_kind_state_and_author_over_pages(owner, stranger, monkeypatch):
     from hub.api.hf import discussions
 
@@ -181,6 +187,7 @@ def test_the_talk_of_a_private_repository_is_missing_for_strangers(owner, strang
         )
 
 
+@pytest.mark.covers("HfApi.get_discussion_details")
 def test_a_discussion_that_is_not_there_is_404(owner):
     with pytest.raises(HfHubHTTPError) as refusal:
         owner.get_discussion_details(REPO, 77, repo_type="dataset")

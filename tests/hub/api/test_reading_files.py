@@ -54,6 +54,7 @@ def test_the_tree_is_listed_by_folder_and_as_a_whole(client, weights):
         list(client.list_repo_tree(REPO, "nowhere"))
 
 
+@pytest.mark.covers("HfApi.list_repo_tree")
 def test_the_tree_says_which_commit_touched_each_path_last(client):
     entries = {entry.path: entry for entry in client.list_repo_tree(REPO, recursive=True, expand=True)}
     titles = {path: entry.last_commit.title for path, entry in entries.items()}
@@ -62,6 +63,7 @@ def test_the_tree_says_which_commit_touched_each_path_last(client):
     assert entries["weights.bin"].security.safe is True
 
 
+@pytest.mark.covers("HfApi.delete_folder", "CommitOperationAdd")
 def test_a_long_tree_comes_in_pages_of_one_commit(client, monkeypatch):
     from hub.api.hf import tree
 
@@ -74,6 +76,7 @@ def test_a_long_tree_comes_in_pages_of_one_commit(client, monkeypatch):
     assert [first, *(entry.path for entry in pages)] == [f"many/{number:03}.txt" for number in range(25)]
 
 
+@pytest.mark.covers("HfApi.get_paths_info")
 def test_single_paths_are_told_and_missing_ones_left_out(client):
     found = client.get_paths_info(REPO, ["README.md", "data", "nothing.txt"], expand=True)
     assert [(entry.path, type(entry).__name__) for entry in found] == [
@@ -83,6 +86,7 @@ def test_single_paths_are_told_and_missing_ones_left_out(client):
     assert found[0].last_commit.title == "Text"
 
 
+@pytest.mark.covers("HfApi.hf_hub_download")
 def test_a_small_and_a_large_file_come_back_whole(client, weights):
     with open(client.hf_hub_download(REPO, "data/a.csv")) as file:
         assert file.read() == "t,h\n1,2\n"
@@ -90,6 +94,7 @@ def test_a_small_and_a_large_file_come_back_whole(client, weights):
         assert hashlib.sha256(file.read()).digest() == hashlib.sha256(weights).digest()
 
 
+@pytest.mark.covers("HfApi.snapshot_download")
 def test_a_snapshot_holds_every_file(client, tmp_path, without_xet, weights):
     folder = client.snapshot_download(REPO, local_dir=tmp_path / "snapshot")
     found = sorted(str(path.relative_to(folder)) for path in (tmp_path / "snapshot").rglob("*") if path.is_file())
@@ -97,6 +102,7 @@ def test_a_snapshot_holds_every_file(client, tmp_path, without_xet, weights):
     assert (tmp_path / "snapshot" / "weights.bin").read_bytes() == weights
 
 
+@pytest.mark.covers("HfApi.repo_info")
 def test_head_and_tree_agree_on_what_a_file_is(client, hub_url):
     sha = client.repo_info(REPO).sha
     for entry in client.list_repo_tree(REPO, recursive=True):
@@ -144,6 +150,7 @@ def test_what_the_reader_has_is_not_sent_again(client, hub_url):
     assert (answer.status_code, answer.content) == (304, b"")
 
 
+@pytest.mark.covers("HfApi.file_exists")
 def test_a_missing_file_names_the_commit_so_that_the_client_remembers(client, hub_url):
     answer = get(hub_url, "nothing.txt")
     assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "EntryNotFound")

@@ -92,6 +92,7 @@ def test_what_the_client_says_in_passing_is_taken(hub_url):
     assert requests.get(f"{hub_url}/api/agent-harnesses", timeout=10).json() == {"agents": []}
 
 
+@pytest.mark.covers("RepoCard")
 def test_a_good_card_passes_and_a_poor_one_is_warned_of(client_of, alice):
     RepoCard("---\nlicense: mit\n---\n# Good\n").validate()
     client = client_of(alice)

@@ -47,6 +47,7 @@ def client(client_of, alice):
     return client
 
 
+@pytest.mark.covers("HfApi.model_info")
 def test_a_model_tells_its_card_configuration_and_size(client, client_of):
     info = client_of(None).model_info(REPO)
     assert (info.pipeline_tag, info.card_data.license, info.config["model_type"]) == (
@@ -89,6 +90,7 @@ def test_a_broken_safetensors_file_breaks_no_page(client):
     assert client.model_info(REPO).safetensors is None
 
 
+@pytest.mark.covers("HfApi.get_safetensors_metadata")
 def test_the_headers_of_all_shards_come_at_once(client):
     index = {"metadata": {"total_size": 68}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     files = {

@@ -10,6 +10,7 @@ from tests.hub.scenes import make_repo
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 
 
+@pytest.mark.covers("HfApi.create_repo")
 @pytest.mark.parametrize(("type", "prefix"), [("model", ""), ("dataset", "datasets/"), ("space", "spaces/")])
 def test_a_person_creates_a_repository_of_each_type(client_of, hub_url, alice, type, prefix):
     client = client_of(alice)
@@ -95,6 +96,7 @@ def test_the_same_answer_for_private_and_missing(client_of, alice, charlie):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.covers("HfApi.repo_exists", "HfApi.delete_repo")
 def test_a_repository_is_deleted_by_its_admin_only(client_of, alice, bob, charlie, organization):
     client_of(alice).create_repo("tidewatch/log")
     for who in (bob, charlie):
@@ -108,6 +110,7 @@ def test_a_repository_is_deleted_by_its_admin_only(client_of, alice, bob, charli
     client_of(alice).delete_repo("tidewatch/log", missing_ok=True)
 
 
+@pytest.mark.covers("HfApi.move_repo")
 def test_a_moved_repository_answers_under_its_old_name(client_of, alice, charlie):
     client = client_of(alice)
     client.create_repo("alice/poems", private=True)
@@ -149,6 +152,7 @@ def test_gating_of_an_unknown_kind_is_refused(client, alice, cleared_at_once, wa
     assert "'auto', 'manual' or false" in refused.json()["error"]
 
 
+@pytest.mark.covers("HfApi.auth_check")
 def test_auth_check_tells_who_may_read_and_write(client_of, alice, charlie):
     client_of(alice).create_repo("alice/poems")
     client_of(alice).auth_check("alice/poems", write=True)
@@ -159,6 +163,7 @@ def test_auth_check_tells_who_may_read_and_write(client_of, alice, charlie):
         client_of(charlie).auth_check("alice/nothing")
 
 
+@pytest.mark.covers("HfApi.duplicate_repo")
 def test_a_duplicate_holds_the_history_with_its_authors(client_of, alice, bob, charlie):
     api = client_of(alice)
     api.create_repo("alice/tides", repo_type="dataset")

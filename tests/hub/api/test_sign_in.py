@@ -17,6 +17,7 @@ from hub.common.errors import NotFound
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.covers("HfApi.whoami")
 def test_whoami_names_the_person_their_organizations_and_the_token(client_of, alice, organization):
     me = client_of(alice).whoami()
     assert (me["type"], me["name"], me["fullname"]) == ("user", "alice", "Alice")

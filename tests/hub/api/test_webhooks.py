@@ -19,6 +19,15 @@ def status_of(call, *arguments, **more) -> int:
     return refusal.value.response.status_code
 
 
+@pytest.mark.covers(
+    "HfApi.get_webhook",
+    "HfApi.list_webhooks",
+    "HfApi.create_webhook",
+    "HfApi.update_webhook",
+    "HfApi.enable_webhook",
+    "HfApi.disable_webhook",
+    "HfApi.delete_webhook",
+)
 def test_a_webhook_is_made_read_changed_paused_and_deleted(client_of, alice, organization, cleared_at_once):
     client = client_of(alice)
     client.create_repo("alice/tides", repo_type="dataset", private=True)
