@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tests.clients.running_hub import TOKENS, RunningHub
@@ -35,7 +36,8 @@ def send_cut(
         if is_rude:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return 0, b""
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # it was refused already, and the connection is closed
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         while piece := connection.recv(65536):
             answer += piece

@@ -114,6 +114,8 @@ ROWS: list[Row] = [
     *api("/user-access-request/handle", "POST write!"),
     *api("/user-access-request/grant", "POST write!"),
     *api("/user-access-request/<str:status>", "GET write! /user-access-request/pending"),
+    *api("/lfs-files", "GET write!"),
+    *api("/lfs-files/duplicate", "POST clone!"),
     *api("/like", "POST talk!", "DELETE talk!"),
     *api("/likers", "GET read"),
     *api("/leaderboard", "GET read"),
@@ -209,8 +211,10 @@ ROWS: list[Row] = [
     Row("xet/v1/shards", "POST", "/xet/v1/shards", "bring", b"no shard"),
 ]
 OF_BYTES = {"files", "clone", "spend"}  # what a withheld file changes, or must not
-# Addresses that name no repository; their own tests say who may use them.
-WITHOUT_REPO = """
+# Addresses that name no repository, or are refused to everybody alike; their own tests say who may use them.
+WITHOUT_REPO = r"""
+api:/lfs-files/batch api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
+api/spaces/[^/]+/[^/]+/(?:secrets|variables|runtime|hardware|sleeptime|pause|restart|dev-mode|volumes|logs/.*)
 api/schema api/docs api/v1/me api/v1/repos xet/v1/reconstructions xet/v1/chunks/[a-z-]+/(hash) v1/telemetry
 xet/v1/telemetry xet/.* api/whoami-v2 oauth/device oauth/token api/users/<str:who>/overview api/users/<str:who>/likes
 api/users/<str:who>/followers api/users/<str:who>/following api/users/<str:who>/follow
@@ -218,7 +222,7 @@ api/organizations/<str:who>/overview api/organizations/<str:who>/members api/org
 api/organizations/<str:who>/follow api/organizations/<str:who>/settings/repositories api/settings/repositories
 api/settings/webhooks api/settings/webhooks/<str:key> api/settings/webhooks/<str:key>/enable
 api/settings/webhooks/<str:key>/disable api/validate-yaml api/agent-harnesses api/telemetry/.* api/buckets(?:/.*)?
-api/(?:scheduled-)?jobs(?:/.*)? api/kernels(?:/.*)? api/(?:papers|daily_papers)(?:/.*)? uploads uploads/<str:name>
+buckets(?:/.*)? api/(?:scheduled-)?jobs(?:/.*)? api/kernels(?:/.*)? api/(?:papers|daily_papers)(?:/.*)? uploads uploads/<str:name>
 api/models-tags-by-type api/datasets-tags-by-type api/<repo_type:type> api/repos/create api/repos/delete api/repos/move
 api/<repo_type:type>/<str:name> api/collections api/collections/<str:namespace>/<str:slug>
 api/collections/<str:namespace>/<str:slug>/items api/collections/<str:namespace>/<str:slug>/items/<str:item>

@@ -165,8 +165,8 @@ def test_a_card_of_nothing_but_headings_is_drawn_in_time():
         drawn = render_readme("# a\n" * count, SimpleNamespace(path="/alice/x"), "0" * 40)
         return time.perf_counter() - began, drawn
 
-    few_s, _ = draw(1000)
-    many_s, drawn = draw(4000)
-    assert many_s < few_s * 12
+    few_s = min(draw(500)[0] for _ in range(4))  # the quickest of some: others may use the machine, too
+    many_s, drawn = min((draw(4000) for _ in range(4)), key=lambda drawing: drawing[0])
+    assert many_s < few_s * 32  # eight times as many; each against all before it would take 64 times as long
     assert drawn.html.count("<h1") == 4000
     assert drawn.html.count('<h1 id="') == len(drawn.contents) == MAX_ANCHORS
