@@ -5,10 +5,10 @@ import re
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.common.errors import Conflict, Forbidden, InvalidInput, RevisionNotFound
-from hub.repos.commits import move_ref
+from hub.repos.commits import author_of, move_ref, noted, register_commits
 from hub.repos.models import Repo
 from hub.repos.places import pair, store
-from hub.storage.errors import InvalidOperation
+from hub.storage.errors import InvalidOperation, StaleParent
 from hub.storage.git.operations import check_ref
 
 MAX_NAME_CHARACTERS = 100
@@ -71,6 +71,28 @@ def create_ref(*, repo: Repo, by: User, ref: str, start: str, kind: str, name: s
     renew_files(repo, start)
     move_ref(repo=repo, ref=ref, new=start, expected=None, by=by, door="api")
     return ref
+
+
+def squash_branch(*, repo: Repo, by: User, name: str, message: str) -> str:
+    """Put one commit with the present files in place of a branch's history; returns its id. Tags and other branches keep
+    what they name. Raises Conflict when somebody commits meanwhile."""
+    require(by, "write", repo)
+    ref = check_branch_name(repo, name)
+    if name == repo.default_branch and repo.has_release_policy:
+        raise Forbidden(f"The history of {name} belongs to releases and is not squashed.")
+    members = pair(repo).members
+    head = members.read_ref(ref)
+    if head is None:
+        raise RevisionNotFound(f"There is no branch {name!r} in {repo.full_name}.")
+    title = " ".join(message.split())[:300] or f"Squash the history of {name}"
+    with noted(repo=repo, ref=ref, by=by, door="api"):
+        new = members.squash(head, author=author_of(by), message=title)
+        try:
+            members.move_ref(ref, new, head)
+        except StaleParent:
+            raise Conflict(f"{name} of {repo.full_name} was moved by somebody else a moment ago; look again.") from None
+        register_commits(repo=repo, ref=ref, old=head, new=new, by=by, door="api")
+    return new
 
 
 def renew_files(repo: Repo, commit: str) -> None:

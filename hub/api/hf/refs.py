@@ -8,7 +8,6 @@ from hub.api.addresses import next_page
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, signed_in, text_of, with_repo
 from hub.api.hf.times import format_time
 from hub.api.hf.tree import resolve_whole
-from hub.common.errors import NotSupported
 from hub.common.paging import cut_page, read_limit, read_number
 from hub.repos import refs as rules
 from hub.repos.models import Repo, Revision
@@ -101,12 +100,14 @@ def remove_tag(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
 
 @signed_in
 @with_repo(action="write")
-def refuse_squash(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
-    raise NotSupported("This hub keeps history and does not squash it; start a new repository from the files instead.")
+def squash_branch(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
+    message = text_of(read_json(request), "message", default="")
+    commit = rules.squash_branch(repo=repo, by=request.user, name=rest, message=message)
+    return answer({"success": True, "commitOid": commit})
 
 
 refs = endpoint(GET=list_refs)
 commits = endpoint(GET=list_commits)
 branch = endpoint(POST=add_branch, DELETE=remove_branch)
 tag = endpoint(POST=add_tag, DELETE=remove_tag)
-super_squash = endpoint(POST=refuse_squash)
+super_squash = endpoint(POST=squash_branch)

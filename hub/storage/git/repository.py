@@ -160,6 +160,15 @@ class GitRepo:
         refs.move_refs(self.path, [RefMove(ref, oid, head)])
         return oid
 
+    def squash(self, commit: str, *, author: Author, message: str) -> str:
+        """A commit without parents that holds the files of `commit`; no reference names it yet."""
+        text = commits.compose_message(message, None)
+        batch = ObjectBatch()
+        tree = self.tree_id(commit)
+        oid = batch.add("commit", commits.format_commit(tree=tree, parents=(), author=author, message=text))
+        batch.flush(self.handle)
+        return oid
+
     def merge(
         self,
         ours: str,

@@ -127,8 +127,29 @@ def test_pull_requests_are_refs_when_asked_for(client, client_of, charlie):
     assert (ref.name, ref.ref, ref.target_commit) == ("1", "refs/pr/1", made.oid)
 
 
-@pytest.mark.covers("HfApi.super_squash_history", refused=True)
-def test_squashing_is_refused_in_words(client):
-    with pytest.raises(HfHubHTTPError) as refusal:
+@pytest.mark.covers("HfApi.super_squash_history")
+def test_a_squashed_branch_holds_the_same_files_in_one_commit(client, client_of, charlie):
+    for path in ("a.txt", "b.txt"):
+        write(client, path)
+    client.create_tag(REPO, tag="before")
+    client.super_squash_history(REPO, commit_message="From here on")
+    (commit,) = client.list_repo_commits(REPO)
+    assert (commit.title, commit.authors) == ("From here on", ["alice"])
+    assert client.list_repo_files(REPO) == [".gitattributes", "a.txt", "b.txt"]
+    assert len(client.list_repo_commits(REPO, revision="before")) == 3
+    # Strangers see the same, and it goes on from there.
+    assert client_of(charlie).repo_info(REPO).sha == commit.commit_id
+    write(client, "c.txt")
+    assert [row.title for row in client.list_repo_commits(REPO)] == ["Add c.txt", "From here on"]
+    with pytest.raises(HfHubHTTPError, match="403"):
+        client_of(charlie).super_squash_history(REPO)
+    with pytest.raises(RevisionNotFoundError):
+        client.super_squash_history(REPO, branch="nothing")
+
+
+def test_the_history_of_releases_is_not_squashed(client):
+    write(client, "a.txt")
+    Repo.objects.update(has_release_policy=True)
+    with pytest.raises(HfHubHTTPError, match="belongs to releases"):
         client.super_squash_history(REPO)
-    assert refusal.value.response.status_code == 501
+    assert len(client.list_repo_commits(REPO)) == 2
