@@ -128,7 +128,7 @@ ROWS: list[Row] = [
     *api("/commits/<rest:rest>", "GET read /commits/main"),
     *api("/branch/<rest:rest>", "POST write! /branch/b", "DELETE write! /branch/nothing"),
     *api("/tag/<rest:rest>", "POST write! /tag/main", "DELETE write! /tag/nothing"),
-    *api("/super-squash/<rest:rest>", "POST write! /super-squash/main"),
+    *api("/super-squash/<rest:rest>", "POST write! /super-squash/nothing"),
     *api("/discussions", "GET read", "POST talk!"),
     *api(TALK, "GET read /discussions/1", "GET read /discussions/3?diff=1"),
     *api(f"{TALK}/comment", "POST talk! /discussions/1/comment"),
