@@ -50,7 +50,7 @@ def make_torch_wheel(folder: Path, version: str) -> None:
 
 def keep_only_torch(folder: Path) -> None:
     """Shorten the lock of a clone: what is tested is the choice of torch."""
-    (folder / "requirements.lock").write_text("# --- web\n# --- models\ntorch>=2.11,<2.14\n# --- test\n")
+    (folder / "requirements.lock").write_text("# --- web\n# --- models\ntorch>=2.11,<2.14\n# --- s3\n# --- test\n")
 
 
 def prepare(folder: Path, python: str, *arguments: str, **environment: str) -> str:
