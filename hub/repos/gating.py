@@ -2,6 +2,7 @@
 
 Whether somebody may read is told by `can(user, "read_files", repo)`; here people ask, and writers of the repository decide."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,14 @@ def read_questions(fields: Any) -> tuple[Question, ...]:
     if not isinstance(fields, dict):
         return ()
     rows = list(fields.items())[:MAX_QUESTIONS]
-    return tuple(read_question(str(label)[:MAX_LABEL], kind, f"field_{n}") for n, (label, kind) in enumerate(rows))
+    return tuple(
+        read_question(str(label)[:MAX_LABEL], kind, field_name(str(label)[:MAX_LABEL])) for label, kind in rows
+    )
+
+
+def field_name(label: str) -> str:
+    """Of a question in the form: told by its words, because PostgreSQL keeps the keys of a card in an order of its own."""
+    return f"field_{hashlib.sha256(label.encode()).hexdigest()[:12]}"
 
 
 def read_question(label: str, kind: Any, name: str) -> Question:

@@ -37,7 +37,7 @@ def ask(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
 
 
 def read_answers(request: HttpRequest, repo: Repo) -> dict[str, Any]:
-    """The form names its fields by number, the card by question."""
+    """The form names its fields shortly, the card by question."""
     questions = gating.read_gate(repo.card).questions
     return {row.label: given(request, row) for row in questions}
 

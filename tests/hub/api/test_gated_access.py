@@ -224,9 +224,16 @@ def test_a_gated_model_answers_no_questions_of_who_is_outside(gated, charlie):
 # --- asking and deciding
 
 
+def fill(**answers):
+    """The form of the page; "I agree" is no name for a keyword."""
+    from hub.repos.gating import field_name
+
+    return {field_name(label if label != "agrees" else "I agree"): text for label, text in answers.items()}
+
+
 def test_asking_by_page_waits_is_accepted_and_both_are_told(client, gated, alice, charlie):
     client.force_login(charlie.user)
-    form = {"field_0": "Hull", "field_1": "other", "field_2": "on"}
+    form = fill(Harbour="Hull", Purpose="other", agrees="on")
     client.post("/alice/tides/access", form)
     assert b"Your request waits" in client.get("/alice/tides").content
     assert alice.user.notifications.filter(path="/alice/tides/settings/access").count() == 1
@@ -243,12 +250,13 @@ def test_asking_by_page_waits_is_accepted_and_both_are_told(client, gated, alice
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"field_0": "Hull", "field_1": "other"}, {"field_0": " ", "field_1": "other", "field_2": "on"},
-     {"field_0": "x" * 1001, "field_1": "other", "field_2": "on"}, {"field_0": "Hull", "field_1": "war", "field_2": "on"}],
+    [{}, {"Harbour": "Hull", "Purpose": "other"}, {"Harbour": " ", "Purpose": "other", "agrees": "on"},
+     {"Harbour": "x" * 1001, "Purpose": "other", "agrees": "on"},
+     {"Harbour": "Hull", "Purpose": "war", "agrees": "on"}],
 )  # fmt: skip
 def test_an_unanswered_question_is_no_request(client, gated, charlie, form):
     client.force_login(charlie.user)
-    client.post("/alice/tides/access", form)
+    client.post("/alice/tides/access", fill(**form))
     assert not gated.access_requests.exists()
 
 

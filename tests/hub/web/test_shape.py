@@ -53,6 +53,8 @@ def test_each_page_is_sound_html_with_title_skip_link_and_labels(tides, secret, 
 
 
 def test_the_pages_of_a_gate_are_sound_and_the_settings_close_it(tides, browser_of, commit_as, alice, charlie):
+    from hub.repos.gating import field_name
+
     card = b"---\nextra_gated_fields:\n  Where: text\n  Sea: {type: select, options: [North]}\n  I agree: checkbox\n---\n# Tides\n"
     commit_as(alice, tides, {"README.md": card})
     form = {"description": "", "visibility": "public", "gated": "manual"}
@@ -61,7 +63,7 @@ def test_the_pages_of_a_gate_are_sound_and_the_settings_close_it(tides, browser_
     assert (tides.gated, tides.is_private) == ("manual", False)
     stranger, owner = browser_of(charlie), browser_of(alice)
     check_shape(stranger, tides.path)
-    answers = {"field_0": "Hull", "field_1": "North", "field_2": "on"}
+    answers = {field_name("Where"): "Hull", field_name("Sea"): "North", field_name("I agree"): "on"}
     assert stranger.post(f"{tides.path}/access", answers).status_code == 302
     for browser, page in ((stranger, ""), (stranger, "/tree/main"), (owner, ""), (owner, "/settings/access")):
         check_shape(browser, tides.path + page)
