@@ -131,8 +131,11 @@ def index_results(repo: Repo) -> None:
         return
     members = pair(row).members
     found = parse_files(members, head, lambda path: members.read(head, path, limit=MAX_BYTES)) if head else []
+    if not found and not EvalResult.objects.filter(repo=row).exists():
+        return  # as in nearly every commit: nothing to write, nothing to wait for
     with transaction.atomic():
-        locked = Repo.objects.select_for_update().filter(pk=row.pk).first()
+        # Not FOR UPDATE: those around us may have written rows that name this repository, and would wait for each other.
+        locked = Repo.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
         if locked is None or head_of(locked) != head:
             return  # whoever moved it reads it again
         EvalResult.objects.filter(repo=locked).delete()

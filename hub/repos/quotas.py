@@ -62,7 +62,8 @@ def lock_holders(repo: Repo, by: User) -> None:
     """Within a transaction: one claim after the other where a limit counts."""
     for limit in limits_for(repo, by):
         if limit.max_bytes is not None:
-            type(limit.holder).objects.select_for_update().get(pk=limit.holder.pk)
+            # Not FOR UPDATE: the claims that were just written name these rows, and would wait for each other.
+            type(limit.holder).objects.select_for_update(no_key=True).get(pk=limit.holder.pk)
 
 
 def check_room(*, repo: Repo, by: User, adding: int) -> None:
