@@ -51,7 +51,7 @@ def following_of(user: User) -> QuerySet[User]:
 
 def count_follows(user: User) -> dict[str, int]:
     """{"numFollowers", "numFollowing"} of a person, as `followers_of` and `following_of` list them."""
-    return Follow.objects.aggregate(
+    return Follow.objects.filter(Q(person=user) | Q(follower=user)).aggregate(
         numFollowers=Count("pk", filter=Q(person=user, follower__is_active=True)),
         numFollowing=Count("pk", filter=Q(follower=user, person__is_active=True)),
     )

@@ -190,7 +190,9 @@ def rows_of(dataset: Repo, user: Any) -> list[EvalResult]:
     if dataset.type != Repo.Type.DATASET:
         return []
     shown = Q(repo__is_private=False, commit=F("repo__public_head")) | Q(repo__is_private=True, commit=F("repo__head"))
-    models = Repo.objects.visible_to(user).filter(type=Repo.Type.MODEL, is_disabled=False).order_by().values("pk")
+    models = (
+        Repo.objects.visible_to(user).filter(type=Repo.Type.MODEL, is_disabled=False, gated="").order_by().values("pk")
+    )
     rows = EvalResult.objects.filter(shown, dataset__in=names_of(dataset), repo__in=models)
     rows = rows.select_related("repo__owner_user", "repo__owner_organization")
     return list(rows.order_by("-value", "pk")[:MAX_ROWS])

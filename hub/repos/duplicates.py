@@ -28,6 +28,8 @@ def duplicate_repo(
     gated where the source is.
 
     Raises Conflict (with `url_path`) when the name is taken, Forbidden when a file of the history may not be read."""
+    if source.is_disabled:
+        raise Forbidden(f"Moderation has switched {source.full_name} off; it is not copied.")
     require(by, "read_files", source)
     if source.is_private and is_private is False:
         raise InvalidInput(

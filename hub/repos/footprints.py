@@ -9,6 +9,7 @@ from hub.common.errors import HubError
 from hub.repos.models import Content, Repo
 from hub.repos.places import store
 from hub.repos.reader import RepoReader
+from hub.storage.errors import StorageError
 from hub.storage.footprint import Footprint
 
 MAX_FILES = 5_000  # whose chunks are looked at for one page
@@ -37,10 +38,10 @@ class RepoFootprint:
 
 
 def measure_repo(reader: RepoReader) -> RepoFootprint:
-    """As far as this reader sees: what they may not have is not counted."""
+    """For members: every version that the repository holds."""
     repo = reader.repo
-    rows = [row for row in large_contents(repo).order_by("-size", "pk") if reader.is_member or reader.may_have(row.oid)]
-    counted = rows[:MAX_FILES]
+    rows = large_contents(repo).order_by("-size", "pk")
+    counted = list(rows[:MAX_FILES])
     named = {entry.lfs.sha256 for entry in list_main(reader) if entry.lfs is not None}
     elsewhere = find_elsewhere(reader, [row.oid for row in counted])
     return RepoFootprint(
@@ -49,7 +50,7 @@ def measure_repo(reader: RepoReader) -> RepoFootprint:
         largest=counted[:MAX_LISTED],
         shared_files=len(elsewhere),
         shared_bytes=sum(row.size for row in counted if row.oid in elsewhere),
-        left_out=len(rows) - len(counted),
+        left_out=rows.count() - len(counted),
     )
 
 
@@ -64,13 +65,15 @@ def large_contents(repo: Repo) -> Any:
 def list_main(reader: RepoReader) -> list[Any]:
     try:
         return reader.tree(reader.resolve(), recursive=True)
-    except HubError:  # nothing there that this reader sees
+    except (HubError, StorageError):  # nothing there yet, or more than is listed at once
         return []
 
 
 def find_elsewhere(reader: RepoReader, digests: list[str]) -> set[str]:
     """Those that another repository holds which the reader may read: about others' private ones nothing is told."""
-    others = Repo.objects.visible_to(reader.user).exclude(pk=reader.repo.pk)
+    # Nor about files that are gated or wait for a release.
+    open_to_all = {"gated": "", "shows": Repo.Shows.CLEARED, "is_disabled": False}
+    others = Repo.objects.visible_to(reader.user).filter(**open_to_all).exclude(pk=reader.repo.pk)
     found: set[str] = set()
     for start in range(0, len(digests), 500):
         names = [f"sha256:{sha256}" for sha256 in digests[start : start + 500]]

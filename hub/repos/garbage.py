@@ -97,8 +97,8 @@ def note_unnamed(needed: set[str], *, now: datetime, dry_run: bool) -> dict[str,
 
 def forget(doomed: set[str]) -> None:
     """Rows follow the bytes; what a door has touched in the last moment is still there and keeps its rows."""
-    gone = [sha256 for sha256 in sorted(doomed) if store().find(sha256) is None]
-    for batch in batches(gone):
+    for names in batches(sorted(doomed)):
+        batch = [sha256 for sha256 in names if store().find(sha256) is None]
         with transaction.atomic():
             StoredBlob.objects.filter(sha256__in=batch).delete()
             UploadedBlob.objects.filter(sha256__in=batch).delete()

@@ -92,7 +92,7 @@ def check_answers(gate: Gate, given: dict[str, Any]) -> dict[str, Any]:
                 raise InvalidInput(f"Tick {question.label!r}; without it there is no access.")
             answers[question.label] = True
             continue
-        text = value.strip().replace("\0", "") if isinstance(value, str) else ""
+        text = keepable(value).strip() if isinstance(value, str) else ""
         if not text:
             raise InvalidInput(f"Answer {question.label!r}; every question needs an answer.")
         if len(text) > MAX_ANSWER:
@@ -101,6 +101,11 @@ def check_answers(gate: Gate, given: dict[str, Any]) -> dict[str, Any]:
             raise InvalidInput(f"{text[:80]!r} is none of the answers to {question.label!r}; choose one of the list.")
         answers[question.label] = text
     return answers
+
+
+def keepable(text: str) -> str:
+    """Without NUL and halves of characters, which a database refuses or nobody can read back."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def require_gate(repo: Repo) -> None:

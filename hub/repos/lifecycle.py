@@ -18,6 +18,7 @@ from hub.repos.find import lookup
 from hub.repos.models import GATES, Repo, RepoAlias
 from hub.repos.places import pair
 from hub.repos.publication import publish
+from hub.repos.quotas import check_handover
 from hub.storage.git import AddFile, GitRepo
 
 MAX_DESCRIPTION_CHARACTERS = 300
@@ -118,6 +119,8 @@ def move_repo(*, repo: Repo, to: str, by: User) -> Repo:
     other = lookup(repo.type, to)
     if other is not None and other.pk != repo.pk:
         raise Conflict(f"A {repo.type} repository called {to} already exists; choose another name.")
+    if owner != repo.owner:
+        check_handover(repo, owner)
     try:
         with transaction.atomic():
             former = {"name": repo.full_name, "user": repo.owner_user_id, "organization": repo.owner_organization_id}

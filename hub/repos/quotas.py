@@ -72,6 +72,12 @@ def check_room(*, repo: Repo, by: User, adding: int) -> None:
         limit.check(adding)
 
 
+def check_handover(repo: Repo, owner: User | Organization) -> None:
+    """Raises QuotaExceeded when a repository does not fit into the room of who is to own it."""
+    limit = limit_of(owner)
+    limit.check(usage_of(repo) if limit.max_bytes is not None else 0)
+
+
 def room_left(*, repo: Repo, by: User) -> int | None:
     """Bytes that still fit; None where nothing is limited."""
     rooms = [
@@ -128,6 +134,7 @@ def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
         .exclude(digest__contains="#")
         .annotate(sha256=Substr("digest", len("sha256:") + 1))
         .exclude(sha256__in=theirs.exclude(sha256__in=own))
+        .filter(sha256__in=StoredBlob.objects.values("sha256"))  # what was collected since takes no room
     )
     total = committed.values("sha256").annotate(bytes=Max("size")).aggregate(sum=Sum("bytes"))["sum"] or 0
     waiting = StoredBlob.objects.filter(sha256__in=own).exclude(sha256__in=committed.values("sha256"))

@@ -1,4 +1,5 @@
-"""What a repository takes and what storing contents once saves; members also see the room that is left."""
+"""What a repository takes, what storing contents once saves, and the room that is left: for its members. To measure it costs
+too much to do it for everybody, and names of files that nobody cleared stand in it."""
 
 from typing import Any
 
@@ -14,13 +15,14 @@ from hub.web.repo_pages import render_repo_page, repo_page
 @repo_page()
 def show_storage(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     limits = [limit_of(repo.owner), limit_of(repo)] if reader.is_member else []
+    told = measure_repo(reader) if reader.is_member else None
     return render_repo_page(
         request,
         repo,
         reader,
         "repos/storage.html",
         tab="/storage",
-        told=measure_repo(reader),
+        told=told,
         limits=[describe(limit) for limit in limits if limit.max_bytes is not None],
     )
 

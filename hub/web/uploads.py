@@ -185,6 +185,7 @@ def put_part(request: HttpRequest, repo: Repo, reader: RepoReader, number: int) 
     if not 1 <= number <= upload.part_count:
         raise InvalidInput(f"{upload.path} has {upload.part_count} parts, so there is no part {number}.")
     expected = upload.size_of_part(number)
+    check_room(repo=repo, by=request.user, adding=upload.size)
     etag = uploads().write_part(upload.id, number, read_exactly(request, expected, upload.path, number))
     return JsonResponse({"number": number, "sha256": etag})
 

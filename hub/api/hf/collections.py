@@ -42,6 +42,9 @@ def read_sort(request: HttpRequest) -> str:
     return SORTS[name]
 
 
+MAX_ASKED = 8  # each is a join
+
+
 def filter_collections(request: HttpRequest, rows: Any) -> Any:
     """`owner` is a name; `item` is written "models/alice/poems" and names what the asker may read."""
     if owner := request.GET.get("owner"):
@@ -49,7 +52,10 @@ def filter_collections(request: HttpRequest, rows: Any) -> Any:
             rows = rows.filter(**shelves.owned_by(find_owner(owner)))
         except NotFound:
             return rows.none()
-    for item in request.GET.getlist("item"):
+    items = list(dict.fromkeys(request.GET.getlist("item")))
+    if len(items) > MAX_ASKED:
+        raise InvalidInput(f"Ask for at most {MAX_ASKED} items at once; these are {len(items)}.")
+    for item in items:
         kind, _, name = item.partition("/")
         try:
             thing = shelves.find_thing(KINDS.get(kind, kind), name, request.user)

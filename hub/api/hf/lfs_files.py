@@ -74,7 +74,7 @@ def copy_files(request: HttpRequest, repo: Repo) -> HttpResponse:
 
 def find_copyable(reader: RepoReader, sha256: str) -> StoredFile | None:
     """None for what this reader may not have. What was trained here and is not released yet stays, even for members."""
-    if not reader.may_have(sha256):
+    if reader.repo.is_disabled or not reader.may_have(sha256):
         return None
     if reader.repo.shows == Repo.Shows.RELEASES:
         content = Content.objects.select_related("repo").filter(repo=reader.repo, digest=f"sha256:{sha256}").first()

@@ -91,8 +91,8 @@ def require_uploader(request: HttpRequest, repo: Repo) -> None:
 def read_object(item: Any) -> tuple[str, int]:
     if not isinstance(item, dict) or not OID.fullmatch(str(item.get("oid"))) or type(item.get("size")) is not int:
         raise InvalidInput("An LFS object has an oid of 64 hexadecimal digits and a size in bytes.")
-    if item["size"] < 0:
-        raise InvalidInput("The size of an LFS object is not negative.")
+    if not 0 <= item["size"] < 2**63:
+        raise InvalidInput("The size of an LFS object is a number of bytes, from 0 on.")
     return item["oid"], item["size"]
 
 

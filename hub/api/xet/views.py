@@ -13,9 +13,11 @@ from hub.api.hf.endpoints import answer, endpoint, open_body
 from hub.api.hf.ranges import read_range
 from hub.api.xet.tokens import Access, read_access, sign_pieces
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable, TooLarge
+from hub.common.paging import read_number
 from hub.community.contributions import reader_for
 from hub.repos.blobs import list_told_chunks, record_upload, store
 from hub.repos.models import StoredBlob
+from hub.repos.quotas import check_room
 from hub.storage.errors import InvalidRange, NotOwned, StorageError
 from hub.storage.errors import TooLarge as BeyondBounds
 from hub.storage.xet.reconstruction import Parts, Plan, UrlFor, as_version_1, as_version_2
@@ -46,7 +48,9 @@ def refuse(problem: StorageError) -> HubError:
 
 def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
     """Keep a xorb. Whether it was here already is nobody's business, so the answer never tells."""
-    read_access(request, write=True)
+    access = read_access(request, write=True)
+    length = read_number(request.headers.get("Content-Length", "")) or 0
+    check_room(repo=access.repo, by=access.user, adding=min(length, MAX_XORB_BODY))
     try:
         store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
     except StorageError as problem:

@@ -357,3 +357,10 @@ def test_the_stock_client_sets_decides_and_is_refused(gated, client_of, without_
     with pytest.raises(HfHubHTTPError) as problem:
         list(owner.list_pending_access_requests("alice/tides"))
     assert problem.value.response.status_code == 400
+
+
+def test_what_nobody_could_read_back_is_left_out_of_answers():
+    """It was kept, and then neither the page nor the API of the requests could be written."""
+    from hub.repos.gating import keepable
+
+    assert keepable("Hu\ud800ll\0") == "Hull"

@@ -111,16 +111,15 @@ def test_the_xet_store_gives_no_token_to_who_is_full_and_takes_no_claim_beyond(c
     token = client.get(f"{API}/xet-write-token/main", headers=bearer(alice)).json()["accessToken"]
     headers = {"Authorization": f"Bearer {token}"}
 
-    def send(file: XetFile) -> Any:
-        address = f"/xet/v1/xorbs/default/{file.xorb_hash}"
-        assert (
-            client.post(address, file.xorb, content_type="application/octet-stream", headers=headers).status_code == 200
-        )
-        return client.post("/xet/v1/shards", file.shard, content_type="application/octet-stream", headers=headers)
+    def send(what: str, data: bytes) -> int:
+        return client.post(
+            f"/xet/v1/{what}", data, content_type="application/octet-stream", headers=headers
+        ).status_code
 
-    assert send(XetFile(noise(1, 25 * KB))).status_code == 200
-    refused = send(XetFile(noise(2, 1 * KB)))
-    assert (refused.status_code, usage(alice.user)) == (403, 25 * KB)
+    file, more = XetFile(noise(1, 25 * KB)), XetFile(noise(2, 1 * KB))
+    assert send(f"xorbs/default/{file.xorb_hash}", file.xorb) == send("shards", file.shard) == 200
+    assert send(f"xorbs/default/{more.xorb_hash}", more.xorb) == 403
+    assert usage(alice.user) == 25 * KB
     full = client.get(f"{API}/xet-write-token/main", headers=bearer(alice))
     assert full.status_code == 403 and "alice may hold 25,000 bytes" in full.json()["error"]
 
@@ -211,3 +210,40 @@ def test_a_size_that_is_none_is_refused(alice: Any, size: str):
 def test_the_command_names_what_it_does_not_know(repo: Any, name: str):
     with pytest.raises(CommandError):
         call_command("quota", "show", name)
+
+
+def test_a_repository_is_handed_over_to_who_has_room_for_it(repo: Any, alice: Any):
+    from hub.accounts.organizations import create_organization
+    from hub.repos.lifecycle import move_repo
+
+    bring(repo, alice, noise(1))
+    create_organization(name="tidewatch", created_by=alice.user)
+    limit("tidewatch", "9KB")
+    with pytest.raises(QuotaExceeded, match="tidewatch may hold 9,000"):
+        move_repo(repo=repo, to="tidewatch/tides", by=alice.user)
+    limit("tidewatch", "10KB")
+    assert move_repo(repo=repo, to="tidewatch/tides", by=alice.user).full_name == "tidewatch/tides"
+
+
+def test_a_xorb_that_has_no_room_is_refused_before_it_is_stored(client: Client, repo: Any, alice: Any):
+    token = client.get(f"{API}/xet-write-token/main", headers=bearer(alice)).json()["accessToken"]
+    limit("alice", "5KB")
+    file = XetFile(bytes(range(256)) * 1000)
+    answer = client.post(
+        f"/xet/v1/xorbs/default/{file.xorb_hash}",
+        file.xorb + b"x" * 10_000,
+        content_type="application/octet-stream",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 403 and "alice may hold 5,000" in answer.json()["error"]
+
+
+def test_what_was_collected_takes_no_room_any_more(repo: Any, alice: Any):
+    from hub.repos.models import StoredBlob
+    from hub.storage.git import AddPointer
+
+    stored = bring(repo, alice, noise(1))
+    add(repo, alice.user, {}, operations=[AddPointer("a.bin", stored.sha256, stored.size)])
+    assert usage(alice.user) == 10 * KB
+    StoredBlob.objects.all().delete()
+    assert usage(alice.user) == 0

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from tests.hub.scenes import add, clear, make_repo, withhold
+from tests.hub.scenes import add, clear, make_repo
 
 pytestmark = pytest.mark.django_db
 MB = 1_000_000
@@ -65,22 +65,23 @@ def test_an_empty_repository_says_what_happens_here(alice: Any):
     assert "There are no large files in alice/tides yet" in page and "Upload files" in page
 
 
-def test_a_stranger_counts_what_they_may_have_and_hears_nothing_of_private_twins(alice: Any, bob: Any, charlie: Any):
+def test_strangers_are_told_nothing_and_members_nothing_of_private_or_gated_twins(alice: Any, bob: Any, charlie: Any):
     repo = make_repo(alice.user)
     hidden = make_repo(bob.user, "hidden", is_private=True)
+    gated = make_repo(bob.user, "gated")
     shared = make_noise(200_000)
-    bring(repo, alice, "shared.bin", shared), bring(hidden, bob, "shared.bin", shared)
-    bring(repo, alice, "secret.bin", make_noise(300_000, seed=2))
-    clear(repo), clear(hidden)
-    withhold(repo, "secret.bin")
-    mine, theirs = measure(repo, alice), measure(repo, charlie)
-    assert (mine.history.files, theirs.history.files) == (2, 1)
-    assert mine.shared_files == theirs.shared_files == 0
-    assert "secret.bin" not in look(repo) and "secret.bin" in look(repo, alice)
-    twin = make_repo(alice.user, "twin")
-    bring(twin, alice, "again.bin", shared)
+    for one, person in ((repo, alice), (hidden, bob), (gated, bob)):
+        bring(one, person, "shared.bin", shared)
+        clear(one)
+    type(gated).objects.filter(pk=gated.pk).update(gated="manual")
+    assert measure(repo, alice).shared_files == 0
+    for person in (None, charlie):
+        page = look(repo, person)
+        assert "is shown to its members" in page and "shared.bin" not in page
+    twin = make_repo(bob.user, "twin")
+    bring(twin, bob, "again.bin", shared)
     clear(twin)
-    assert measure(repo, charlie).shared_bytes == 200_000
+    assert measure(repo, alice).shared_bytes == 200_000
 
 
 def test_members_see_the_room_that_is_left(alice: Any):
