@@ -16,6 +16,7 @@ from hub.repos.find import find_repo
 from hub.repos.models import Content, Repo, Revision, RevisionContent
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
+from hub.repos.refs import renew_files
 from hub.storage.git import AddFile, TreeEntry
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedFile, LockedRepository, format_lock
@@ -138,6 +139,7 @@ def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
         repo = find_repo(type, reference.repo, by, action="read_files")
         reader = reader_for(repo, by)
         commit = reader.resolve(reference.revision)
+        renew_files(repo, commit)  # a commit that no branch reaches any more may be pinned by its id
     except RepoNotFound:
         raise RecipeRefused(
             f"{RECIPE} names the {type} {name}, which does not exist here or which you may not read; check the name."

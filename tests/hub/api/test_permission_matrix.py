@@ -26,6 +26,11 @@ files private     404     404       ok      ok      ok     ok         ok        
 files gated       401     403       ok      ok      ok     ok         ok         403
 files withheld    403     403       ok      ok      ok     ok         ok         403
 files disabled    404     404       ok      ok      ok     ok         ok         403
+copy  public      ok      ok        ok      ok      ok     ok         ok         ok
+copy  private     404     404       ok      ok      ok     ok         ok         404
+copy  gated       401     403       ok      ok      ok     ok         ok         403
+copy  withheld    403     403       ok      ok      ok     ok         ok         403
+copy  disabled    404     404       403     403     403    403        403        403
 clone public      ok      ok        ok      ok      ok     ok         ok         ok
 clone private     404     404       ok      ok      ok     ok         ok         404
 clone gated       401     403       ok      ok      ok     ok         ok         403
@@ -107,7 +112,7 @@ ROWS: list[Row] = [
     *api("", "GET read"),
     *api("/revision/<rest:rest>", "GET read /revision/main"),
     *api("/settings", "PUT admin!"),
-    *api("/duplicate", "POST files!"),
+    *api("/duplicate", "POST copy!"),
     *api("/auth-check", "GET clone"),
     *api("/auth-check/write", "GET write!"),
     *api("/user-access-request", "POST ask!"),
@@ -210,7 +215,7 @@ ROWS: list[Row] = [
     Row("xet/v1/xorbs/[a-z-]+/(hash)", "POST", "/xet/v1/xorbs/default/{xet}", "bring", b"no xorb"),
     Row("xet/v1/shards", "POST", "/xet/v1/shards", "bring", b"no shard"),
 ]
-OF_BYTES = {"files", "clone", "spend"}  # what a withheld file changes, or must not
+OF_BYTES = {"files", "copy", "clone", "spend"}  # what a withheld file changes, or must not
 # Addresses that name no repository, or are refused to everybody alike; their own tests say who may use them.
 WITHOUT_REPO = r"""
 api:/lfs-files/batch api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
