@@ -35,7 +35,7 @@ def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
 
     Raises QuotaExceeded when there is no room for them; nothing is remembered then."""
     index_blob(stored)
-    claim, is_new = UploadedBlob.objects.get_or_create(
+    _, is_new = UploadedBlob.objects.get_or_create(
         repo=repo, sha256=stored.sha256, by=by, defaults={"is_guest": is_guest(repo, by)}
     )
     if is_new:

@@ -12,7 +12,7 @@ from hub.repos.commits import SQL_BATCH, noted, register_commits
 from hub.repos.lifecycle import start_repo
 from hub.repos.models import Repo, Revision
 from hub.repos.places import pair
-from hub.repos.quotas import limit_of, usage_of
+from hub.repos.quotas import check_owner_room
 from hub.repos.reader import RepoReader
 from hub.storage.git import GitRepo
 from hub.storage.git.objects import copy_objects
@@ -44,7 +44,7 @@ def duplicate_repo(
         raise InvalidInput(f"Nothing in {source.full_name} is public yet, so there is nothing to copy.")
     check_history(git, list(refs.values()), may_have=reader.may_have)
 
-    check_copy_fits(source, by=by, owner=owner or by)
+    check_owner_room(source, owner or by)
 
     def fill(members: GitRepo) -> str:
         copy_objects(git.path, members.path, wanted=sorted(set(refs.values())), held=[])
@@ -85,11 +85,6 @@ def check_history(git: GitRepo, tips: list[str], *, may_have: Callable[[str], bo
                     f"{path} (commit {oid[:12]}) is not cleared for you, so the history cannot be copied whole; "
                     "download the files you need and upload them to a repository of your own."
                 )
-
-
-def check_copy_fits(source: Repo, *, by: User, owner: User | Organization) -> None:
-    """Raises QuotaExceeded. What the owner holds already, in another repository, is counted here as if it were new."""
-    limit_of(owner).check(usage_of(source) if limit_of(owner).max_bytes is not None else 0)
 
 
 def keep_authors(source: Repo, copy: Repo) -> None:

@@ -3,7 +3,7 @@
 A file goes only when, one after another and without a break for the whole grace, every collection has found it named by
 no reference of any repository (of either half: branches, tags, pull requests, candidates) and by none of the rooms
 above (runs, releases, attachments), and when no door has touched it for that long. So everything that is taken out
-of use can be brought back for the length of the grace: by pushing, by naming the old commit again, or by an undo.
+of use can be brought back for the length of the grace: by pushing again, or by giving the old commit a name.
 
 It fails closed: where a repository cannot be read or a room cannot answer, nothing is removed at all."""
 

@@ -18,7 +18,7 @@ from hub.repos.find import lookup
 from hub.repos.models import GATES, Repo, RepoAlias
 from hub.repos.places import pair
 from hub.repos.publication import publish
-from hub.repos.quotas import check_handover
+from hub.repos.quotas import check_owner_room
 from hub.storage.git import AddFile, GitRepo
 
 MAX_DESCRIPTION_CHARACTERS = 300
@@ -120,7 +120,7 @@ def move_repo(*, repo: Repo, to: str, by: User) -> Repo:
     if other is not None and other.pk != repo.pk:
         raise Conflict(f"A {repo.type} repository called {to} already exists; choose another name.")
     if owner != repo.owner:
-        check_handover(repo, owner)
+        check_owner_room(repo, owner)
     try:
         with transaction.atomic():
             former = {"name": repo.full_name, "user": repo.owner_user_id, "organization": repo.owner_organization_id}

@@ -72,8 +72,9 @@ def check_room(*, repo: Repo, by: User, adding: int) -> None:
         limit.check(adding)
 
 
-def check_handover(repo: Repo, owner: User | Organization) -> None:
-    """Raises QuotaExceeded when a repository does not fit into the room of who is to own it."""
+def check_owner_room(repo: Repo, owner: User | Organization) -> None:
+    """Raises QuotaExceeded when a repository, or a copy of it, does not fit into the room of who is to own it. What the
+    owner holds already in another repository is counted as if it were new."""
     limit = limit_of(owner)
     limit.check(usage_of(repo) if limit.max_bytes is not None else 0)
 

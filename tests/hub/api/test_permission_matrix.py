@@ -275,7 +275,7 @@ def list_patterns(patterns: Any, prefix: str = "") -> list[tuple[str, str]]:
 def test_every_address_has_a_row():
     asked = list_addresses()
     assert asked - {row.pattern for row in ROWS} - set(WITHOUT_REPO) == set(), "these addresses have no row"
-    assert set(WITHOUT_REPO) - asked == set(), "these addresses are gone"
+    assert (set(WITHOUT_REPO) | {row.pattern for row in ROWS}) - asked == set(), "these addresses are gone"
 
 
 def list_addresses() -> set[str]:
@@ -419,12 +419,10 @@ def test_each_address_answers_each_person_as_the_table_says(cleared_at_once):
     scene = Scene()
     client = Client(raise_request_exception=False)
     wrong = []
-    addresses = list_addresses()
-    rows = [row for row in ROWS if row.pattern in addresses]
     for kind in KINDS:
         for person in scene.users:
             given = scene.given(kind, person)
-            for row in filter(touches_bytes, rows) if kind == "withheld" else rows:
+            for row in filter(touches_bytes, ROWS) if kind == "withheld" else ROWS:
                 with transaction.atomic():
                     found = outcome(ask(client, row, given, scene, person), row.action)
                     transaction.set_rollback(True)
