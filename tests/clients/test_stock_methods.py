@@ -347,7 +347,7 @@ def test_commands_that_keep_repositories(hf: Callable[..., str], api: Any, a_nam
     hf("repos", "settings", f"{a_name}-moved", "--private", *of)
     assert api.dataset_info(a_name).private  # under its old name
     hf("repos", "duplicate", f"{a_name}-moved", f"{a_name}-twin", *of)
-    assert f"{a_name}-twin" in hf("repos", "list")
+    assert f"{a_name}-twin" in hf("repos", "list", "--search", f"{a_name.partition('/')[2]}-twin")
     hf("repos", "delete", f"{a_name}-twin", *of, "--yes")
     assert not api.repo_exists(f"{a_name}-twin", repo_type="dataset")
 
