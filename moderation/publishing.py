@@ -14,6 +14,7 @@ from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.places import pair
 from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
+from hub.repos.refs import renew_files
 from moderation import audit, gate, manifests, signing
 from moderation.gate import contents_by_digest, files_of
 from moderation.models import Release, ReleaseApproval
@@ -103,6 +104,7 @@ def finish_publishing(release: Release) -> None:
     repo = Repo.objects.get(pk=release.repo_id)
     ref = f"refs/tags/{release.tag}"
     if pair(repo).members.read_ref(ref) is None:
+        renew_files(repo, release.commit)  # its branch may be gone since it was proposed
         move_ref(repo=repo, ref=ref, new=release.commit, expected=None, by=None, door="hub")
     waiting = weights_of(release, AWAITS_RELEASE)
     decide(repo, [Decision(content, Content.Clearance.CLEARED) for content in waiting], publish_now=False)

@@ -13,7 +13,7 @@ from hub.repos.places import pair, store
 from hub.repos.quotas import check_room, is_guest, lock_holders
 from hub.storage.blobs import StoredFile
 
-__all__ = ["index_blob", "is_public", "list_told_chunks", "may_commit_blob", "record_upload", "store"]
+__all__ = ["index_blob", "is_public", "list_told_chunks", "may_commit_blob", "may_leave", "record_upload", "store"]
 
 MAX_FILES = 500  # of one xorb, or commits that brought one file, that are looked at
 
@@ -52,6 +52,16 @@ def is_public(content: Content) -> bool:
     brought = RevisionContent.objects.filter(content=content).order_by("pk")
     public = pair(repo).public
     return any(public.has_commit(oid) for oid in brought.values_list("revision__commit", flat=True)[:MAX_FILES])
+
+
+def may_leave(repo: Repo, sha256: str) -> bool:
+    """Whether who may have a large file may take it to another repository. What the hub's own account made here waits
+    for its release, even for members: under another name nobody would know of the gate."""
+    content = Content.objects.select_related("repo", "added_by").filter(repo=repo, digest=f"sha256:{sha256}").first()
+    if content is None:  # uploaded, and in no commit yet
+        return UploadedBlob.objects.filter(repo=repo, sha256=sha256, by__is_system=False).exists()
+    is_made_here = content.added_by is not None and content.added_by.is_system
+    return not is_made_here or is_public(content)
 
 
 def may_commit_blob(*, repo: Repo, by: User, sha256: str) -> bool:

@@ -4,13 +4,15 @@ Bytes are stored once, so a copy costs little. Pull requests, discussions and re
 are judged anew for the copy, as any commit is."""
 
 from collections.abc import Callable
+from functools import partial
 
 from hub.accounts.models import Organization, User
 from hub.accounts.permissions import require
 from hub.common.errors import Forbidden, InvalidInput, TooLarge
-from hub.repos.commits import SQL_BATCH, noted, register_commits
-from hub.repos.lifecycle import start_repo
-from hub.repos.models import Repo, Revision
+from hub.repos.blobs import may_leave
+from hub.repos.commits import SQL_BATCH, register_commits
+from hub.repos.lifecycle import remove_repo, start_repo
+from hub.repos.models import PendingWrite, Repo, Revision
 from hub.repos.places import pair
 from hub.repos.quotas import check_owner_room
 from hub.repos.reader import RepoReader
@@ -18,6 +20,7 @@ from hub.storage.git import GitRepo
 from hub.storage.git.objects import copy_objects
 
 MAX_COMMITS = 5_000  # they are registered within one request
+MAX_REFS = 1_000  # each is followed by rows and by the public half
 COPIED = ("refs/heads/", "refs/tags/")
 
 
@@ -42,7 +45,12 @@ def duplicate_repo(
     main = f"refs/heads/{source.default_branch}"
     if main not in refs:
         raise InvalidInput(f"Nothing in {source.full_name} is public yet, so there is nothing to copy.")
-    check_history(git, list(refs.values()), may_have=reader.may_have)
+    if len(refs) > MAX_REFS:
+        raise TooLarge(
+            f"It has {len(refs):,} branches and tags; up to {MAX_REFS:,} are copied here. "
+            "Clone it with git and push those you need to a new repository instead."
+        )
+    check_history(git, list(refs.values()), may_have=reader.may_have, may_leave=partial(may_leave, source))
 
     check_owner_room(source, owner or by)
 
@@ -61,29 +69,45 @@ def duplicate_repo(
         description=source.description,
         gated=source.gated,
         fill=fill,
+        others=[ref for ref in refs if ref != main],
     )
-    for ref, oid in refs.items():
-        with noted(repo=copy, ref=ref, by=by, door="hub"):
+    try:
+        for ref, oid in refs.items():
             register_commits(repo=copy, ref=ref, old=None, new=oid, by=by, door="hub")
-    keep_authors(source, copy)
+            PendingWrite.objects.filter(repo=copy, ref=ref).delete()
+        keep_authors(source, copy)
+    except Exception:
+        remove_repo(copy, by=by)  # half a copy, with its history in the wrong name, is worse than none
+        raise
     copy.refresh_from_db()
     return copy
 
 
-def check_history(git: GitRepo, tips: list[str], *, may_have: Callable[[str], bool]) -> None:
-    """Every large file of the history must be one that the maker of the copy could download."""
+def check_history(
+    git: GitRepo, tips: list[str], *, may_have: Callable[[str], bool], may_leave: Callable[[str], bool]
+) -> None:
+    """Every large file of the history must be one that the maker of the copy could download and take away."""
     commits = list(dict.fromkeys(oid for tip in tips for oid in git.ancestors_not_in(git.peel(tip), [])))
     if len(commits) > MAX_COMMITS:
         raise TooLarge(
             f"It has {len(commits):,} commits; up to {MAX_COMMITS:,} are copied here. "
             "Clone it with git and push it to a new repository instead."
         )
+    seen: set[str] = set()
     for oid in commits:
         for path, _, _, pointer in git.new_blobs(oid, git.commit_info(oid).parents):
-            if pointer is not None and not may_have(pointer.sha256):
+            if pointer is None or pointer.sha256 in seen:
+                continue
+            seen.add(pointer.sha256)
+            if not may_have(pointer.sha256):
                 raise Forbidden(
                     f"{path} (commit {oid[:12]}) is not cleared for you, so the history cannot be copied whole; "
                     "download the files you need and upload them to a repository of your own."
+                )
+            if not may_leave(pointer.sha256):
+                raise Forbidden(
+                    f"{path} (commit {oid[:12]}) was trained here and waits for its release; copy the history after it, "
+                    "or remove the branch that names it."
                 )
 
 

@@ -199,16 +199,20 @@ def decide(*, repo: Repo, by: User, request: AccessRequest, status: str, reason:
 
 @transaction.atomic
 def grant_access(*, repo: Repo, by: User, user: User) -> AccessRequest:
-    """Let somebody in who need not have asked. Raises InvalidInput when they have access already."""
+    """Let somebody in who need not have asked. Raises InvalidInput when they have access already; of two who let them
+    in at the same moment, both are told that it is done."""
     require(by, "write", repo)
     require_gate(repo)
     if can(user, "read_files", repo):
         raise InvalidInput(f"{user} has access to {repo.full_name} already.")
-    asked = AccessRequest.objects.filter(repo=repo, user=user).first()
-    if asked is None:
-        asked = AccessRequest(repo=repo, user=user, is_granted=True)
-    asked.status, asked.reason, asked.decided_by = AccessRequest.Status.ACCEPTED, "", by
-    asked.decided_at = timezone.now()
-    asked.save()
+    accepted = {"status": AccessRequest.Status.ACCEPTED, "reason": "", "decided_by": by, "decided_at": timezone.now()}
+    asked, is_new = AccessRequest.objects.get_or_create(repo=repo, user=user, defaults={"is_granted": True, **accepted})
+    if not is_new:
+        asked = AccessRequest.objects.select_for_update().select_related("user", "repo").get(pk=asked.pk)
+        if asked.status == AccessRequest.Status.ACCEPTED:
+            return asked
+        for name, value in accepted.items():
+            setattr(asked, name, value)
+        asked.save(update_fields=list(accepted))
     access_decided.send(AccessRequest, request=asked, by=by)
     return asked

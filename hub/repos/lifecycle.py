@@ -1,6 +1,6 @@
 """Repositories begin, change their name or settings, and end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -15,7 +15,7 @@ from hub.repos.clearance import note_publication
 from hub.repos.commits import author_of, register_commits
 from hub.repos.events import repo_changed, repo_created, repo_deleting, repo_moved
 from hub.repos.find import lookup
-from hub.repos.models import GATES, Repo, RepoAlias
+from hub.repos.models import GATES, PendingWrite, Repo, RepoAlias
 from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.repos.quotas import check_owner_room
@@ -77,8 +77,10 @@ def start_repo(
     description: str,
     fill: Callable[[GitRepo], str],
     gated: str = "",
+    others: Iterable[str] = (),
 ) -> Repo:
-    """A repository whose git folder `fill` makes ready; it returns the head of the main branch."""
+    """A repository whose git folder `fill` makes ready; it returns the head of the main branch. `others` are more
+    references that it makes: a note of each waits for who registers them, or for `reconcile`."""
     owner = owner or by
     if type not in Repo.Type.values:
         raise InvalidInput(f"The repository type {type!r} does not exist; use model, dataset or space.")
@@ -99,6 +101,7 @@ def start_repo(
         with transaction.atomic():
             repo.save()
             note = note_publication(repo, by=by)
+            PendingWrite.objects.bulk_create(PendingWrite(repo=repo, ref=ref, by=by, door="hub") for ref in others)
     except IntegrityError:
         both.remove()
         raise Conflict(f"You already created this {type} repo: {owner.name}/{name}") from None
@@ -192,6 +195,10 @@ def delete_repo(*, repo: Repo, by: User) -> None:
     require(by, "admin", repo)
     if repo.public_releases.exists():
         raise Forbidden(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
+    remove_repo(repo, by=by)
+
+
+def remove_repo(repo: Repo, *, by: User) -> None:
     both = pair(repo)
     with transaction.atomic():
         Repo.objects.select_for_update().filter(pk=repo.pk).first()  # what would belong to it waits, and fails

@@ -21,6 +21,8 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 SIZE = re.compile(r"(\d{1,15})\s*([A-Za-z]{0,3})")
 
+SQL_BATCH = 500  # values in one IN (...)
+
 Holder = User | Organization | Repo
 
 
@@ -144,6 +146,21 @@ def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
         brought = UploadedBlob.objects.filter(by=guest, is_guest=True).exclude(repo__in=repos).values("sha256")
         total += StoredBlob.objects.filter(sha256__in=brought).aggregate(sum=Sum("size"))["sum"] or 0
     return total
+
+
+def list_uncounted(shas: list[str], *, repo: Repo, by: User) -> set[str]:
+    """Those of `shas` that do not count yet for who pays for what this person uploads into this repository."""
+    new = set(shas)
+    repos = Repo.objects.filter(**{f"owner_{key}": owner for key, owner in key_of(repo.owner).items()})
+    for start in range(0, len(shas), SQL_BATCH):
+        batch = shas[start : start + SQL_BATCH]
+        if is_guest(repo, by):
+            new -= set(UploadedBlob.objects.filter(by=by, sha256__in=batch).values_list("sha256", flat=True))
+            continue
+        claims = UploadedBlob.objects.filter(repo__in=repos, is_guest=False, sha256__in=batch)
+        committed = Content.objects.filter(repo__in=repos, digest__in=[f"sha256:{sha256}" for sha256 in batch])
+        new -= set(claims.values_list("sha256", flat=True)) | {content.oid for content in committed}
+    return new
 
 
 def read_size(text: str) -> int | None:

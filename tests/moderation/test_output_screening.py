@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from hub.common.errors import Forbidden
 from hub.community.models import Check, Notification
@@ -53,6 +54,32 @@ def test_weights_brought_to_another_branch_do_not_go_round_the_gate(workshop: Wo
     content = content_at(workshop.model, "model.safetensors")
     assert (content.clearance, content.reason) == (Content.Clearance.PENDING, AWAITS_RELEASE)
     assert not reader(workshop.model).may_have(content.digest.removeprefix("sha256:"))
+
+
+def test_trained_weights_are_not_taken_away_before_their_release(workshop: Workshop, run: Run, client: Client) -> None:
+    """Before the first release the repository shows every cleared commit, and a member reads the candidate: by a copy
+    under another name, the weights would have become public without the gate."""
+    from hub.repos.duplicates import duplicate_repo
+    from hub.repos.models import UploadedBlob
+    from hub.repos.places import store
+    from hub.repos.refs import create_branch, delete_branch
+    from tests.moderation.scenes import make_repo
+
+    stored = store().find(content_at(workshop.model, "model.safetensors").oid)
+    make_repo("model", "plot", workshop.helper)
+    assert reader(workshop.model, workshop.helper).may_have(stored.sha256)
+    client.force_login(workshop.helper)
+    named = [{"sha256": stored.sha256, "xetHash": stored.xet_hash, "filename": "model.safetensors"}]
+    body = {"target": {"type": "model", "name": "bob/plot"}, "files": named}
+    address = f"/api/models/{workshop.model.full_name}/lfs-files/duplicate"
+    answer = client.post(address, body, content_type="application/json")
+    assert [row["sha256"] for row in answer.json()["failed"]] == [stored.sha256]
+    assert not UploadedBlob.objects.filter(repo__name="plot").exists()
+    create_branch(repo=workshop.model, by=workshop.helper, name="out", start=run.pull_request.candidate)
+    with pytest.raises(Forbidden, match="model.safetensors .* waits for its release"):
+        duplicate_repo(source=workshop.model, by=workshop.helper, name="copy")
+    delete_branch(repo=workshop.model, by=workshop.helper, name="out")
+    assert duplicate_repo(source=workshop.model, by=workshop.helper, name="copy").full_name == "bob/copy"
 
 
 def test_a_large_file_that_no_run_made_is_screened_on_a_candidate_too(workshop: Workshop) -> None:

@@ -1,7 +1,9 @@
 """A release: approved by two people without a stake, signed, tagged for good, and taken back in public when need be."""
 
 import copy
+import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +369,30 @@ def test_a_crash_between_tag_and_weights_is_finished_later(
             approve(release=proposed, by=dora.user)
     assert content_at(proposed.repo, "model.safetensors").reason == AWAITS_RELEASE
     assert finish_interrupted() == 1
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+
+
+def test_the_tag_keeps_files_whose_branch_has_gone(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing named them when the release was finished: a collection that had begun before would have taken them."""
+    from hub.repos.places import store
+    from hub.storage.git import ANY
+
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finish_publishing", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    members = pair(proposed.repo).members
+    first = members.ancestors_not_in(proposed.commit, [])[0]
+    for ref in members.refs():
+        members.move_ref(ref, first if ref == "refs/heads/main" else None, ANY)
+    for path in store().root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    assert finish_interrupted() == 1
+    store().sweep(set(), grace_s=3600, now=time.time())
     assert read_weights(proposed.repo, "v1.0.0") == weights(1)
 
 

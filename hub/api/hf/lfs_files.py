@@ -6,19 +6,22 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
+from hub.accounts.models import User
 from hub.api.addresses import next_page
 from hub.api.hf.endpoints import answer, endpoint, open_reader, read_json, signed_in, text_of, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import InvalidInput, TooLarge
 from hub.common.paging import cut_page, read_limit, read_number
-from hub.repos.blobs import is_public, record_upload, store
+from hub.repos.blobs import is_public, may_leave, record_upload, store
 from hub.repos.find import find_repo
 from hub.repos.models import Content, Repo
+from hub.repos.quotas import check_room, list_uncounted
 from hub.repos.reader import RepoReader
 from hub.storage.blobs import StoredFile
 
 MAX_FILES = 1000  # the client sends batches of 100
 PAGE = 500
+BATCH = 50  # files that one transaction claims
 HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -58,26 +61,37 @@ def copy_files(request: HttpRequest, repo: Repo) -> HttpResponse:
     quota and is screened there anew. Raises QuotaExceeded when not all fits; nothing is copied then."""
     body = read_json(request)
     wanted = read_wanted(body)
-    target = find_target(body, request.user)
+    by: Any = request.user
+    target = find_target(body, by)
     reader = open_reader(request, repo)
-    failed = []
-    with transaction.atomic():
-        for sha256, xet_hash in wanted.items():
-            stored = find_copyable(reader, sha256)
-            if stored is None or stored.xet_hash != xet_hash:
-                error = f"It is not in {repo.full_name}, or not cleared for you."
-                failed.append({"sha256": sha256, "error": error})
-                continue
-            record_upload(repo=target, by=request.user, stored=stored)
+    found, failed = [], []
+    for sha256, xet_hash in wanted.items():
+        stored = find_copyable(reader, sha256)
+        if stored is None or stored.xet_hash != xet_hash:
+            failed.append({"sha256": sha256, "error": f"It is not in {repo.full_name}, or not cleared for you."})
+        else:
+            found.append(stored)
+    check_room(repo=target, by=by, adding=count_new(found, repo=target, by=by))
+    for start in range(0, len(found), BATCH):
+        with transaction.atomic():  # short ones: others write between them
+            for stored in found[start : start + BATCH]:
+                record_upload(repo=target, by=by, stored=stored)
     return answer({"failed": failed})
 
 
+def count_new(files: list[StoredFile], *, repo: Repo, by: User) -> int:
+    """Bytes of those that do not count already for who pays for uploads of this person there."""
+    new = list_uncounted([stored.sha256 for stored in files], repo=repo, by=by)
+    return sum(stored.size for stored in files if stored.sha256 in new)
+
+
 def find_copyable(reader: RepoReader, sha256: str) -> StoredFile | None:
-    """None for what this reader may not have. What was trained here and is not released yet stays, even for members."""
-    if reader.repo.is_disabled or not reader.may_have(sha256):
+    """None for what this reader may not have, or what waits for its release."""
+    repo = reader.repo
+    if repo.is_disabled or not reader.may_have(sha256) or not may_leave(repo, sha256):
         return None
-    if reader.repo.shows == Repo.Shows.RELEASES:
-        content = Content.objects.select_related("repo").filter(repo=reader.repo, digest=f"sha256:{sha256}").first()
+    if repo.shows == Repo.Shows.RELEASES:  # what people brought waits for the next release, too
+        content = Content.objects.select_related("repo").filter(repo=repo, digest=f"sha256:{sha256}").first()
         if content is None or not is_public(content):
             return None
     return store().renew(sha256)

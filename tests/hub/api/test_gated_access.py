@@ -364,3 +364,29 @@ def test_what_nobody_could_read_back_is_left_out_of_answers():
     from hub.repos.gating import keepable
 
     assert keepable("Hu\ud800ll\0") == "Hull"
+
+
+def test_two_who_let_somebody_in_at_the_same_moment_both_succeed(gated, alice, charlie, monkeypatch):
+    """The second one found the row of the first where it wanted to write its own, which was a 500."""
+    from hub.repos import gating
+    from hub.repos.access_models import AccessRequest
+
+    can, calls, told = gating.can, [], []
+
+    def listen(**_):
+        told.append(1)
+
+    gating.access_decided.connect(listen)
+
+    def look(user, action, repo):
+        found = can(user, action, repo)
+        if not calls:
+            calls.append(1)
+            gating.grant_access(repo=repo, by=alice.user, user=charlie.user)
+        return found
+
+    monkeypatch.setattr(gating, "can", look)
+    made = gating.grant_access(repo=gated, by=alice.user, user=charlie.user)
+    assert (made.status, made.is_granted) == ("accepted", True)
+    assert AccessRequest.objects.count() == 1 and told == [1]
+    gating.access_decided.disconnect(listen)

@@ -99,6 +99,48 @@ def test_private_repositories_look_missing_at_both_ends(
     assert copy(client, charlie, large[0], to="charlie/plot").status_code == 404
 
 
+def test_a_switched_off_repository_gives_nothing_away(client: Client, repo: Any, large: list[StoredFile], alice: Any):
+    """Its members still see that it exists."""
+    plot = make_repo(alice.user, "plot")
+    repo.is_disabled = True
+    repo.save()
+    answer = copy(client, alice, large[0], to="alice/plot")
+    assert answer.status_code == 403 or [row["sha256"] for row in answer.json()["failed"]] == [large[0].sha256]
+    from hub.repos.models import UploadedBlob
+
+    assert not UploadedBlob.objects.filter(repo=plot).exists()
+
+
+def test_many_files_are_claimed_in_short_transactions(
+    client: Client, large: list[StoredFile], charlie: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Renewing them touches the disk, or a bucket: others must be able to write meanwhile, and between the batches."""
+    from django.db import connection
+
+    from hub.api.hf import lfs_files
+    from hub.repos.places import store
+
+    plot = make_repo(charlie.user, "plot")
+    outside, real = len(connection.savepoint_ids), store().renew
+    depths: list[int] = []
+
+    class Watched:
+        def renew(self, sha256: str) -> Any:
+            depths.append(len(connection.savepoint_ids) - outside)
+            return real(sha256)
+
+    entered: list[int] = []
+    atomic = lfs_files.transaction.atomic
+    monkeypatch.setattr(lfs_files, "store", lambda: Watched())
+    monkeypatch.setattr(lfs_files, "BATCH", 2)
+    monkeypatch.setattr(
+        lfs_files.transaction, "atomic", lambda *given, **more: entered.append(1) or atomic(*given, **more)
+    )
+    assert copy(client, charlie, *large, to="charlie/plot").json() == {"failed": []}
+    assert depths == [0, 0, 0] and all(may_commit(plot, charlie, one) for one in large)
+    assert len(entered) >= 2
+
+
 def test_a_copy_counts_for_the_quota(client: Client, large: list[StoredFile], charlie: Any):
     plot = make_repo(charlie.user, "plot")
     call_command("quota", "set", "charlie", "9KB")

@@ -285,3 +285,68 @@ def test_too_long_a_history_is_pointed_to_git(alice, unscreened, monkeypatch):
     monkeypatch.setattr(duplicates, "MAX_COMMITS", 1)
     with pytest.raises(TooLarge, match="2 commits; up to 1"):
         duplicates.duplicate_repo(source=repo, by=alice.user, name="copy")
+
+
+def test_too_many_references_are_pointed_to_git(alice, unscreened, monkeypatch):
+    from hub.repos import duplicates
+    from hub.repos.refs import create_tag
+
+    repo = make_repo(alice.user)
+    for number in range(2):
+        create_tag(repo=repo, by=alice.user, name=f"t{number}", start=members_head(repo))
+    monkeypatch.setattr(duplicates, "MAX_REFS", 2)
+    with pytest.raises(TooLarge, match="3 branches and tags; up to 2"):
+        duplicates.duplicate_repo(source=repo, by=alice.user, name="copy")
+
+
+def test_a_copy_that_fails_in_the_middle_leaves_nothing(alice, unscreened, monkeypatch):
+    """Half of its branches would have been there, with a history in the name of who copied it."""
+    from hub.repos import duplicates
+    from hub.repos.models import PendingWrite, Repo
+
+    repo = with_a_side_branch(alice)
+    real = duplicates.register_commits
+
+    def fail(**given):
+        if given["ref"] == "refs/heads/side":
+            raise OSError("the disk is gone")
+        real(**given)
+
+    monkeypatch.setattr(duplicates, "register_commits", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        duplicates.duplicate_repo(source=repo, by=alice.user, name="copy")
+    assert not Repo.objects.filter(name="copy").exists() and not PendingWrite.objects.exists()
+
+
+def test_a_copy_that_was_killed_in_the_middle_is_finished_later(alice, unscreened, monkeypatch):
+    """Only main had a note: the commits of the other branches would never have been registered."""
+    from hub.repos import duplicates
+    from hub.repos.commits import reconcile
+    from hub.repos.models import PendingWrite, Repo, Revision
+
+    repo = with_a_side_branch(alice)
+
+    class Killed(BaseException):
+        pass
+
+    def die(**_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(duplicates, "register_commits", die)
+        with pytest.raises(Killed):
+            duplicates.duplicate_repo(source=repo, by=alice.user, name="copy")
+    copy = Repo.objects.get(name="copy")
+    side = members_head(repo, "refs/heads/side")
+    assert not Revision.objects.filter(repo=copy, commit=side).exists()
+    reconcile(older_than_s=-1)
+    assert Revision.objects.get(repo=copy, commit=side).author == alice.user and not PendingWrite.objects.exists()
+
+
+def with_a_side_branch(alice):
+    from hub.repos.refs import create_branch
+
+    repo = make_repo(alice.user)
+    create_branch(repo=repo, by=alice.user, name="side", start=members_head(repo))
+    add(repo, alice.user, {"side.txt": "side\n"}, ref="refs/heads/side")
+    return repo
