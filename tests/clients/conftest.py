@@ -113,6 +113,15 @@ def repo(api: Any, a_name: str) -> str:
 
 
 @pytest.fixture
+def model(api: Any, a_name: str) -> str:
+    """A model of Alice's with a card and no weights."""
+    api.create_repo(a_name)
+    card = "---\nlicense: apache-2.0\nlanguage: en\ntags: [tides]\n---\n# Tide model\n"
+    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=a_name)
+    return a_name
+
+
+@pytest.fixture
 def hf(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """What `hf ...` prints, run in this process as Alice: starting Python anew for each of a hundred commands takes
     minutes. `fails=True` expects it to fail."""

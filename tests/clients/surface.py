@@ -48,12 +48,9 @@ OUT_OF_SCOPE = {
     r"hf sandbox .*": "a sandbox is a program inside a rented job; `hf jobs` is refused",
     r"hf (lfs-enable-largefiles|lfs-multipart-upload)": "helpers that git calls for files above 5 GB",
 }
-ALIKE = "not typed in a test yet; the method beneath is refused in one sentence, like its neighbours"
 BENEATH = "not run by itself yet; what it stands on is proved"
 IN_WORK = {
     r"HFSummaryWriter|PyTorchModelHubMixin": BENEATH,
-    r"hf (sync|cp|repos cp|auth login|collections update-item|datasets leaderboard|spaces (list|info|card))": BENEATH,
-    r"hf (buckets|jobs|spaces) .*": ALIKE,
     r"lm_eval": "its package is not among those of the tests yet",
 }
 

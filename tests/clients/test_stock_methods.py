@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,6 @@ from safetensors.numpy import save_file
 from tests.clients.running_hub import TOKENS, RunningHub
 
 NOISE = hashlib.shake_256(b"tides").digest(200_000)
-
-
-@pytest.fixture
-def model(api: Any, a_name: str) -> str:
-    """A model of Alice's with a card and no weights."""
-    api.create_repo(a_name)
-    card = "---\nlicense: apache-2.0\nlanguage: en\ntags: [tides]\n---\n# Tide model\n"
-    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=a_name)
-    return a_name
 
 
 @pytest.fixture
@@ -306,147 +296,3 @@ def test_files_are_written_moved_and_removed(files: HfFileSystem, repo: str, api
     assert set(api.list_repo_files(repo, repo_type="dataset")) == {
         ".gitattributes", "README.md", "tides.csv", "new.txt", "again.txt", "copied.txt", "moved.txt",
     }  # fmt: skip
-
-
-# --- commands
-
-
-@pytest.mark.covers(
-    "hf auth whoami",
-    "hf models list",
-    "hf models info",
-    "hf models card",
-    "hf datasets list",
-    "hf datasets info",
-    "hf datasets card",
-)
-def test_commands_that_look(hf: Callable[..., str], repo: str, model: str):
-    assert "alice" in hf("auth", "whoami")
-    assert model in hf("models", "list", "--author", "alice", "--search", model.partition("/")[2], "--format", "json")
-    assert "apache-2.0" in hf("models", "info", model)
-    assert "# Tide model" in hf("models", "card", model)
-    assert repo in hf("datasets", "list", "--author", "alice", "--search", repo.partition("/")[2], "--format", "json")
-    assert "cc-by-4.0" in hf("datasets", "info", repo)
-    assert "# Tides" in hf("datasets", "card", repo)
-
-
-@pytest.mark.covers(
-    "hf repos create", "hf repos branch create", "hf repos branch delete", "hf repos tag create", "hf repos tag list",
-    "hf repos tag delete", "hf repos move", "hf repos settings", "hf repos duplicate", "hf repos delete", "hf repos list",
-)  # fmt: skip
-def test_commands_that_keep_repositories(hf: Callable[..., str], api: Any, a_name: str):
-    hf("repos", "create", a_name, "--repo-type", "dataset")
-    of = ("--repo-type", "dataset")
-    hf("repos", "branch", "create", a_name, "side", *of)
-    hf("repos", "tag", "create", a_name, "first", *of)
-    assert "first" in hf("repos", "tag", "list", a_name, *of)
-    assert {ref.name for ref in api.list_repo_refs(a_name, repo_type="dataset").branches} == {"main", "side"}
-    hf("repos", "branch", "delete", a_name, "side", *of)
-    hf("repos", "tag", "delete", a_name, "first", "--yes", *of)
-    hf("repos", "move", a_name, f"{a_name}-moved", *of)
-    hf("repos", "settings", f"{a_name}-moved", "--private", *of)
-    assert api.dataset_info(a_name).private  # under its old name
-    hf("repos", "duplicate", f"{a_name}-moved", f"{a_name}-twin", *of)
-    assert f"{a_name}-twin" in hf("repos", "list", "--search", f"{a_name.partition('/')[2]}-twin")
-    hf("repos", "delete", f"{a_name}-twin", *of, "--yes")
-    assert not api.repo_exists(f"{a_name}-twin", repo_type="dataset")
-
-
-@pytest.mark.covers("hf upload", "hf download", "hf repos delete-files", "hf cache verify")
-def test_commands_that_move_files(hf: Callable[..., str], api: Any, repo: str, tmp_path: Path):
-    (tmp_path / "up").mkdir()
-    (tmp_path / "up/noise.bin").write_bytes(NOISE)
-    of = ("--repo-type", "dataset")
-    hf("upload", repo, str(tmp_path / "up"), *of)
-    hf("download", repo, "noise.bin", *of, "--local-dir", str(tmp_path / "down"))
-    assert (tmp_path / "down/noise.bin").read_bytes() == NOISE
-    hf("download", repo, *of, "--local-dir", str(tmp_path / "all"))
-    hf("cache", "verify", repo, *of, "--local-dir", str(tmp_path / "all"))
-    hf("repos", "delete-files", repo, "noise.bin", *of)
-    assert "noise.bin" not in api.list_repo_files(repo, repo_type="dataset")
-
-
-@pytest.mark.covers(
-    "hf discussions create", "hf discussions list", "hf discussions info", "hf discussions comment",
-    "hf discussions rename", "hf discussions close", "hf discussions reopen",
-)  # fmt: skip
-def test_commands_that_talk(hf: Callable[..., str], api: Any, repo: str):
-    of = ("--repo-type", "dataset")
-    hf("discussions", "create", repo, "--title", "Which harbour?", "--body", "I ask.", *of)
-    assert "Which harbour?" in hf("discussions", "list", repo, *of)
-    hf("discussions", "comment", repo, "1", "--body", "Brest.", *of)
-    hf("discussions", "rename", repo, "1", "Which harbours?", *of)
-    assert "Which harbours?" in hf("discussions", "info", repo, "1", *of)
-    hf("discussions", "close", repo, "1", "--yes", *of)
-    assert api.get_discussion_details(repo, 1, repo_type="dataset").status == "closed"
-    hf("discussions", "reopen", repo, "1", "--yes", *of)
-    assert api.get_discussion_details(repo, 1, repo_type="dataset").status == "open"
-
-
-@pytest.mark.covers(
-    "hf collections create", "hf collections list", "hf collections info", "hf collections update",
-    "hf collections add-item", "hf collections delete-item", "hf collections delete",
-)  # fmt: skip
-def test_commands_that_arrange_collections(hf: Callable[..., str], api: Any, repo: str, a_name: str):
-    title = a_name.partition("/")[2]
-    hf("collections", "create", title)
-    (slug,) = [row.slug for row in api.list_collections(owner="alice") if row.title == title]
-    assert slug in hf("collections", "list", "--owner", "alice", "--format", "json")
-    hf("collections", "update", slug, "--description", "Of tides.")
-    hf("collections", "add-item", slug, repo, "dataset")
-    told = api.get_collection(slug)
-    assert (told.description, [item.item_id for item in told.items]) == ("Of tides.", [repo])
-    assert repo in hf("collections", "info", slug)
-    hf("collections", "delete-item", slug, told.items[0].item_object_id)
-    assert api.get_collection(slug).items == []
-    hf("collections", "delete", slug)
-    assert slug not in {row.slug for row in api.list_collections(owner="alice")}
-
-
-@pytest.mark.covers(
-    "hf webhooks create", "hf webhooks list", "hf webhooks info", "hf webhooks update", "hf webhooks disable",
-    "hf webhooks enable", "hf webhooks delete",
-)  # fmt: skip
-def test_commands_that_keep_webhooks(hf: Callable[..., str], api: Any, repo: str):
-    hf("webhooks", "create", "--url", "https://example.org/hook", "--watch", f"dataset:{repo}")
-    (key,) = [row.id for row in api.list_webhooks() if row.watched[0].name == repo]
-    assert key in hf("webhooks", "list", "--format", "json")
-    assert "example.org/hook" in hf("webhooks", "info", key)
-    hf("webhooks", "update", key, "--url", "https://example.org/other")
-    hf("webhooks", "disable", key)
-    told = api.get_webhook(key)
-    assert (told.url, told.disabled) == ("https://example.org/other", True)
-    hf("webhooks", "enable", key)
-    assert not api.get_webhook(key).disabled
-    hf("webhooks", "delete", key, "--yes")
-    assert key not in {row.id for row in api.list_webhooks()}
-
-
-@pytest.mark.covers("hf discussions edit", "hf discussions merge", "hf discussions diff")
-def test_commands_that_merge(hf: Callable[..., str], api: Any, repo: str):
-    of = ("--repo-type", "dataset")
-    api.upload_file(
-        path_or_fileobj=b"three\n", path_in_repo="data/three.txt", repo_id=repo, repo_type="dataset", create_pr=True
-    )
-    assert "+three" in hf("discussions", "diff", repo, "1", *of)
-    hf("discussions", "merge", repo, "1", "--yes", *of)
-    assert "data/three.txt" in api.list_repo_files(repo, repo_type="dataset")
-
-
-REFUSED_COMMANDS = [
-    "hf buckets create alice/pail", "hf buckets list", "hf buckets info alice/pail", "hf jobs list", "hf jobs hardware",
-    "hf jobs inspect 1", "hf jobs cancel 1", "hf jobs logs 1", "hf jobs scheduled list", "hf jobs scheduled inspect 1",
-    "hf jobs scheduled suspend 1", "hf jobs scheduled resume 1", "hf spaces templates", "hf spaces hardware",
-    "hf spaces search tides", "hf spaces zero-gpu quota",
-]  # fmt: skip
-
-
-@pytest.mark.covers(
-    "hf buckets create", "hf buckets list", "hf buckets info", "hf jobs list", "hf jobs hardware", "hf jobs inspect",
-    "hf jobs cancel", "hf jobs logs", "hf jobs scheduled list", "hf jobs scheduled inspect", "hf jobs scheduled suspend",
-    "hf jobs scheduled resume", "hf spaces templates", "hf spaces hardware", "hf spaces search",
-    "hf spaces zero-gpu quota", refused=True,
-)  # fmt: skip
-@pytest.mark.parametrize("command", REFUSED_COMMANDS)
-def test_commands_for_what_is_not_here_end_with_a_sentence(hf: Callable[..., str], command: str):
-    assert "This hub has no" in hf(*command.split()[1:], fails=True)

@@ -10,7 +10,7 @@ from hub.accounts.permissions import require
 from hub.api.addresses import absolute
 from hub.api.hf.commit_body import CommitBody, read_commit_body
 from hub.api.hf.endpoints import announced_length, answer, endpoint, flag_of, open_body, signed_in, with_repo
-from hub.common.errors import InvalidInput
+from hub.common.errors import InvalidInput, NotSupported
 from hub.community.contributions import Contribution
 from hub.community.contributions import commit as contribute
 from hub.community.spools import open_spool
@@ -23,6 +23,8 @@ SQL_BATCH = 500  # values in one IN (...)
 @signed_in
 @with_repo()
 def take_commit(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
+    if flag_of(request.GET.get("hot_reload")):
+        raise NotSupported("This hub has no running spaces to reload; leave hot-reload away and commit as usual.")
     create_pr = flag_of(request.GET.get("create_pr"))
     is_proposal = create_pr or rest.startswith("refs/pr/")
     require(request.user, "propose" if is_proposal else "write", repo)  # before a large body is read
