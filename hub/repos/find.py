@@ -4,19 +4,39 @@ from typing import Any
 
 from django.db.models import Value
 from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 
 from hub.accounts.models import Namespace
 from hub.accounts.permissions import can, require
 from hub.common.errors import RepoNotFound
+from hub.common.prepared import Prepared
 from hub.repos.models import Repo, RepoAlias
+
+
+def with_name(field: str, value: Any) -> Any:
+    """A filter by a name in any case, as the index spells it: SQLite reads the whole table for `iexact`."""
+    return Exact(Lower(field), Lower(Value(value)))
+
+
+NAMES = Prepared(lambda name: Namespace.objects.filter(with_name("name", name)), str)
+# Of the two columns of an owner only the one that is set has an index over the names.
+REPOS = {
+    column: Prepared(
+        lambda type, owner, name, column=column: Repo.objects.for_listing()
+        .filter(with_name("name", name), type=type, **{column: owner})
+        .order_by(),
+        str, int, str,
+    )
+    for column in ("owner_user_id", "owner_organization_id")
+}  # fmt: skip
 
 
 def find_owner(name: str) -> dict[str, Any] | None:
     """owner_user_id and owner_organization_id, one of them None, of whoever has or had this name in any case."""
-    # As the index spells it: SQLite reads the whole table for `iexact`.
-    names = Namespace.objects.alias(folded=Lower("name")).filter(folded=Lower(Value(name)))
-    found = names.values_list("user_id", "organization_id").order_by().first()
-    return {"owner_user_id": found[0], "owner_organization_id": found[1]} if found and any(found) else None
+    found = NAMES.first(name)
+    if found is None or not (found.user_id or found.organization_id):
+        return None
+    return {"owner_user_id": found.user_id, "owner_organization_id": found.organization_id}
 
 
 def lookup(type: str, full_name: str) -> Repo | None:
@@ -26,14 +46,11 @@ def lookup(type: str, full_name: str) -> Repo | None:
         return None
     owner = find_owner(owner_name)
     if owner is not None:
-        # Of the two columns only the one that is set has an index over the names.
         column, key = next((column, key) for column, key in owner.items() if key is not None)
-        repos = Repo.objects.for_listing().filter(type=type, **{column: key}).order_by()
-        repo = repos.alias(folded=Lower("name")).filter(folded=Lower(Value(name))).first()
+        repo = REPOS[column].first(type, key, name)
         if repo is not None:
             return repo
-    aliases = RepoAlias.objects.alias(folded=Lower("full_name")).filter(type=type, folded=Lower(Value(full_name)))
-    alias = aliases.first()
+    alias = RepoAlias.objects.filter(with_name("full_name", full_name), type=type).first()
     return Repo.objects.for_listing().get(pk=alias.repo_id) if alias else None
 
 

@@ -61,9 +61,10 @@ class RepoQuerySet(models.QuerySet["Repo"]):
         if getattr(user, "is_moderator", False):
             return reached
         # No joins: with them each row would come once for each member, and a list of all would be sorted to make it distinct.
-        organizations = Membership.objects.filter(user=user).values("organization")
-        shared = RepoCollaborator.objects.filter(user=user).values("repo")
-        member = Q(owner_user=user) | Q(owner_organization__in=organizations) | Q(pk__in=shared)
+        key = user.pk  # type: ignore[attr-defined]
+        organizations = Membership.objects.filter(user_id=key).values("organization")
+        shared = RepoCollaborator.objects.filter(user_id=key).values("repo")
+        member = Q(owner_user_id=key) | Q(owner_organization__in=organizations) | Q(pk__in=shared)
         return reached.filter(public | member)
 
     def for_listing(self) -> "RepoQuerySet":

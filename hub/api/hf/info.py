@@ -1,6 +1,7 @@
 """A repository in the words of the stock client (ModelInfo, DatasetInfo, SpaceInfo)."""
 
 import json
+from functools import partial
 from typing import Any
 
 from django.db.models import Sum
@@ -13,6 +14,7 @@ from hub.api.hf.safetensors import count_tensors
 from hub.api.hf.times import format_time
 from hub.api.hf.tree import resolve_whole
 from hub.common.errors import HubError, InvalidInput, RevisionNotFound
+from hub.common.prepared import Prepared
 from hub.community.leaderboards import read_results
 from hub.repos.models import Content, Repo
 from hub.repos.reader import RepoReader
@@ -94,12 +96,19 @@ def show_repo(request: HttpRequest, repo: Repo, *, rest: str | None = None) -> H
     return answer(item, headers={"X-Repo-Commit": commit} if commit else None)
 
 
+def sum_of_contents(repo: int, **filters: Any) -> Any:
+    rows = Content.objects.filter(repo_id=repo, **filters).order_by()
+    return rows.values("repo_id").annotate(total=Sum("size")).values_list("total")
+
+
+ALL_BYTES = Prepared(sum_of_contents, int)
+CLEARED_BYTES = Prepared(partial(sum_of_contents, clearance=Content.Clearance.CLEARED), int)
+
+
 def count_bytes(reader: RepoReader) -> int:
     """Bytes of all contents that this reader may know of, each counted once."""
-    contents = reader.repo.contents.all()
-    if not reader.is_member:
-        contents = contents.filter(clearance=Content.Clearance.CLEARED)
-    return contents.aggregate(total=Sum("size"))["total"] or 0
+    found = (ALL_BYTES if reader.is_member else CLEARED_BYTES).first(reader.repo.pk)
+    return found[0] if found else 0
 
 
 def find_commit(reader: RepoReader, rest: str | None) -> str | None:

@@ -4,6 +4,8 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from django.db import connection
@@ -17,8 +19,9 @@ from hub.api.hf.entries import describe_sibling, list_files
 from hub.api.hf.info import describe_row, read_expansions
 from hub.common.errors import InvalidInput, NotSupported, RevisionNotFound
 from hub.common.paging import cut_page, read_limit
+from hub.common.prepared import Prepared
 from hub.repos.find import find_owner
-from hub.repos.models import GATES, Repo
+from hub.repos.models import GATES, Repo, reach_of
 
 PAGE, MOST = 100, 1000
 Rows = TypeVar("Rows", bound=QuerySet[Any])
@@ -33,6 +36,7 @@ SORTS = {
     "trendingScore": "likes",
     "trending_score": "likes",
 }
+PLAIN = frozenset({"limit", "sort", "direction", "full", "cardData", "config", "expand", "expand[]"})  # filter nothing
 IDENTITY = frozenset({"_id", "id", "modelId"})
 
 
@@ -42,14 +46,38 @@ def list_repos(request: HttpRequest, *, type: str) -> HttpResponse:
     most = MOST_WITH_FILES if has_files else MOST
     limit = read_limit(request, default=min(PAGE, most), most=most)
     field = read_sort(request)
-    rows = filter_repos(request, Repo.objects.visible_to(request.user).for_listing().filter(type=type))
-    rows = after_cursor(rows, field, request.GET.get("cursor")).order_by(f"-{field}", "-pk")
-    page, has_more = cut_page(list(rows[: limit + 1]), limit=limit)
+    page, has_more = cut_page(read_rows(request, type, field, limit + 1), limit=limit)
     headers = {}
     if has_more:
         headers["Link"] = next_page(request, cursor=write_cursor(page[-1], field))
     items = [describe_listed(request, repo, expansions, has_files=has_files) for repo in page]
     return answer(items, headers=headers)
+
+
+def read_rows(request: HttpRequest, type: str, field: str, count: int) -> list[Repo]:
+    user: Any = request.user
+    if request.GET.keys() <= PLAIN and not reach_of(getattr(user, "token", None)):
+        if user.is_authenticated and not user.is_moderator:
+            return plain_page(type, field, count, "member").rows(user.pk)
+        return plain_page(type, field, count, "moderator" if user.is_authenticated else "stranger").rows()
+    rows = filter_repos(request, listed_for(user).filter(type=type))
+    return list(after_cursor(rows, field, request.GET.get("cursor")).order_by(f"-{field}", "-pk")[:count])
+
+
+def listed_for(user: Any) -> QuerySet[Repo]:
+    rows = Repo.objects.visible_to(user).for_listing()
+    return rows if getattr(user, "is_moderator", False) else rows.filter(is_disabled=False)
+
+
+@lru_cache(maxsize=128)
+def plain_page(type: str, field: str, count: int, kind: str) -> Prepared[Repo]:
+    """The beginning of the list without any filter, which is what most ask for."""
+
+    def build(*key: int) -> QuerySet[Repo]:
+        reader = SimpleNamespace(pk=sum(key), is_authenticated=kind != "stranger", is_moderator=kind == "moderator")
+        return listed_for(reader).filter(type=type).order_by(f"-{field}", "-pk")[:count]
+
+    return Prepared(build, *[int] * (kind == "member"))
 
 
 def read_sort(request: HttpRequest) -> str:
@@ -70,8 +98,6 @@ def filter_repos(request: HttpRequest, rows: QuerySet[Repo]) -> QuerySet[Repo]:
     """Every filter narrows; a search looks at the name of the owner, of the repository and at the description."""
     query = request.GET
     refuse_unknown_filters(request)
-    if not getattr(request.user, "is_moderator", False):
-        rows = rows.filter(is_disabled=False)
     if author := query.get("author"):
         owner = find_owner(author)
         rows = rows.filter(**owner) if owner else rows.none()
