@@ -6,7 +6,7 @@ from django.dispatch import receiver
 
 from hub.accounts.models import User
 from hub.common.errors import Forbidden
-from hub.repos.events import repo_deleting
+from hub.repos.events import repo_deleting, repo_removing, repo_restored
 from hub.repos.models import Repo
 from moderation import audit
 from moderation.models import Case, Release
@@ -23,6 +23,16 @@ def answer_deletion(sender: type, repo: Repo, by: User, **_: Any) -> None:
             "it can be when that is decided."
         )
     audit.record("repo.deleted", str(repo), by=by, is_public=not repo.is_private, type=repo.type, key=repo.key)
+
+
+@receiver(repo_restored)
+def remember_return(sender: type, repo: Repo, by: User, **_: Any) -> None:
+    audit.record("repo.restored", str(repo), by=by, is_public=not repo.is_private, type=repo.type, key=repo.key)
+
+
+@receiver(repo_removing)
+def remember_end(sender: type, repo: Repo, by: User | None, **_: Any) -> None:
+    audit.record("repo.removed", str(repo), by=by, is_public=not repo.is_private, type=repo.type, key=repo.key)
 
 
 def refuse_with_release(repo: Repo) -> None:

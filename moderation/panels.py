@@ -16,7 +16,7 @@ from hub.web.panels import add_panel, add_tab
 from moderation import evidence
 from moderation.hidden import find_hidden
 from moderation.models import Case, Release, ReleaseApproval
-from moderation.queue import may_see
+from moderation.queue import LIVE, may_see
 
 SHOWN_FILES = 5  # that wait for a person, beside a card
 
@@ -142,7 +142,7 @@ def show_queue(request: HttpRequest, context: dict[str, Any]) -> str:
     """On a moderator's desk: how much waits, and since when."""
     if not can(request.user, "moderate"):
         return ""
-    open_cases = Case.objects.filter(state=Case.State.OPEN)
+    open_cases = Case.objects.filter(LIVE, state=Case.State.OPEN)
     oldest = open_cases.order_by("opened_at").first()
     if oldest is None:
         return ""

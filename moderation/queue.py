@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from hub.accounts.models import User
@@ -24,6 +24,7 @@ from moderation.policy import AWAITS_RELEASE, CLAUSE_NAMES, IN_PROGRESS
 from training.models import Run
 
 State = Case.State
+LIVE = Q(repo__deleted_at__isnull=True)  # a deleted repository is missing here, too
 SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: 3}
 MAX_REASON_CHARACTERS = 5_000
 MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does not
@@ -125,7 +126,7 @@ def find_case(number: int, user: Any) -> Case:
         "repo__owner_user", "repo__owner_organization", "content__added_by", "screening__pull_request__discussion",
         "opened_by", "decided_by",
     )  # fmt: skip
-    case = rows.filter(pk=number).first() if number <= MAX_KEY else None
+    case = rows.filter(LIVE, pk=number).first() if number <= MAX_KEY else None
     if case is None or not may_see(case, user):
         raise NotFound(f"There is no case {number}, or it is not yours to see.")
     return case
@@ -144,7 +145,7 @@ def cases_for(user: Any) -> QuerySet[Case]:
     rows = Case.objects.select_related(
         "repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by"
     )
-    return rows.order_by("-severity", "opened_at", "pk")
+    return rows.filter(LIVE).order_by("-severity", "opened_at", "pk")
 
 
 # --- deciding

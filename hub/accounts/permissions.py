@@ -8,6 +8,8 @@ from hub.common.errors import Forbidden, Gated, NotSignedIn, RepoNotFound
 RANK = {"read": 1, "write": 2, "admin": 3}
 # What a role must be at least to do a thing with a repository as one of its members.
 NEEDED_ROLE = {"read_members": "read", "write": "write", "admin": "admin", "run": "write", "review": "write"}
+# With a deleted repository there is only one thing to do: its admins bring it back, or end it for good.
+OF_DELETED = "restore"
 # Actions of anybody signed in who may read.
 OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report"})
 # `read` shows the page, the card, the history and the names of the files; `read_files` gives their bytes. They differ
@@ -75,6 +77,9 @@ def can_in_organization(user: Any, action: str, organization: Organization) -> b
 
 
 def can_with_repo(user: Any, action: str, repo: Any) -> bool:
+    if action == OF_DELETED or repo.deleted_at is not None:
+        is_theirs = action == OF_DELETED and repo.deleted_at is not None and not repo.is_disabled
+        return is_theirs and role_of(user, repo) == "admin"
     role = role_of(user, repo)
     is_moderator = bool(getattr(user, "is_moderator", False))
     if repo.is_disabled:

@@ -17,7 +17,7 @@ def finish_interrupted(notes: Iterable[PendingWrite]) -> int:
     people: dict[int, dict[str, User | None]] = {}
     for note in notes:
         people.setdefault(note.repo_id, {})[note.ref] = note.by
-    return sum(finish_in(repo, people[repo.pk]) for repo in Repo.objects.for_listing().filter(pk__in=people))
+    return sum(finish_in(repo, people[repo.pk]) for repo in Repo.everything.for_listing().filter(pk__in=people))
 
 
 def finish_in(repo: Repo, people: dict[str, User | None]) -> int:

@@ -126,7 +126,7 @@ def index_results(repo: Repo) -> None:
     """Write the rows of the head that this model shows. Idempotent: another call at the same head changes nothing."""
     if repo.type != Repo.Type.MODEL:
         return
-    row = Repo.objects.filter(pk=repo.pk).first()
+    row = Repo.everything.filter(pk=repo.pk).first()
     if row is None or (head := head_of(row)) and EvalResult.objects.filter(repo=row, commit=head).exists():
         return
     members = pair(row).members
@@ -135,7 +135,7 @@ def index_results(repo: Repo) -> None:
         return  # as in nearly every commit: nothing to write, nothing to wait for
     with transaction.atomic():
         # Not FOR UPDATE: those around us may have written rows that name this repository, and would wait for each other.
-        locked = Repo.objects.select_for_update(no_key=True).filter(pk=row.pk).first()
+        locked = Repo.everything.select_for_update(no_key=True).filter(pk=row.pk).first()
         if locked is None or head_of(locked) != head:
             return  # whoever moved it reads it again
         EvalResult.objects.filter(repo=locked).delete()

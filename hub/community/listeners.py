@@ -37,7 +37,7 @@ def people_of(discussion: Discussion) -> list[User | None]:
 
 def tell_readers(discussion: Discussion, users: list[User | None], text: str, *, actor: Any = None) -> None:
     """`notify` those who may read it now: what was public when they spoke may be private today."""
-    repo = Repo.objects.for_listing().prefetch_related("collaborators").get(pk=discussion.repo_id)
+    repo = Repo.everything.for_listing().prefetch_related("collaborators").get(pk=discussion.repo_id)
     readers = [user for user in users if user is not None and can(user, "read", repo) and may_see(discussion, user)]
     notify([*readers], text, discussion.path, actor=actor)
 

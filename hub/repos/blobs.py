@@ -47,7 +47,12 @@ def is_public(content: Content) -> bool:
     """Whether strangers may have it: it is cleared, and a commit that they see names it. What is cleared but stands on
     something pending, or waits for its release, is not theirs yet."""
     repo = content.repo
-    if content.clearance != Content.Clearance.CLEARED or repo.is_private or repo.is_disabled:
+    if (
+        content.clearance != Content.Clearance.CLEARED
+        or repo.is_private
+        or repo.is_disabled
+        or repo.deleted_at is not None
+    ):
         return False
     brought = RevisionContent.objects.filter(content=content).order_by("pk")
     public = pair(repo).public
@@ -93,7 +98,8 @@ def list_known(repo: Repo, user: Any, shas: list[str]) -> set[str]:
     contents = Content.objects.filter(digest__in=[f"sha256:{sha256}" for sha256 in shas if sha256 not in known])
     if can(user, "read_members", repo):
         known |= digests_of(contents.filter(repo=repo))
-    cleared = Q(clearance=Content.Clearance.CLEARED, repo__is_private=False, repo__is_disabled=False)
+    open_to_all = {"repo__is_private": False, "repo__is_disabled": False, "repo__deleted_at": None}
+    cleared = Q(clearance=Content.Clearance.CLEARED, **open_to_all)
     for content in contents.filter(cleared).select_related("repo")[:MAX_FILES]:
         sha256 = content.oid
         is_closed = bool(content.repo.gated) and not can(user, "read_files", content.repo)

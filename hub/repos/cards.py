@@ -86,12 +86,12 @@ def texts_of(value: Any) -> list[str]:
 
 def refresh_card(repo: Repo) -> None:
     """Read the card at the head that everybody sees, or that members see while it is private, into the row."""
-    row = Repo.objects.get(pk=repo.pk)
+    row = Repo.everything.get(pk=repo.pk)
     head = row.head if row.is_private else row.public_head
     card, tags = (read_head(row, head)) if head else (Card({}, ""), [])
     if (row.card, row.card_problem, row.tags) != (card.metadata, card.problem, tags):
         # Only while the head is still the one that was read: whoever moved it reads it again.
-        unmoved = Repo.objects.filter(pk=row.pk, head=row.head, public_head=row.public_head)
+        unmoved = Repo.everything.filter(pk=row.pk, head=row.head, public_head=row.public_head)
         unmoved.update(card=card.metadata, card_problem=card.problem, tags=tags)
     repo.card, repo.card_problem, repo.tags = card.metadata, card.problem, tags
 

@@ -117,7 +117,7 @@ def register_commits(
         if ref == f"refs/heads/{repo.default_branch}":
             remember_last_commits(repo, members, old, new)
     publish(repo, is_withdrawal=old is not None and (new is None or not members.is_ancestor(old, new)))
-    Repo.objects.filter(pk=repo.pk).update(updated_at=timezone.now())
+    Repo.everything.filter(pk=repo.pk).update(updated_at=timezone.now())
     tell(branch_moved, Repo, repo=repo, ref=ref, old=old, new=new, by=by)
 
 
@@ -135,7 +135,7 @@ def record_revisions(
     """A Revision for each unknown commit, oldest first, with the Content rows that are new to the repository.
 
     Below `others` nothing is looked at: what is unknown there is somebody else's, and theirs to register."""
-    Repo.objects.select_for_update().get(pk=repo.pk)  # two may register the same commits, on two branches
+    Repo.everything.select_for_update().get(pk=repo.pk)  # two may register the same commits, on two branches
     made: list[tuple[Revision, list[Content]]] = []
     for oid in unknown_commits(repo, members.ancestors_not_in(new, others)):
         info = members.commit_info(oid)
@@ -217,7 +217,7 @@ def remember_last_commits(repo: Repo, members: GitRepo, old: str | None, new: st
             last.update(dict.fromkeys(path_and_folders(change.path), info))
     is_too_much = len(last) > MAX_LAST_COMMIT_PATHS
     with transaction.atomic():
-        Repo.objects.select_for_update().get(pk=repo.pk)
+        Repo.everything.select_for_update().get(pk=repo.pk)
         if is_too_much or not is_whole:
             LastCommit.objects.filter(repo=repo).delete()
         if not is_too_much:

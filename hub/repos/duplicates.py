@@ -11,7 +11,7 @@ from hub.accounts.permissions import require
 from hub.common.errors import Forbidden, InvalidInput, TooLarge
 from hub.repos.blobs import may_leave
 from hub.repos.commits import SQL_BATCH, register_commits
-from hub.repos.lifecycle import remove_repo, start_repo
+from hub.repos.lifecycle import discard_repo, start_repo
 from hub.repos.models import PendingWrite, Repo, Revision
 from hub.repos.places import pair
 from hub.repos.quotas import check_owner_room
@@ -77,7 +77,7 @@ def duplicate_repo(
             PendingWrite.objects.filter(repo=copy, ref=ref).delete()
         keep_authors(source, copy)
     except Exception:
-        remove_repo(copy, by=by)  # half a copy, with its history in the wrong name, is worse than none
+        discard_repo(copy, by=by)  # half a copy, with its history in the wrong name, is worse than none
         raise
     copy.refresh_from_db()
     return copy

@@ -50,7 +50,8 @@ def lookup(type: str, full_name: str) -> Repo | None:
         repo = REPOS[column].first(type, key, name)
         if repo is not None:
             return repo
-    alias = RepoAlias.objects.filter(with_name("full_name", full_name), type=type).first()
+    aliases = RepoAlias.objects.filter(with_name("full_name", full_name), type=type)
+    alias = aliases.filter(repo__deleted_at__isnull=True).first()
     return Repo.objects.for_listing().get(pk=alias.repo_id) if alias else None
 
 

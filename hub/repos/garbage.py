@@ -5,6 +5,8 @@ no reference of any repository (of either half: branches, tags, pull requests, c
 above (runs, releases, attachments), and when no door has touched it for that long. So everything that is taken out
 of use can be brought back for the length of the grace: by pushing again, or by giving the old commit a name.
 
+Deleted repositories count like all others until their own grace is over; the same collection removes them for good.
+
 It fails closed: where a repository cannot be read or a room cannot answer, nothing is removed at all."""
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
+from hub.repos.deleted import GRACE, remove_expired
 from hub.repos.models import StoredBlob, UnnamedBlob, UploadedBlob
 from hub.repos.places import store
 from hub.storage.blobs import SweepReport
@@ -22,7 +25,6 @@ from hub.storage.disk import locked
 from hub.storage.git import RepositoryPair
 from hub.storage.git.marks import list_named_files
 
-GRACE = timedelta(days=30)  # longer than the three weeks for which Xet clients remember what they need not send again
 BATCH = 500
 LOCK = "garbage.lock"
 
@@ -39,6 +41,7 @@ def needs_files(name: str, list_digests: Callable[[], Iterable[str]]) -> None:
 class Report:
     """What a collection found, and removed unless it was a rehearsal."""
 
+    ended: int = 0  # deleted repositories that were removed for good
     repositories: int = 0
     named: int = 0  # files that something names
     unnamed: int = 0  # files that nothing names, those within their grace included
@@ -48,7 +51,7 @@ class Report:
 def collect(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -> Report:
     """One collection; a second one waits for the first. Raises whatever keeps it from knowing what is needed."""
     with locked(Path(settings.DATA_DIR) / LOCK, exclusive=True):
-        report = Report()
+        report = Report(ended=remove_expired(before=now - grace, dry_run=dry_run))
         needed = mark(report, since=now - grace)
         unnamed = note_unnamed(needed, now=now, dry_run=dry_run)
         report.unnamed = len(unnamed)
@@ -107,8 +110,9 @@ def forget(doomed: set[str]) -> None:
 
 def describe(report: Report) -> str:
     removed = report.removed
+    ended = f"{report.ended} deleted repositories end for good. " if report.ended else ""
     return (
-        f"{report.repositories} repositories name {report.named} large files; {report.unnamed} are named by nothing. "
+        f"{ended}{report.repositories} repositories name {report.named} large files; {report.unnamed} are named by nothing. "
         f"Removed: {removed.files} files, {removed.xorbs} xorbs, {removed.leftovers} leftovers, "
         f"{removed.freed_bytes:,} bytes."
     )

@@ -191,14 +191,20 @@ def keep_for_release(repo: Repo) -> None:
 
 
 def delete_repo(*, repo: Repo, by: User) -> None:
-    """Remove the repository. Its rows go at once; bytes are collected later, when nothing refers to them."""
+    """From now on it looks missing to everybody and its name is free; hub.repos.deleted brings it back or ends it."""
     require(by, "admin", repo)
     if repo.public_releases.exists():
         raise Forbidden(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
-    remove_repo(repo, by=by)
+    with transaction.atomic():
+        if not Repo.objects.select_for_update().filter(pk=repo.pk).exists():
+            raise NotFound(f"{repo.full_name} was deleted a moment ago.")
+        repo_deleting.send(Repo, repo=repo, by=by)
+        repo.deleted_at, repo.deleted_by = timezone.now(), by
+        repo.save(update_fields=["deleted_at", "deleted_by"])
 
 
-def remove_repo(repo: Repo, *, by: User) -> None:
+def discard_repo(repo: Repo, *, by: User) -> None:
+    """Take a repository back that did not come to be whole: at once and for good."""
     both = pair(repo)
     with transaction.atomic():
         Repo.objects.select_for_update().filter(pk=repo.pk).first()  # what would belong to it waits, and fails

@@ -71,6 +71,16 @@ class RepoQuerySet(models.QuerySet["Repo"]):
         return self.select_related("owner_user", "owner_organization")
 
 
+_RepoManager = models.Manager.from_queryset(RepoQuerySet)
+
+
+class LiveRepos(_RepoManager):
+    """All but the deleted ones, so that every door that looks here finds those missing."""
+
+    def get_queryset(self) -> RepoQuerySet:  # type: ignore[override]
+        return super().get_queryset().filter(deleted_at__isnull=True)
+
+
 class Repo(models.Model):
     class Type(models.TextChoices):
         MODEL = "model", "Model"
@@ -107,13 +117,28 @@ class Repo(models.Model):
     likes = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True)  # looks missing to everybody since then (hub.repos.deleted)
+    deleted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
 
-    objects = RepoQuerySet.as_manager()
+    objects = LiveRepos()
+    everything = _RepoManager()  # the deleted ones, too: for what was under way, quotas and bringing back
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint("type", "owner_user", Lower("name"), name="repo_name_unique_user"),
-            models.UniqueConstraint("type", "owner_organization", Lower("name"), name="repo_name_unique_org"),
+        constraints = [  # the name of a deleted one is free at once
+            models.UniqueConstraint(
+                "type",
+                "owner_user",
+                Lower("name"),
+                condition=Q(deleted_at__isnull=True),
+                name="repo_name_unique_user",
+            ),
+            models.UniqueConstraint(
+                "type",
+                "owner_organization",
+                Lower("name"),
+                condition=Q(deleted_at__isnull=True),
+                name="repo_name_unique_org",
+            ),
             models.CheckConstraint(
                 condition=Q(owner_user__isnull=True) ^ Q(owner_organization__isnull=True), name="repo_has_one_owner"
             ),

@@ -26,7 +26,7 @@ def publish(repo: Repo, *, is_withdrawal: bool = False) -> None:
 
     What is public already is not judged again, unless `is_withdrawal` says that something may have lost its clearance
     or its place: then the public half also forgets all that its references do not reach."""
-    row = Repo.objects.select_for_update().get(pk=repo.pk)
+    row = Repo.everything.select_for_update().get(pk=repo.pk)
     both = pair(row)
     wanted = {} if row.is_private or row.is_disabled else wanted_refs(row, both.members, is_withdrawal=is_withdrawal)
     current = public_refs(row)

@@ -3,7 +3,9 @@
 A repository's files count for its owner, each content once however often and in how many of their repositories it lies.
 What somebody without write access brings with a proposal counts for them, also after it was merged. Text in git is
 bounded by the commit and not counted. Refusals come before bytes are sent wherever the client says how many come; a
-claim is checked again under a lock when the bytes are there, so that two uploads cannot pass together."""
+claim is checked again under a lock when the bytes are there, so that two uploads cannot pass together.
+
+What is deleted counts until it is gone: its bytes are still there, and bringing it back never breaks a limit."""
 
 import re
 from dataclasses import dataclass
@@ -120,10 +122,10 @@ def name_of(holder: Holder) -> str:
 def usage_of(holder: Holder) -> int:
     """Bytes of large files that count for a person, an organization or one repository."""
     if isinstance(holder, Repo):
-        return count_bytes(Repo.objects.filter(pk=holder.pk), guest=None)
+        return count_bytes(Repo.everything.filter(pk=holder.pk), guest=None)
     if isinstance(holder, Organization):
-        return count_bytes(Repo.objects.filter(owner_organization=holder), guest=None)
-    return count_bytes(Repo.objects.filter(owner_user=holder), guest=holder)
+        return count_bytes(Repo.everything.filter(owner_organization=holder), guest=None)
+    return count_bytes(Repo.everything.filter(owner_user=holder), guest=holder)
 
 
 def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
@@ -151,7 +153,7 @@ def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
 def list_uncounted(shas: list[str], *, repo: Repo, by: User) -> set[str]:
     """Those of `shas` that do not count yet for who pays for what this person uploads into this repository."""
     new = set(shas)
-    repos = Repo.objects.filter(**{f"owner_{key}": owner for key, owner in key_of(repo.owner).items()})
+    repos = Repo.everything.filter(**{f"owner_{key}": owner for key, owner in key_of(repo.owner).items()})
     for start in range(0, len(shas), SQL_BATCH):
         batch = shas[start : start + SQL_BATCH]
         if is_guest(repo, by):

@@ -8,6 +8,7 @@ from hub.accounts.models import Organization
 from hub.accounts.names import find_owner
 from hub.common.errors import HubError, InvalidInput
 from hub.repos.collaborators import remove_collaborator, set_collaborator
+from hub.repos.deleted import GRACE
 from hub.repos.lifecycle import delete_repo, move_repo, update_settings
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
@@ -80,8 +81,10 @@ def remove_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
     except HubError as problem:
         messages.error(request, problem.message)
         return HttpResponseRedirect(f"{repo.path}/settings")
-    messages.success(request, f"{name} is deleted.")
-    return HttpResponseRedirect("/")
+    messages.success(
+        request, f"{name} is deleted. You can bring it back for {GRACE.days} days: Settings, Deleted repositories."
+    )
+    return HttpResponseRedirect("/settings/deleted")
 
 
 @require_POST

@@ -60,7 +60,7 @@ def own_cases(user: Any) -> QuerySet[Case]:
     """What this person reported, brought or proposed."""
     brought = Q(kind=Case.Kind.CONTENT, content__added_by=user)
     proposed = Q(kind=Case.Kind.OUTPUT, screening__pull_request__discussion__author=user)
-    rows = Case.objects.filter(Q(opened_by=user) | brought | proposed)
+    rows = Case.objects.filter(queue.LIVE, Q(opened_by=user) | brought | proposed)
     rows = rows.select_related("repo__owner_user", "repo__owner_organization", "opened_by", "decided_by")
     return rows.order_by("-opened_at", "-pk")
 

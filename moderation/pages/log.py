@@ -29,6 +29,8 @@ WORDS = {
     "outputs.held": "held the answers of",
     "proposal.merged": "merged a proposal into",
     "repo.deleted": "deleted",
+    "repo.restored": "brought back",
+    "repo.removed": "ended for good",
     "report.opened": "reported",
     "release.proposed": "proposed to release",
     "release.approved": "approved",

@@ -116,6 +116,7 @@ class Scenery:
             "tokens": "/settings/tokens",
             "attachments": "/settings/attachments",
             "webhooks": "/settings/webhooks",
+            "deleted": "/settings/deleted",
             "organization-settings": f"/settings/organizations/{ORGANIZATION}",
             "new-dataset": "/new/dataset",
             "new-model": "/new/model",

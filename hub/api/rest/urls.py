@@ -4,7 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import hub.api.addresses  # noqa: F401  registers the converters
-from hub.api.rest import views
+from hub.api.rest import deleted, views
 
 REPO = "api/v1/repos/<repo_type:type>/<str:namespace>/<str:name>"
 PULL = f"{REPO}/pulls/<int:number>"
@@ -14,6 +14,9 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="api_docs"),
     path("api/v1/me", views.MeView.as_view()),
     path("api/v1/repos", views.ReposView.as_view()),
+    path("api/v1/deleted-repos", deleted.DeletedReposView.as_view()),
+    path("api/v1/deleted-repos/<str:key>", deleted.DeletedRepoView.as_view()),
+    path("api/v1/deleted-repos/<str:key>/restore", deleted.RestoreView.as_view()),
     path(REPO, views.RepoView.as_view()),
     path(f"{REPO}/pulls", views.PullRequestsView.as_view()),
     path(PULL, views.PullRequestView.as_view()),

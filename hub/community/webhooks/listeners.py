@@ -18,7 +18,15 @@ from hub.community.events import (
 from hub.community.models import Discussion, Event, PullRequest
 from hub.community.webhooks.payloads import describe_repo, may_hear_of
 from hub.community.webhooks.watchers import has_watchers, watching
-from hub.repos.events import branch_moved, public_half_moved, repo_changed, repo_created, repo_deleting, repo_moved
+from hub.repos.events import (
+    branch_moved,
+    public_half_moved,
+    repo_changed,
+    repo_created,
+    repo_deleting,
+    repo_moved,
+    repo_restored,
+)
 from hub.repos.models import Repo
 from hub.repos.publication import SHOWN_PREFIXES
 
@@ -35,6 +43,7 @@ def announce(repo: Repo, scope: str, action: str, **facts: Any) -> None:
 
 
 @receiver(repo_created)
+@receiver(repo_restored)  # its end was told, too
 def tell_of_repo(sender: type, repo: Repo, **_: Any) -> None:
     announce(repo, "repo", "create")
 

@@ -8,6 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from hub.community.leaderboards import parse_file
 from hub.community.social_models import EvalResult
+from hub.repos.deleted import remove_repo
 from hub.repos.lifecycle import create_repo, delete_repo, move_repo
 from tests.hub.scenes import add, decide, make_repo
 
@@ -68,7 +69,11 @@ def test_the_board_follows_the_head_of_each_model(client_of, bench, alice, bob):
     with pytest.raises(HfHubHTTPError, match="has no leaderboard") as refusal:
         client.get_dataset_leaderboard("alice/bench")
     assert refusal.value.response.status_code == 404
-    delete_repo(repo=model(bob.user, "other", 1), by=bob.user)
+    other = model(bob.user, "other", 1)
+    delete_repo(repo=other, by=bob.user)
+    with pytest.raises(HfHubHTTPError, match="has no leaderboard"):
+        client.get_dataset_leaderboard("alice/bench")
+    remove_repo(repo=other, by=bob.user)
     assert not EvalResult.objects.exists()
 
 

@@ -21,58 +21,69 @@ read private      404     404       ok      ok      ok     ok         ok        
 read gated        ok      ok        ok      ok      ok     ok         ok         ok
 read withheld     ok      ok        ok      ok      ok     ok         ok         ok
 read disabled     404     404       ok      ok      ok     ok         ok         ok
+read deleted      404     404       404     404     404    404        404        404
 files public      ok      ok        ok      ok      ok     ok         ok         ok
 files private     404     404       ok      ok      ok     ok         ok         404
 files gated       401     403       ok      ok      ok     ok         ok         403
 files withheld    403     403       ok      ok      ok     ok         ok         403
 files disabled    404     404       ok      ok      ok     ok         ok         403
+files deleted     404     404       404     404     404    404        404        404
 copy  public      ok      ok        ok      ok      ok     ok         ok         ok
 copy  private     404     404       ok      ok      ok     ok         ok         404
 copy  gated       401     403       ok      ok      ok     ok         ok         403
 copy  withheld    403     403       ok      ok      ok     ok         ok         403
 copy  disabled    404     404       403     403     403    403        403        403
+copy deleted      404     404       404     404     404    404        404        404
 clone public      ok      ok        ok      ok      ok     ok         ok         ok
 clone private     404     404       ok      ok      ok     ok         ok         404
 clone gated       401     403       ok      ok      ok     ok         ok         403
 clone withheld    ok      ok        ok      ok      ok     ok         ok         ok
 clone disabled    404     404       ok      ok      ok     ok         ok         ok
+clone deleted     404     404       404     404     404    404        404        404
 talk public       401     ok        ok      ok      ok     ok         403        403
 talk private      404     404       ok      ok      ok     ok         403        404
 talk gated        401     ok        ok      ok      ok     ok         403        403
 talk withheld     401     ok        ok      ok      ok     ok         403        403
 talk disabled     404     404       403     403     403    ok         403        403
+talk deleted      404     404       404     404     404    404        404        404
 propose public    401     ok        ok      ok      ok     ok         403        403
 propose private   404     404       ok      ok      ok     ok         403        404
 propose gated     401     403       ok      ok      ok     ok         403        403
 propose withheld  401     ok        ok      ok      ok     ok         403        403
 propose disabled  404     404       403     403     403    ok         403        403
+propose deleted   404     404       404     404     404    404        404        404
 write public      401     403       403     ok      ok     403        403        403
 write private     404     404       403     ok      ok     403        403        404
 write gated       401     403       403     ok      ok     403        403        403
 write withheld    401     403       403     ok      ok     403        403        403
 write disabled    404     404       403     403     403    403        403        403
+write deleted     404     404       404     404     404    404        404        404
 admin public      401     403       403     403     ok     403        403        403
 admin private     404     404       403     403     ok     403        403        404
 admin gated       401     403       403     403     ok     403        403        403
 admin withheld    401     403       403     403     ok     403        403        403
 admin disabled    404     404       403     403     403    403        403        403
+admin deleted     404     404       404     404     404    404        404        404
 ask public        401     ok        ok      ok      ok     ok         403        403
 ask private       404     404       ok      ok      ok     ok         403        404
 ask gated         401     ok        ok      ok      ok     ok         403        403
 ask withheld      401     ok        ok      ok      ok     ok         403        403
 ask disabled      404     404       ok      ok      ok     ok         403        403
+ask deleted       404     404       404     404     404    404        404        404
 spend public      ok      ok        ok      ok      ok     ok         ok         ok
 spend private     no      no        ok      ok      ok     ok         ok         no
 spend gated       no      no        ok      ok      ok     ok         ok         no
 spend withheld    no      no        ok      ok      ok     ok         ok         no
 spend disabled    no      no        ok      ok      ok     ok         ok         no
+spend deleted     no      no        no      no      no     no         no         no
 bring public      no      ok        ok      ok      ok     ok         no         no
 bring private     no      no        ok      ok      ok     ok         no         no
 bring gated       no      no        ok      ok      ok     ok         no         no
 bring withheld    no      ok        ok      ok      ok     ok         no         no
 bring disabled    no      no        no      no      no     ok         no         no
+bring deleted     no      no        no      no      no     no         no         no
 """
-KINDS = ("public", "private", "gated", "withheld", "disabled")
+KINDS = ("public", "private", "gated", "withheld", "disabled", "deleted")
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,7 @@ OF_BYTES = {"files", "copy", "clone", "spend"}  # what a withheld file changes, 
 WITHOUT_REPO = r"""
 api:/lfs-files/batch api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
 api/spaces/[^/]+/[^/]+/(?:secrets|variables|runtime|hardware|sleeptime|pause|restart|dev-mode|volumes|logs/.*)
+api/v1/deleted-repos api/v1/deleted-repos/<str:key> api/v1/deleted-repos/<str:key>/restore
 api/schema api/docs api/v1/me api/v1/repos xet/v1/reconstructions xet/v1/chunks/[a-z-]+/(hash) v1/telemetry
 xet/v1/telemetry xet/.* api/whoami-v2 oauth/device oauth/token api/users/<str:who>/overview api/users/<str:who>/likes
 api/users/<str:who>/followers api/users/<str:who>/following api/users/<str:who>/follow
@@ -343,7 +355,7 @@ class Scene:
         from hub.community.pull_requests import open_pull_request
         from hub.repos.clearance import set_clearance
         from hub.repos.collaborators import set_collaborator
-        from hub.repos.lifecycle import update_settings
+        from hub.repos.lifecycle import delete_repo, update_settings
         from tests.hub.scenes import make_repo, operations, propose
 
         owner = self.users["owner"]
@@ -367,6 +379,8 @@ class Scene:
         if kind == "disabled":
             repo.is_disabled = True
             repo.save()
+        if kind == "deleted":
+            delete_repo(repo=repo, by=owner)
         return repo
 
     def given(self, kind: str, person: str) -> dict[str, str]:

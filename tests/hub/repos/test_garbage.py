@@ -341,6 +341,21 @@ class Town(RuleBasedStateMachine):
         self.waiting = [row for row in self.waiting if row[0] is not repo]
         self.proposals = [row for row in self.proposals if row[0] is not repo]
 
+    @precondition(lambda self: self.repos)
+    @rule(which=st.integers(0, 2), days=st.integers(0, 29))
+    def delete_and_bring_back(self, which: int, days: int) -> None:
+        """Within its grace by the clock of the collections, which runs ahead."""
+        from hub.repos.deleted import restore_repo
+        from hub.repos.models import Repo
+
+        repo = self.repos[which % len(self.repos)]
+        delete(repo, self.people["alice"].user)
+        Repo.everything.filter(pk=repo.pk).update(deleted_at=self.now)
+        self.now += days * DAY
+        collect(now=self.now)
+        restore_repo(repo=repo, by=self.people["alice"].user)
+        repo.refresh_from_db()
+
     @rule(days=st.integers(1, 45))
     def collect(self, days: int) -> None:
         """Doors write with the real clock, so the collection looks from ahead; each goes further."""

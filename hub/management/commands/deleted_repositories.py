@@ -1,0 +1,45 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from hub.accounts.models import User
+from hub.management.operator import OperatorCommand
+from hub.repos.deleted import ends_at, restore_repo
+from hub.repos.models import Repo
+
+
+class Command(OperatorCommand):
+    help = "Deleted repositories and the way back: deleted_repositories list; deleted_repositories restore KEY [--name NAME]"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("list", help="all of them, each with its key and its end")
+        restore = actions.add_parser("restore", help="bring one back as it was")
+        restore.add_argument("key")
+        restore.add_argument("--name", default="", help="another name, where its own is taken by now")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        rows = Repo.everything.for_listing().filter(deleted_at__isnull=False).order_by("deleted_at", "pk")
+        if action == "restore":
+            repo = rows.filter(key=options["key"]).first()
+            if repo is None:
+                raise CommandError(
+                    f"No deleted repository has the key {options['key']!r}; see deleted_repositories list."
+                )
+            back = restore_repo(repo=repo, by=find_admin(repo), name=options["name"])
+            self.stdout.write(f"{back.full_name} is back.")
+            return
+        for repo in rows.iterator():
+            self.stdout.write(f"{repo.key}  {repo.type} {repo.full_name}, gone on {ends_at(repo):%Y-%m-%d}")
+
+
+def find_admin(repo: Repo) -> User:
+    """In whose name it comes back."""
+    if repo.owner_user is not None:
+        return repo.owner_user
+    memberships = repo.owner.memberships  # type: ignore[union-attr]
+    admin = memberships.filter(role="admin", user__is_active=True).select_related("user").first()
+    if admin is None:
+        raise CommandError(f"The organization {repo.owner} has no admin; add one first.")
+    return admin.user
