@@ -1,6 +1,7 @@
 """What ./manage.py test starts: everything once, in two halves at once; anything narrower as it was asked for."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def test_the_halves_together_are_the_whole(programs: Any, tmp_path: Path) -> Non
 def test_a_half_that_fails_fails_the_whole(programs: Any, tmp_path: Path, codes: tuple[int, int], code: int) -> None:
     programs(*codes)
     assert testing.run_tests([], marks="not slow", data_dir=tmp_path) == code
+
+
+def test_bytecode_is_kept_apart_even_where_none_may_be_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (tmp_path / "module.py").write_text("x = 1\n")
+    environment = testing.own_environment(tmp_path / "data") | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import module"], env=environment, check=True)
+    assert list((tmp_path / "data/bytecode").rglob("module.*.pyc"))
+    assert not (tmp_path / "__pycache__").exists()
 
 
 @pytest.mark.parametrize(("arguments", "marks"), [(["tests/site"], "not slow"), ([], "slow")])

@@ -52,5 +52,8 @@ def pytest_command(marks: str, arguments: list[str]) -> list[str]:
 
 
 def own_environment(data_dir: Path) -> dict[str, str]:
+    """Bytecode is kept beside the data, also where the environment forbids to keep any: tests start hundreds of
+    processes, and each would compile the whole hub."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    return os.environ | {"DATA_DIR": str(data_dir)}
+    own = {"DATA_DIR": str(data_dir), "PYTHONPYCACHEPREFIX": str(data_dir / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    return os.environ | own
