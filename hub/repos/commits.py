@@ -21,13 +21,13 @@ from hub.repos.naming import digest_under, kind_of_name
 from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.storage.errors import InvalidOperation, StaleParent, StorageError, UnknownPath, UnknownRevision
-from hub.storage.git import ANY, Author, CommitInfo, GitRepo
+from hub.storage.git import ANY, Author, CommitInfo, GitRepo, NewBlob
 
 log = logging.getLogger(__name__)
 
 NOREPLY_DOMAIN = "users.noreply.model-commons.org"
-MAX_LAST_COMMIT_PATHS = 20_000
-MAX_LINE = 500  # commits of one push whose changes are told apart
+MAX_LAST_COMMIT_PATHS = 100_000
+MAX_LINE = 20_000  # commits of one push whose changes are told apart
 SQL_BATCH = 500  # values in one IN (...)
 
 
@@ -137,7 +137,8 @@ def record_revisions(
     Below `others` nothing is looked at: what is unknown there is somebody else's, and theirs to register."""
     Repo.everything.select_for_update().get(pk=repo.pk)  # two may register the same commits, on two branches
     made: list[tuple[Revision, list[Content]]] = []
-    for oid in unknown_commits(repo, members.ancestors_not_in(new, others)):
+    unknown = unknown_commits(repo, members.ancestors_not_in(new, others))
+    for oid, blobs in members.blobs_of_each(unknown):
         info = members.commit_info(oid)
         revision = Revision.objects.create(
             repo=repo,
@@ -149,7 +150,7 @@ def record_revisions(
             ref=ref,
             created_at=timezone.now(),
         )
-        made.append((revision, record_contents(repo, members, revision, by)))
+        made.append((revision, record_contents(repo, blobs, revision, by)))
     return made
 
 
@@ -162,10 +163,10 @@ def unknown_commits(repo: Repo, commits: list[str]) -> list[str]:
     return [oid for oid in commits if oid not in known]
 
 
-def record_contents(repo: Repo, members: GitRepo, revision: Revision, by: User | None) -> list[Content]:
+def record_contents(repo: Repo, blobs: list[NewBlob], revision: Revision, by: User | None) -> list[Content]:
     """Link every blob that this commit adds to its parents; return the contents nobody has seen here before."""
     brought: list[tuple[str, str, int]] = []
-    for path, oid, size, pointer in members.new_blobs(revision.commit, revision.parents):
+    for path, oid, size, pointer in blobs:
         brought.append((f"git:{oid}", path, size))
         if pointer is not None:
             brought.append((f"sha256:{pointer.sha256}", path, pointer.size))
@@ -209,12 +210,11 @@ def remember_last_commits(repo: Repo, members: GitRepo, old: str | None, new: st
     line, is_whole = first_parent_line(members, old, new)
     last: dict[str, CommitInfo] = {}
     gone: set[str] = set()
-    for info in line:
-        changes = members.changes(info.parents[0] if info.parents else None, info.oid)
-        gone -= {change.path for change in changes}
-        gone |= {change.path for change in changes if change.kind == "deleted"}
-        for change in changes:
-            last.update(dict.fromkeys(path_and_folders(change.path), info))
+    by_oid = {info.oid: info for info in line}
+    for oid, changed in members.changes_along([(info.oid, next(iter(info.parents), None)) for info in line]):
+        last |= dict.fromkeys((path for path, _ in changed), by_oid[oid])
+        there = {path for path, is_there in changed if is_there}
+        gone = (gone | {path for path, _ in changed}) - there
     is_too_much = len(last) > MAX_LAST_COMMIT_PATHS
     with transaction.atomic():
         Repo.everything.select_for_update().get(pk=repo.pk)
@@ -226,17 +226,9 @@ def remember_last_commits(repo: Repo, members: GitRepo, old: str | None, new: st
 
 def first_parent_line(members: GitRepo, old: str | None, new: str) -> tuple[list[CommitInfo], bool]:
     """The commits from `old` (without it) to `new`, oldest first, and whether the line reaches `old` or its root."""
-    line: list[CommitInfo] = []
-    current: str | None = new
-    while current is not None and current != old and len(line) < MAX_LINE:
-        line.append(members.commit_info(current))
-        current = line[-1].parents[0] if line[-1].parents else None
-    return line[::-1], current == old
-
-
-def path_and_folders(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    line = members.first_parents(new, until=old, limit=MAX_LINE)
+    end = next(iter(line[-1].parents), None) if line else new
+    return line[::-1], end == old
 
 
 def write_last_commits(repo: Repo, members: GitRepo, new: str, last: dict[str, CommitInfo], gone: set[str]) -> None:

@@ -281,6 +281,8 @@ class Content(models.Model):
         CLEARED = "cleared", "Cleared"
         WITHHELD = "withheld", "Withheld"
 
+    NOT_CLEARED = (Clearance.PENDING, Clearance.WITHHELD)
+
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="contents")
     digest = models.CharField(max_length=80)
     size = models.PositiveBigIntegerField(default=0)
@@ -296,6 +298,7 @@ class Content(models.Model):
         indexes = [
             models.Index(fields=["clearance", "created_at"], name="content_waiting"),  # moderation queue
             models.Index(fields=["digest"], name="content_digest"),  # deduplication answers
+            models.Index(fields=["repo", "clearance"], name="content_of_repo"),  # listings: most have nothing to hide
         ]
 
     @property

@@ -4,10 +4,10 @@ Members (and moderators) read the members' git repository. Everybody else reads 
 objects only; so what is pending or withheld is missing there by construction, whatever id a stranger may know."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing, suppress
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.accounts.permissions import can, refuse_files
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
@@ -24,17 +24,17 @@ from hub.repos.models import (
 )
 from hub.repos.naming import digest_under
 from hub.repos.places import pair, store
-from hub.storage.errors import UnknownPath, UnknownRevision
+from hub.storage.errors import StorageError, UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
 
 MAX_TEXT_BYTES = 512 * 1024
 # What a gated repository shows everybody: what it is and how its files are kept.
 OPEN_FILES = frozenset({"README.md", ".gitattributes"})
-MAX_WALK = 500  # commits looked through for the last change of a path that the table does not answer
+SQL_BATCH = 500  # values in one IN (...)
+MAX_WALK, WALK_S = 500, 5.0  # commits and seconds for the last change of paths that the table does not answer
 
 
-@dataclass(frozen=True)
-class LastChange:
+class LastChange(NamedTuple):
     oid: str
     title: str
     date: datetime
@@ -142,6 +142,23 @@ class RepoReader:
         except UnknownPath:
             raise self._missing(path, commit) from None
 
+    def tree_page(
+        self, commit: str, path: str = "", *, recursive: bool = False, start: int, limit: int
+    ) -> tuple[list[TreeEntry], int]:
+        """Some entries of `tree`, and how many it has."""
+        git = self._git_of(commit)
+        try:
+            return git.tree_page(commit, path.strip("/"), recursive=recursive, start=start, limit=limit)
+        except UnknownPath:
+            raise self._missing(path, commit) from None
+
+    def hides_large_files(self) -> bool:
+        """Whether listings of this repository may name large files whose bytes this reader may not have."""
+        waiting = Content.objects.filter(
+            repo=self.repo, clearance__in=Content.NOT_CLEARED, digest__startswith="sha256:"
+        )
+        return not self.is_member and waiting.exists()
+
     def entry(self, commit: str, path: str) -> TreeEntry:
         entry = self._git_of(commit).entry(commit, path.strip("/"))
         if entry is None:
@@ -231,30 +248,35 @@ class RepoReader:
         """The last commit of each path: from the table where the reader sees the head it was kept for, else by walking."""
         found: dict[str, LastChange] = {}
         if commit == self.repo.head:  # a member at the head, or a stranger when all of it is public
-            rows = LastCommit.objects.filter(repo=self.repo, path__in=paths)
+            rows: list[tuple[str, str, str, datetime]] = []
+            for start in range(0, len(paths), SQL_BATCH):
+                kept = LastCommit.objects.filter(repo=self.repo, path__in=paths[start : start + SQL_BATCH])
+                rows += kept.values_list("path", "commit", "title", "date")
             # The table follows the members' head, which may be ahead of us by a moment: only what this reader's half holds.
-            held = {oid for oid in {row.commit for row in rows} if self.git.has_commit(oid)}
-            found = {row.path: LastChange(row.commit, row.title, row.date) for row in rows if row.commit in held}
+            git = self.git
+            held = {oid for oid in {row[1] for row in rows} if self.is_member or git.has_commit(oid)}
+            found = {path: LastChange(oid, title, date) for path, oid, title, date in rows if oid in held}
         missing = [path for path in paths if path not in found]
         if missing:
             found.update(self._walk_last_changes(commit, missing))
         return found
 
     def _walk_last_changes(self, commit: str, paths: list[str]) -> dict[str, LastChange]:
+        """What cannot be found in time is left out."""
         git = self._git_of(commit)
         found: dict[str, LastChange] = {}
-        open_paths = {path: entry.oid for path in paths if (entry := git.entry(commit, path)) is not None}
-        infos = git.history(commit, limit=MAX_WALK)
-        by_oid = {info.oid: info for info in infos}
-        current = by_oid.get(commit)
-        while current is not None and open_paths:
-            parent = current.parents[0] if current.parents else None
-            for path, oid in list(open_paths.items()):
-                before = git.entry(parent, path) if parent else None
-                if before is None or before.oid != oid:
-                    found[path] = LastChange(current.oid, current.title, current.date)
-                    del open_paths[path]
-            current = by_oid.get(parent) if parent else None
+        line = git.first_parents(commit, limit=MAX_WALK)
+        parents = [(info.oid, next(iter(info.parents), None)) for info in line]
+        by_oid = {info.oid: info for info in line}
+        wanted = {path for path in paths if git.entry(commit, path) is not None}
+        folder = paths[0].rpartition("/")[0]
+        below = folder if all(path.startswith(f"{folder}/") for path in paths) else ""
+        with closing(git.changes_along(parents, below=below, limit_s=WALK_S)) as changes, suppress(StorageError):
+            while wanted and (step := next(changes, None)):
+                info = by_oid[step[0]]
+                touched = wanted.intersection(path for path, _ in step[1])
+                found |= dict.fromkeys(touched, LastChange(info.oid, info.title, info.date))
+                wanted -= touched
         return found
 
     # --- clearance, for members
@@ -270,6 +292,15 @@ class RepoReader:
         return {
             path: next((row for row in rows if not row.is_cleared), rows[0]) for path, rows in found.items() if rows
         }
+
+    def uncleared(self, commit: str, entries: list[TreeEntry]) -> dict[str, Content]:
+        """`clearance` without what is cleared; one short question where nothing waits, as in most repositories."""
+        if not self.is_member or not self.repo.contents.filter(clearance__in=Content.NOT_CLEARED).exists():
+            return {}
+        facts: dict[str, Content] = {}
+        for start in range(0, len(entries), SQL_BATCH):
+            facts |= self.clearance(commit, entries[start : start + SQL_BATCH])
+        return {path: content for path, content in facts.items() if not content.is_cleared}
 
     def waiting(self, commit: str) -> list[Content]:
         """What keeps a commit from the public, for its page."""

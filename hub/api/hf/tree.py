@@ -10,7 +10,7 @@ from hub.common.paging import read_limit, read_number
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 
-PAGE, EXPANDED_PAGE = 1000, 100  # entries; the last commit of each is dearer
+PAGE = 1000  # entries
 MAX_PATHS = 2000
 
 
@@ -20,12 +20,16 @@ def list_tree(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     expand = flag_of(request.GET.get("expand"))
     _, commit, path = reader.resolve_longest(rest)
     commit, start = read_cursor(reader, request.GET.get("cursor"), commit)
-    most = EXPANDED_PAGE if expand else PAGE
-    limit = read_limit(request, default=most, most=most)
-    entries = readable(reader, reader.tree(commit, path, recursive=flag_of(request.GET.get("recursive"))))
-    page = entries[start : start + limit]
-    headers = {"X-Repo-Commit": commit, "X-Total-Count": str(len(entries))}
-    if start + limit < len(entries):
+    limit = read_limit(request, default=PAGE, most=PAGE)
+    recursive = flag_of(request.GET.get("recursive"))
+    if reader.hides_large_files():
+        entries = readable(reader, reader.tree(commit, path, recursive=recursive))
+        page, total = entries[start : start + limit], len(entries)
+    else:
+        page, total = reader.tree_page(commit, path, recursive=recursive, start=start, limit=limit)
+        page = readable(reader, page)
+    headers = {"X-Repo-Commit": commit, "X-Total-Count": str(total)}
+    if start + limit < total:
         headers["Link"] = next_page(request, cursor=f"{commit}:{start + limit}")
     return answer(describe_entries(reader, commit, page, expand=expand), headers=headers)
 

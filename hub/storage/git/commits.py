@@ -83,6 +83,15 @@ def history(
     return [commit_info(handle, oid) for oid in output.decode().split()]
 
 
+def first_parents(handle: pygit2.Repository, commit: str, *, until: str | None, limit: int) -> list[CommitInfo]:
+    line: list[CommitInfo] = []
+    current: str | None = commit
+    while current is not None and current != until and len(line) < limit:
+        line.append(commit_info(handle, current))
+        current = next(iter(line[-1].parents), None)
+    return line
+
+
 def ancestors_not_in(handle: pygit2.Repository, commit: str, excluding: Iterable[str]) -> list[str]:
     """`commit` and its ancestors that none of `excluding` reaches, each after its parents."""
     walker = handle.walk(find_commit(handle, commit).id, SortMode.TOPOLOGICAL | SortMode.REVERSE)

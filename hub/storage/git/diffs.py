@@ -1,6 +1,7 @@
 """What changed between two revisions, and which blobs a line of commits brings."""
 
-from collections.abc import Iterable, Iterator
+import subprocess
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from hub.storage.git.processes import (
     build_environment,
     given_as_file,
     read_bounded,
+    read_pieces,
     start_git,
     stop_git,
 )
@@ -25,6 +27,8 @@ from hub.storage.git.trees import EMPTY_TREE, measure_blob, root_of
 DIFF_S = 20.0
 MAX_RAW_BYTES = 256 * 1024**2  # some two million changed paths
 Kind = Literal["added", "modified", "deleted"]
+RawChange = tuple[bytes, bytes]  # what `--raw -z` says of a change, and its path
+GONE, SUBMODULE_MODE = b"000000", b"160000"
 KINDS: dict[DeltaStatus, Kind] = {DeltaStatus.ADDED: "added", DeltaStatus.DELETED: "deleted"}
 
 
@@ -88,34 +92,74 @@ def new_blobs(handle: pygit2.Repository, commit: str, excluding: Iterable[str]) 
     """Every (path, blob) in any commit that `commit` reaches and `excluding` does not, unless a parent has it there.
 
     So content that was deleted again, that only a merge brought, or that came back by a revert is in it."""
-    given = "".join(f"{oid}\n" for oid in ancestors_not_in(handle, commit, excluding)).encode()
-    pairs = dict.fromkeys(_read_raw_diff(_list_raw_changes(Path(handle.path), given)))
-    measured = {oid: measure_blob(handle, oid) for _, oid in pairs}
-    return [NewBlob(path, oid, *measured[oid]) for path, oid in pairs]
+    line = ancestors_not_in(handle, commit, excluding)
+    return list(dict.fromkeys(item for _, brought in blobs_of_each(handle, line) for item in brought))
 
 
-def _list_raw_changes(repository: Path, commits: bytes) -> bytes:
-    arguments = ["diff-tree", "--stdin", "-r", "-c", "--root", "--raw", "-z"]
-    options = ["--no-abbrev", "--no-renames", "--no-commit-id"]
-    with given_as_file(commits) as given:
-        process = start_git(repository, *arguments, *options, stdin=given)
+def blobs_of_each(handle: pygit2.Repository, commits: Sequence[str]) -> Iterator[tuple[str, list[NewBlob]]]:
+    """For each of `commits`, in their order, the (path, blob) that none of its parents has there; one git for all."""
+    found = _stream_raw(Path(handle.path), commits, "-c")
+    waiting = next(found, None)
+    for oid in commits:
+        changed: list[RawChange] = []
+        if waiting is not None and waiting[0] == oid:  # git passes over commits that change nothing
+            changed, waiting = waiting[1], next(found, None)
+        pairs = [pair for header, path in changed if (pair := _read_new(header, path)) is not None]
+        yield oid, [NewBlob(path, blob, *measure_blob(handle, blob)) for path, blob in pairs]
+
+
+def changes_along(
+    handle: pygit2.Repository, line: Sequence[tuple[str, str | None]], *, below: str = "", limit_s: float = LONG_S
+) -> Generator[tuple[str, list[tuple[str, bool]]], None, None]:
+    """For each (commit, parent) that differ, in their order: the paths that changed, folders included, and whether each is
+    still there; only those `below` a folder. Raises StorageError when git takes `limit_s`. Closing it ends the work."""
+    given = [f"{commit} {parent}" if parent else commit for commit, parent in line]
+    paths = ["--", f":(literal,top){below}"] if below else []
+    for commit, changed in _stream_raw(Path(handle.path), given, "-t", paths=paths, limit_s=limit_s):
+        yield commit, [(path.decode(errors="replace"), header.split(b" ")[1] != GONE) for header, path in changed]
+
+
+def _stream_raw(
+    repository: Path, lines: Iterable[str], option: str, *, paths: Sequence[str] = (), limit_s: float = LONG_S
+) -> Iterator[tuple[str, list[RawChange]]]:
+    """(commit, its changes) as `git diff-tree` tells them, read as they come."""
+    arguments = ["diff-tree", "--stdin", "-r", option, "--root", "--raw", "-z", "--no-abbrev", "--no-renames", *paths]
+    with given_as_file("".join(f"{line}\n" for line in lines).encode()) as given:
+        process = start_git(repository, *arguments, stdin=given)
         try:
-            output = read_bounded(process, limit_bytes=MAX_RAW_BYTES, limit_s=LONG_S)
-            if len(output) == MAX_RAW_BYTES:
-                raise TooLarge("These commits change more files than can be looked at at once; push in smaller steps.")
-            if process.wait(timeout=LONG_S):
+            yield from _group_by_commit(_split_fields(process, limit_s))
+            if process.wait(timeout=limit_s):
                 raise GitFailed("diff-tree", "")
         finally:
             stop_git(process)
-    return output
 
 
-def _read_raw_diff(output: bytes) -> Iterator[tuple[str, str]]:
-    """(path, blob) of `--raw -z` lines `:mode mode old new X`; of n parents `::`, n + 1 modes, n + 1 ids."""
-    fields = output.split(b"\0")
-    for line, path in zip(fields[0:-1:2], fields[1::2], strict=True):
-        parents = len(line) - len(line.lstrip(b":"))
-        words = line[parents:].split(b" ")
-        mode, oid = words[parents], words[2 * parents + 1].decode()
-        if mode not in (b"000000", b"160000"):
-            yield path.decode(errors="replace"), oid
+def _split_fields(process: "subprocess.Popen[bytes]", limit_s: float) -> Iterator[bytes]:
+    rest, have = b"", 0
+    for piece in read_pieces(process, limit_s=limit_s):
+        have += len(piece)
+        if have > MAX_RAW_BYTES:
+            raise TooLarge("These commits change more files than can be looked at at once; push in smaller steps.")
+        *fields, rest = (rest + piece).split(b"\0")
+        yield from fields
+
+
+def _group_by_commit(fields: Iterator[bytes]) -> Iterator[tuple[str, list[RawChange]]]:
+    commit, changed = "", list[RawChange]()
+    for field in fields:
+        if field.startswith(b":"):
+            changed.append((field, next(fields)))
+            continue
+        if commit:
+            yield commit, changed
+        commit, changed = field.decode(), []
+    if commit:
+        yield commit, changed
+
+
+def _read_new(header: bytes, path: bytes) -> tuple[str, str] | None:
+    """(path, blob) of a `--raw` header `:mode mode old new X`; of n parents `::`, n + 1 modes, n + 1 ids."""
+    parents = len(header) - len(header.lstrip(b":"))
+    words = header[parents:].split(b" ")
+    mode, oid = words[parents], words[2 * parents + 1].decode()
+    return None if mode in (GONE, SUBMODULE_MODE) else (path.decode(errors="replace"), oid)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 MAX_POINTER_BYTES = 1024  # the specification: a pointer is smaller than this
+MIN_POINTER_BYTES = 125  # the older version line, a digest and a size of one digit
 MAX_FILE_BYTES = 2**63 - 1
 VERSION_LINE = b"version https://git-lfs.github.com/spec/v1\n"
 # git-lfs still reads pointers written before its first release.

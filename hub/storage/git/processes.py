@@ -167,6 +167,23 @@ def read_bounded(process: subprocess.Popen[bytes], *, limit_bytes: int, limit_s:
     return b"".join(pieces)
 
 
+def read_pieces(process: subprocess.Popen[bytes], *, limit_s: float) -> Iterator[bytes]:
+    """What the process writes, as it comes; the caller ends it. Raises StorageError after waiting `limit_s` in all."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        left = limit_s
+        while True:
+            began = time.monotonic()
+            if not selector.select(timeout=max(0.0, left)):
+                raise StorageError(f"git took longer than {limit_s:.0f} s; ask for less at once.")
+            left -= time.monotonic() - began
+            piece = os.read(process.stdout.fileno(), PIPE_BYTES)
+            if not piece:
+                return
+            yield piece
+
+
 def pipe_git(
     source: Path, source_arguments: Sequence[str], stdin: bytes, target: Path, target_arguments: Sequence[str]
 ) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hub.storage.git.diffs import Change, NewBlob
 from hub.storage.git.edits import Step, TreeEdit, prepare_steps
 from hub.storage.git.objects import ObjectBatch, sync_folder, write_durably
 from hub.storage.git.operations import ANY, Anything, Author, Operation, check_ref
+from hub.storage.git.processes import LONG_S
 from hub.storage.git.refs import RefMove
 from hub.storage.git.trees import TreeEntry
 
@@ -190,6 +191,12 @@ class GitRepo:
         """Files and folders in git's order. Raises UnknownPath when `path` is no folder of this commit."""
         return trees.list_tree(self.handle, commit, path, recursive=recursive)
 
+    def tree_page(
+        self, commit: str, path: str = "", *, recursive: bool = False, start: int, limit: int
+    ) -> tuple[list[TreeEntry], int]:
+        """`limit` entries of `tree` from the number `start` on, and how many there are in all. Raises UnknownPath."""
+        return trees.list_page(self.handle, commit, path, recursive=recursive, start=start, limit=limit)
+
     def entry(self, commit: str, path: str) -> TreeEntry | None:
         leaf = trees.find_leaf(self.handle, trees.root_of(self.handle, commit), path)
         if leaf is None or leaf.mode == trees.SUBMODULE:
@@ -217,6 +224,10 @@ class GitRepo:
         """Newest first; with `path`, the commits that changed it (bounded in time)."""
         return commits.history(self.handle, commit, path=path, skip=skip, limit=limit)
 
+    def first_parents(self, commit: str, *, until: str | None = None, limit: int) -> list[CommitInfo]:
+        """The commit, its first parent, that one's first parent and so on, up to `until` (without it) or the root."""
+        return commits.first_parents(self.handle, commit, until=until, limit=limit)
+
     def commit_info(self, oid: str) -> CommitInfo:
         return commits.commit_info(self.handle, oid)
 
@@ -229,6 +240,16 @@ class GitRepo:
     def new_blobs(self, commit: str, excluding: Iterable[str]) -> list[NewBlob]:
         """(path, oid, size, LfsPointer | None) of all content that `commit` brings beyond `excluding`."""
         return diffs.new_blobs(self.handle, commit, excluding)
+
+    def blobs_of_each(self, commits: Sequence[str]) -> Iterator[tuple[str, list[NewBlob]]]:
+        """For each commit, in their order, what none of its parents has: `new_blobs` of many, at the price of one."""
+        return diffs.blobs_of_each(self.handle, commits)
+
+    def changes_along(
+        self, line: Sequence[tuple[str, str | None]], *, below: str = "", limit_s: float = LONG_S
+    ) -> Generator[tuple[str, list[tuple[str, bool]]], None, None]:
+        """(commit, [(path, whether it is still there)]) of each (commit, parent) that differ, folders included."""
+        return diffs.changes_along(self.handle, line, below=below, limit_s=limit_s)
 
     def ancestors_not_in(self, commit: str, excluding: Iterable[str]) -> list[str]:
         """Oldest first, `commit` itself last."""

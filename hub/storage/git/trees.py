@@ -3,14 +3,16 @@
 Trees are parsed from their raw bytes (`<mode> <name>\\0<20 bytes>`, repeated): names that are not UTF-8 come out
 readable, a deep tree costs no recursion, and an edit of a 10,000-entry folder stays at milliseconds."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import pygit2
 
 from hub.storage.errors import TooLarge, UnknownPath, UnknownRevision
-from hub.storage.git.pointers import MAX_POINTER_BYTES, LfsPointer, parse_pointer
+from hub.storage.git.pointers import MAX_POINTER_BYTES, MIN_POINTER_BYTES, LfsPointer, parse_pointer
 
 FOLDER = b"40000"
 FILE = b"100644"
@@ -18,6 +20,7 @@ EXECUTABLE = b"100755"
 SUBMODULE = b"160000"
 MAX_LISTED = 2_000_000  # a few trees that contain each other unfold without end
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+ENTRY = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
 
 
 class Leaf(NamedTuple):
@@ -36,16 +39,20 @@ class TreeEntry:
     lfs: LfsPointer | None
 
 
-def parse_tree(data: bytes) -> dict[bytes, Leaf]:
-    entries: dict[bytes, Leaf] = {}
-    position = 0
-    while position < len(data):
-        space = data.index(b" ", position)
-        end = data.index(b"\0", space)
-        mode = data[position:space].lstrip(b"0")  # old writers padded it
-        entries[data[space + 1 : end]] = Leaf(mode, data[end + 1 : end + 21].hex())
-        position = end + 21
+RawEntry = tuple[bytes, bytes, bytes]  # mode, name, 20 bytes of the id
+
+
+def split_tree(data: bytes) -> list[RawEntry]:
+    """Raises ValueError when `data` is no tree."""
+    entries: list[RawEntry] = ENTRY.findall(data)
+    if sum(map(len, chain.from_iterable(entries))) + 2 * len(entries) != len(data):
+        raise ValueError("These bytes are no git tree.")
     return entries
+
+
+def parse_tree(data: bytes) -> dict[bytes, Leaf]:
+    # Old writers padded the mode.
+    return {name: Leaf(mode.lstrip(b"0"), oid.hex()) for mode, name, oid in split_tree(data)}
 
 
 def format_tree(entries: dict[bytes, Leaf]) -> bytes:
@@ -89,13 +96,51 @@ def find_file(handle: pygit2.Repository, commit: str, path: str) -> Leaf | None:
 
 def list_tree(handle: pygit2.Repository, commit: str, path: str = "", *, recursive: bool = False) -> list[TreeEntry]:
     """The entries of a folder in git's order, each folder before what it holds; submodules are left out."""
+    folder = _find_folder(handle, commit, path)
+    leaves = walk_leaves(handle, folder, path) if recursive else _leaves_of(handle, folder, path)
+    return [describe(handle, where, leaf) for where, leaf in leaves]
+
+
+def list_page(
+    handle: pygit2.Repository, commit: str, path: str, *, recursive: bool, start: int, limit: int
+) -> tuple[list[TreeEntry], int]:
+    """Some entries of `list_tree`, and how many it has: of a folder of 10,000 only those asked for are looked at."""
+    folder = _find_folder(handle, commit, path)
+    if recursive:
+        leaves = list(walk_leaves(handle, folder, path))
+        return [describe(handle, where, leaf) for where, leaf in leaves[start : start + limit]], len(leaves)
+    entries = _remembered.get(folder) or _split_folder(handle, folder)
+    prefix = f"{path}/" if path else ""
+    page = [
+        describe(handle, prefix + name.decode(errors="replace"), Leaf(mode.lstrip(b"0"), oid.hex()))
+        for mode, name, oid in entries[start : start + limit]
+    ]
+    return page, len(entries)
+
+
+# Long folders that were listed last, for the next pages of the same listing. Who asks has proved to see the folder.
+_remembered: dict[str, list[RawEntry]] = {}
+MAX_REMEMBERED, MIN_LONG, MAX_LONG = 8, 1000, 20_000  # folders, and the entries of one
+
+
+def _split_folder(handle: pygit2.Repository, oid: str) -> list[RawEntry]:
+    data = b"" if oid == EMPTY_TREE else handle.odb.read(oid)[1]
+    entries = [entry for entry in split_tree(data) if entry[0] != SUBMODULE]
+    if MIN_LONG <= len(entries) <= MAX_LONG:
+        if len(_remembered) >= MAX_REMEMBERED:
+            _remembered.clear()  # in one step, whatever other threads do
+        _remembered[oid] = entries
+    return entries
+
+
+def _find_folder(handle: pygit2.Repository, commit: str, path: str) -> str:
+    """The id of the tree at `path`. Raises UnknownPath."""
     start = find_leaf(handle, root_of(handle, commit), path)
     if start is None:
         raise UnknownPath(f"'{path[:200]}' does not exist in {commit[:12]}.")
     if start.mode != FOLDER:
         raise UnknownPath(f"'{path[:200]}' is a file in {commit[:12]}, not a folder.")
-    leaves = walk_leaves(handle, start.oid, path) if recursive else _leaves_of(handle, start.oid, path)
-    return [describe(handle, where, leaf) for where, leaf in leaves]
+    return start.oid
 
 
 def walk_leaves(handle: pygit2.Repository, root: str, prefix: str = "") -> Iterator[tuple[str, Leaf]]:
@@ -132,4 +177,5 @@ def measure_blob(handle: pygit2.Repository, oid: str) -> tuple[int, LfsPointer |
     """Bytes git holds for this blob, and the pointer it is when it is one."""
     odb = handle.odb
     size = odb.read_header(oid)[1]
-    return size, parse_pointer(odb.read(oid)[1]) if size < MAX_POINTER_BYTES else None
+    may_point = MIN_POINTER_BYTES <= size < MAX_POINTER_BYTES
+    return size, parse_pointer(odb.read(oid)[1]) if may_point else None

@@ -232,6 +232,7 @@ def test_a_stranger_can_take_a_snapshot_of_what_is_cleared(client, client_of, ch
     set_clearance(contents=[content], clearance="withheld", reason="It is a pickle.")
     stranger = client_of(charlie)
     assert "weights.bin" not in stranger.list_repo_files(REPO)
+    assert "weights.bin" not in {entry.path for entry in stranger.list_repo_tree(REPO, expand=True)}
     assert "weights.bin" not in [file.rfilename for file in stranger.repo_info(REPO, files_metadata=True).siblings]
     stranger.snapshot_download(REPO, local_dir=tmp_path / "snapshot")
     assert (tmp_path / "snapshot" / "README.md").exists()

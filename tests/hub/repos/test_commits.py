@@ -210,6 +210,12 @@ def test_each_path_and_folder_knows_its_last_change(alice, tides):
     }
 
 
+def test_a_file_that_became_a_folder_keeps_its_row(alice, tides):
+    add(tides, alice.user, {"data": "one", "old/b.txt": "two"}, title="First")
+    add(tides, alice.user, {"data": None, "data/a.txt": "three", "old/b.txt": None}, title="Second")
+    assert table(tides) == {".gitattributes": "initial commit", "data": "Second", "data/a.txt": "Second"}
+
+
 def test_commits_that_arrive_together_are_told_apart(alice, tides):
     """A push of three commits once showed the title of the last one at every file."""
     from hub.repos.commits import register_commits

@@ -155,6 +155,12 @@ def test_a_listing_names_the_last_change_of_each_file(mixed, alice):
     found = reader.last_changes(mixed.hidden, ["data", "data/a.txt", "data/b.txt"])
     titles = {path: change.title for path, change in found.items()}
     assert titles == {"data": "Not to be told", "data/a.txt": "Shown", "data/b.txt": "Not to be told"}
+    older = reader.last_changes(mixed.shown, [".gitattributes", "data", "data/a.txt", "data/b.txt"])  # not in the table
+    assert {path: change.title for path, change in older.items()} == {
+        ".gitattributes": "initial commit", "data": "Shown", "data/a.txt": "Shown",
+    }  # fmt: skip
+    below = reader.last_changes(mixed.shown, ["data/a.txt"])
+    assert [change.title for change in below.values()] == ["Shown"]
 
 
 def test_last_changes_for_strangers_never_name_a_pending_commit(mixed, charlie):
@@ -219,3 +225,27 @@ def test_the_facts_of_a_listing_cost_one_query(alice, tides, django_assert_num_q
     entries = reader.tree(reader.resolve())
     with django_assert_num_queries(1):
         assert len(reader.clearance(reader.resolve(), entries)) == 51
+
+
+def test_a_member_is_told_only_what_is_not_cleared(mixed, alice, charlie, django_assert_num_queries):
+    reader = reader_of(mixed, alice)
+    entries = reader.tree(mixed.hidden, recursive=True)
+    assert {path: fact.clearance for path, fact in reader.uncleared(mixed.hidden, entries).items()} == {
+        "data/b.txt": "pending"
+    }
+    assert reader_of(mixed, charlie).uncleared(mixed.shown, entries) == {}
+    clear(mixed)
+    with django_assert_num_queries(1):
+        assert reader.uncleared(mixed.hidden, entries) == {}
+
+
+def test_large_files_hide_only_from_strangers_and_only_while_they_wait(alice, charlie, tides):
+    from hub.repos.models import Content
+
+    add(tides, alice.user, {"a.txt": "one"})
+    clear(tides)
+    assert not reader_of(tides, charlie).hides_large_files()
+    waiting = Content.objects.create(repo=tides, digest=f"sha256:{'a' * 64}", path="a.bin")
+    assert reader_of(tides, charlie).hides_large_files() and not reader_of(tides, alice).hides_large_files()
+    clear(tides, waiting.path)
+    assert not reader_of(tides, charlie).hides_large_files()

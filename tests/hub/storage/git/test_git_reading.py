@@ -54,6 +54,30 @@ def test_a_recursive_tree_names_each_folder_before_its_files(repo: GitRepo, head
     assert [entry.path for entry in repo.tree(head, "data", recursive=True)] == listed[3:]
 
 
+def test_pages_of_a_folder_together_are_the_folder(
+    repo: GitRepo, head: str, alice: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "MIN_LONG", 2)  # so that the folder is remembered
+    for path, recursive in (("", False), ("", True), ("data", False), ("data", True)):
+        whole = repo.tree(head, path, recursive=recursive)
+        pages = [repo.tree_page(head, path, recursive=recursive, start=start, limit=2) for start in range(0, 6, 2)]
+        assert [entry for page, _ in pages for entry in page] == whole
+        assert {total for _, total in pages} == {len(whole)}
+    changed = repo.commit(MAIN, [AddFile("README.md", b"# new\n"), AddFile("z", b"")], author=alice, message="three")
+    assert [repo.tree_page(commit, start=0, limit=9)[0] for commit in (head, changed)] == [
+        repo.tree(head), repo.tree(changed),
+    ]  # fmt: skip
+    with pytest.raises(UnknownPath):
+        repo.tree_page(head, "nope", start=0, limit=1)
+
+
+@pytest.mark.parametrize("damaged", [b"100644 a", b"100644 a\0" + b"1" * 19, b"x" + b"100644 a\0" + b"1" * 20])
+def test_what_is_no_tree_is_not_read_as_one(damaged: bytes) -> None:
+    assert list(trees.parse_tree(b"0040000 a\0" + b"1" * 20)) == [b"a"]
+    with pytest.raises(ValueError, match="no git tree"):
+        trees.parse_tree(b"100644 a\0" + b"\0" * 20 + damaged)
+
+
 @pytest.mark.parametrize(
     "path", ["nope", "data/nope", "README.md", "README.md/x", "../..", "data//sub", "/data", "data/"]
 )
@@ -186,6 +210,7 @@ def test_submodules_and_links_do_not_confuse_a_listing(repo: GitRepo, alice: Aut
     commit = git(repo.path, "-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", tree, "-m", "x").strip()
     repo.move_ref(MAIN, commit, None)
     assert [entry.path for entry in repo.tree(commit)] == ["link"]
+    assert repo.tree_page(commit, start=0, limit=9) == (repo.tree(commit), 1)
     assert repo.read(commit, "link") == b"../../etc/passwd"
     assert repo.entry(commit, "sub") is None
     assert [item.path for item in repo.new_blobs(commit, [])] == ["link"]
