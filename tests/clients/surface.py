@@ -2,7 +2,7 @@
 the tests that prove each part of it against a running hub.
 
 A test names what it proves: `@pytest.mark.covers("HfApi.create_repo", "hf repos create")`, with `refused=True` where
-the proof is a clean refusal. Nothing here runs a test; the marks are read from the source."""
+the proof is a clean refusal. Nothing here runs a test; marks and calls (proofs.py) are read from the source."""
 
 import ast
 import inspect
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.clients.proofs import proves
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("tests/clients", "tests/hub/api")
@@ -174,10 +176,9 @@ def build_rows() -> dict[str, list[Row]]:
     }
 
 
-def mentions(test: Test, name: str) -> bool:
-    """Whether the file of a test speaks of the last word of `name`: `create_repo`, or the words of a command."""
-    words = name.split() if name.startswith("hf ") else [name.rpartition(".")[2].rpartition(" ")[2]]
-    return all(word in test.source for word in words)
+def is_proved(test: Test, name: str) -> bool:
+    """Whether the test calls what it claims: with success, or, where it claims a refusal, without."""
+    return proves(test.source, test.name, name, is_refusal=test.is_refusal)
 
 
 # -- the document --------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_what_is_no_picture_film_or_sound_is_refused(start):
         tell_format(start)
 
 
+@pytest.mark.covers("HfApi.upload_attachment")
 def test_a_picture_is_attached_shown_in_a_discussion_and_removed(client_of, hub_url, alice, bob, charlie, tmp_path):
     picture = tmp_path / "harbour.png"
     picture.write_bytes(PNG)
@@ -79,7 +80,6 @@ def test_a_picture_is_attached_shown_in_a_discussion_and_removed(client_of, hub_
     assert list(attachment_digests()) == []
 
 
-@pytest.mark.covers("HfApi.upload_attachment")
 def test_a_page_that_calls_itself_a_picture_is_refused(client_of, alice, tmp_path):
     page = tmp_path / "picture.png"
     page.write_bytes(b"<html><script>alert(document.cookie)</script></html>")

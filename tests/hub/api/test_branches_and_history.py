@@ -22,6 +22,7 @@ def write(client, path, **more):
     )
 
 
+@pytest.mark.covers("HfApi.delete_branch")
 def test_a_branch_goes_its_own_way_and_ends(client):
     first = write(client, "a.txt")
     write(client, "b.txt")
@@ -54,7 +55,6 @@ def test_names_that_the_hub_answers_itself_are_not_for_branches(client, name):
     assert refusal.value.response.status_code == 403
 
 
-@pytest.mark.covers("HfApi.delete_branch")
 def test_a_bad_name_and_the_main_branch_are_refused(client):
     with pytest.raises(HfHubHTTPError, match="leave out spaces"):
         client.create_branch(REPO, branch="two words")
@@ -67,6 +67,7 @@ def test_a_bad_name_and_the_main_branch_are_refused(client):
         client.create_branch(REPO, branch="new", revision="nowhere")
 
 
+@pytest.mark.covers("HfApi.create_tag", "HfApi.delete_tag")
 def test_a_tag_stays_where_it_was_put(client):
     first = write(client, "a.txt")
     client.create_tag(REPO, tag="v0.1", tag_message="First")
@@ -82,7 +83,6 @@ def test_a_tag_stays_where_it_was_put(client):
         client.delete_tag(REPO, tag="v0.1")
 
 
-@pytest.mark.covers("HfApi.create_tag", "HfApi.delete_tag")
 def test_tags_of_releases_are_not_for_people(client):
     Repo.objects.update(has_release_policy=True)
     with pytest.raises(HfHubHTTPError, match="propose a release"):

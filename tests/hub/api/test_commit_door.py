@@ -95,7 +95,10 @@ def test_commits_that_race_all_arrive(client):
 
 
 @pytest.mark.covers("HfApi.delete_file")
-def test_deleting_a_missing_file_is_told_by_name(client):
+def test_a_file_is_deleted_and_a_missing_one_told_by_name(client):
+    client.create_commit(REPO, [add("a.txt"), add("b.txt")], commit_message="Two")
+    client.delete_file("a.txt", REPO)
+    assert client.list_repo_files(REPO) == [".gitattributes", "b.txt"]
     with pytest.raises(RemoteEntryNotFoundError, match="A file with this name doesn't exist"):
         client.delete_file("nothing.txt", REPO)
 

@@ -31,6 +31,7 @@ def upload(client, path, data, message, **more):
     )
 
 
+@pytest.mark.covers("HfApi.merge_pull_request")
 def test_a_strangers_pull_request_is_merged_by_the_owner(owner, stranger, hub_url):
     made = upload(
         stranger, "b.csv", b"t,h\n3,4\n", "Add the second day", commit_description="From the pier.", create_pr=True
@@ -98,7 +99,6 @@ def test_who_may_not_merge_is_told_and_nothing_moves(owner, stranger):
     assert "b.csv" not in owner.list_repo_files(REPO, repo_type="dataset")
 
 
-@pytest.mark.covers("HfApi.merge_pull_request")
 def test_a_required_check_blocks_the_merge_by_name(owner, stranger):
     upload(stranger, "b.csv", b"x\n", "Add b", create_pr=True)
     set_check(PullRequest.objects.get(), "evaluate", state="failed", summary="The candidate is worse on tides.")
@@ -116,7 +116,10 @@ def test_conflicting_files_are_named(owner, stranger):
         owner.merge_pull_request(REPO, 1, repo_type="dataset")
 
 
-@pytest.mark.covers("HfApi.create_discussion", "HfApi.hide_discussion_comment")
+@pytest.mark.covers(
+    "HfApi.create_discussion", "HfApi.comment_discussion", "HfApi.rename_discussion", "HfApi.edit_discussion_comment",
+    "HfApi.hide_discussion_comment", "HfApi.get_discussion_details",
+)  # fmt: skip
 def test_a_discussion_lives_through_its_events(owner, stranger):
     made = stranger.create_discussion(REPO, "Which clock is this?", repo_type="dataset", description="UTC or local?")
     assert (made.num, made.is_pull_request, made.status) == (1, False, "open")
@@ -138,7 +141,6 @@ def test_a_discussion_lives_through_its_events(owner, stranger):
     assert kinds == ["comment", "comment", "title-change", "comment", "status-change"]
 
 
-@pytest.mark.covers("HfApi.comment_discussion", "HfApi.rename_discussion", "HfApi.edit_discussion_comment")
 def test_strangers_words_are_their_own(owner, stranger, client_of, bob):
     said = stranger.comment_discussion(
         REPO, stranger.create_discussion(REPO, "Hello", repo_type="dataset").num, "Hm", repo_type="dataset"
@@ -187,7 +189,6 @@ def test_the_talk_of_a_private_repository_is_missing_for_strangers(owner, strang
         )
 
 
-@pytest.mark.covers("HfApi.get_discussion_details")
 def test_a_discussion_that_is_not_there_is_404(owner):
     with pytest.raises(HfHubHTTPError) as refusal:
         owner.get_discussion_details(REPO, 77, repo_type="dataset")
