@@ -41,6 +41,22 @@ def releasable(workshop: Workshop, dora: Any, tmp_path: Path) -> Workshop:
 
 
 @pytest.fixture
+def proposed(releasable: Workshop) -> Any:
+    """Alice proposed 1.0.0; Bob and Dora may approve."""
+    from moderation.releases import propose_release
+
+    return propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+
+
+@pytest.fixture
+def published(proposed: Any, bob: Any, dora: Any) -> Any:
+    from moderation.releases import approve
+
+    approve(release=proposed, by=bob.user)
+    return approve(release=proposed, by=dora.user, digest=proposed.digest)
+
+
+@pytest.fixture
 def browser_of() -> Callable[[Any], Any]:
     """`browser_of(alice)` is a browser in which she is signed in; `browser_of(None)` belongs to nobody."""
     from django.test import Client

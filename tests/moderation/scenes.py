@@ -240,3 +240,9 @@ class Workshop:
         self.merge(pull_request)
         run.refresh_from_db()
         return run
+
+
+def read_weights(repo: Any, revision: str, user: Any = None) -> bytes:
+    who = reader(repo, user)
+    commit = who.resolve(revision)
+    return b"".join(who.read_entry(commit, who.entry(commit, "model.safetensors")))

@@ -1,0 +1,179 @@
+"""Releases that a crash cut off, and acts at the same moment."""
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+from hub.repos.models import RepoCollaborator, RepoRelease
+from hub.repos.places import pair
+from moderation import audit, manifests, publishing, signing
+from moderation.models import AuditEntry, Release
+from moderation.policy import AWAITS_RELEASE
+from moderation.publishing import finish_interrupted, set_state
+from moderation.releases import (
+    approve,
+)
+from tests.moderation.scenes import Workshop, content_at, is_public_object, read_weights, weights
+from tests.people import Person, make_person
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_crash_between_row_and_tag_is_finished_later(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finish_publishing", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    proposed.refresh_from_db()
+    assert proposed.state == "published" and pair(proposed.repo).members.read_ref("refs/tags/v1.0.0") is None
+    assert finish_interrupted() == 1
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+    assert finish_interrupted() == 0
+
+
+def test_the_hub_finishes_by_itself_what_a_crash_cut_off(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper queues the job once at a time; nobody has to ask for it."""
+    from hub.common import jobs
+    from hub.common.models import Job
+    from tests.moderation.scenes import run_jobs
+
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finish_publishing", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    for _ in range(3):
+        jobs.sweep()
+    for kind in ("moderation.finish_interrupted", "moderation.screen_forgotten", "repos.reconcile"):
+        assert Job.objects.filter(kind=kind).count() == 1, kind
+    run_jobs("moderation.finish_interrupted")
+    assert Job.objects.get(kind="moderation.finish_interrupted").state == "succeeded"
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+
+
+def test_a_crash_between_tag_and_weights_is_finished_later(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "decide", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    assert content_at(proposed.repo, "model.safetensors").reason == AWAITS_RELEASE
+    assert finish_interrupted() == 1
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+
+
+def test_the_tag_keeps_files_whose_branch_has_gone(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing named them when the release was finished: a collection that had begun before would have taken them."""
+    from hub.repos.places import store
+    from hub.storage.git import ANY
+
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finish_publishing", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    members = pair(proposed.repo).members
+    first = members.ancestors_not_in(proposed.commit, [])[0]
+    for ref in members.refs():
+        members.move_ref(ref, first if ref == "refs/heads/main" else None, ANY)
+    for path in store().root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    assert finish_interrupted() == 1
+    store().sweep(set(), grace_s=3600, now=time.time())
+    assert read_weights(proposed.repo, "v1.0.0") == weights(1)
+
+
+def test_a_crash_after_the_second_approval_is_finished_later(
+    proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moderation import releases
+
+    approve(release=proposed, by=bob.user)
+    with monkeypatch.context() as patch:
+        patch.setattr(releases, "publish", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            approve(release=proposed, by=dora.user)
+    assert finish_interrupted() == 1
+    proposed.refresh_from_db()
+    assert proposed.state == "published" and proposed.is_reviewed
+
+
+def test_a_crash_after_a_quarantine_is_finished_later(
+    published: Release, mona: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("hub.repos.clearance.publish", lambda *_, **__: None)
+        patch.setattr(publishing, "publish_repo", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            set_state(release=published, by=mona.user, state="quarantined", reason="It leaks.")
+    assert pair(published.repo).public.read_ref("refs/tags/v1.0.0") is not None
+    assert finish_interrupted() == 1
+    assert pair(published.repo).public.read_ref("refs/tags/v1.0.0") is None
+    assert not is_public_object(published.repo, published.commit)
+
+
+def test_approvals_at_the_same_moment_publish_once(
+    releasable: Workshop, proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the second approver's gate looks, a third one approves and publishes."""
+    from moderation import gate
+
+    emil = make_person("emil")
+    RepoCollaborator.objects.create(repo=releasable.model, user=emil.user, role="write")
+    approve(release=proposed, by=bob.user)
+    real, calls = gate.inspect, []
+
+    def inspect_slowly(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            approve(release=proposed, by=emil.user)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(gate, "inspect", inspect_slowly)
+    release = approve(release=proposed, by=dora.user)
+    assert release.state == "published" and len(calls) == 2
+    assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
+    assert signing.is_signed(manifests.canonical(release.manifest), release.signature)
+
+
+def test_two_people_who_approve_in_two_processes_publish_once(
+    releasable: Workshop, proposed: Release, bob: Person, dora: Person
+) -> None:
+    """Really at the same time: each with a connection of its own."""
+    import threading
+
+    from django.db import connection
+
+    start, problems = threading.Barrier(2), []
+
+    def approve_as(user: Any) -> None:
+        try:
+            start.wait(timeout=30)
+            approve(release=Release.objects.get(pk=proposed.pk), by=user)
+        except Exception as problem:
+            problems.append(problem)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=approve_as, args=(person.user,)) for person in (bob, dora)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert problems == []
+    proposed.refresh_from_db()
+    assert proposed.state == "published" and proposed.is_reviewed
+    assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
+    assert read_weights(releasable.model, "v1.0.0") == weights(1) and audit.verify() == ""
