@@ -27,7 +27,7 @@ FSSPEC = ("open", "cat", "cat_file", "du", "get", "put_file", "put", "mv", "read
 # Not imported by huggingface_hub: libraries that stand on it.
 LIBRARIES = (
     "transformers push_to_hub", "transformers from_pretrained", "transformers pipeline", "datasets push_to_hub",
-    "datasets load_dataset", "datasets streaming", "peft push_to_hub", "peft from_pretrained", "lm_eval",
+    "datasets load_dataset", "datasets streaming", "peft push_to_hub", "peft from_pretrained", "lm_eval simple_evaluate",
 )  # fmt: skip
 
 OTHER_HOST = "speaks to a fixed host of its own, whatever HF_ENDPOINT says"
@@ -49,11 +49,6 @@ OUT_OF_SCOPE = {
     r"hf extensions .*": "installs programs from a host of code, never from a hub",
     r"hf sandbox .*": "a sandbox is a program inside a rented job; `hf jobs` is refused",
     r"hf (lfs-enable-largefiles|lfs-multipart-upload)": "helpers that git calls for files above 5 GB",
-}
-BENEATH = "not run by itself yet; what it stands on is proved"
-IN_WORK = {
-    r"HFSummaryWriter|PyTorchModelHubMixin": BENEATH,
-    r"lm_eval": "its package is not among those of the tests yet",
 }
 
 
@@ -82,8 +77,7 @@ class Row:
             return "not supported, said cleanly" if all(test.is_refusal for test in self.tests) else "works"
         if self.reason:
             return f"out of scope: {self.reason}"
-        work = find_reason(self.name, IN_WORK)
-        return f"in work: {work}" if work else "unaccounted"
+        return "unaccounted"
 
 
 def find_reason(name: str, reasons: dict[str, str]) -> str | None:
@@ -206,9 +200,9 @@ def write_document() -> str:
 
 
 def summarize(tables: dict[str, list[Row]]) -> str:
-    lines = ["| | works | not supported | out of scope | in work |\n|---|---:|---:|---:|---:|\n"]
+    lines = ["| | works | not supported | out of scope |\n|---|---:|---:|---:|\n"]
     for title, rows in tables.items():
-        counts = [count(rows, word) for word in ("works", "not supported", "out of scope", "in work")]
+        counts = [count(rows, word) for word in ("works", "not supported", "out of scope")]
         lines.append(f"| {title} | {' | '.join(map(str, counts))} |\n")
     return "".join([*lines, "\n"])
 

@@ -2,6 +2,7 @@
 a process of its own, on a machine that has never seen the hub."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,35 @@ print(json.dumps({
 }))
 """
 
+QUESTIONS = """
+import json, sys
+from datasets import Dataset
+rows = {"question": [f"Is tide {n} high?" for n in range(6)], "answer": [0, 0, 0, 0, 1, 1]}
+Dataset.from_dict(rows).push_to_hub(sys.argv[1], split="test", private=True)
+print(json.dumps(True))
+"""
+# A model that knows nothing prefers the short answer: it is right for four of the six.
+TASK = """
+task: tides
+dataset_path: %s
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: [" y", " nobody who watched the harbour all night long could ever say"]
+doc_to_target: answer
+metric_list: [{metric: acc}]
+"""
+# What `lm_eval run` does, without its 20 seconds for reading the files of all the tasks that come with it.
+JUDGE = """
+import json, sys
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
+name, folder = sys.argv[1:]
+tasks = TaskManager(include_path=folder, include_defaults=False)
+told = simple_evaluate("hf", model_args=f"pretrained={name}", tasks=["tides"], device="cpu", task_manager=tasks)
+print(json.dumps({"acc": told["results"]["tides"]["acc,none"], "rows": told["n-samples"]["tides"]["effective"]}))
+"""
+
 
 @pytest.fixture
 def machine(granian_server: RunningHub, tmp_path: Path) -> Machine:
@@ -93,3 +123,29 @@ def test_a_dataset_is_pushed_with_splits_and_configurations_and_streamed(machine
         "harbours": ["Brest", "Dover"],
         "slice": 20,
     }
+
+
+@pytest.mark.covers("lm_eval simple_evaluate")
+def test_a_model_is_evaluated_on_a_private_task_that_lies_here(machine: Machine, tmp_path: Path):
+    machine.hf("upload", "alice/judged-tiny", str(make_tiny_llama(tmp_path / "tiny")))
+    machine.run(QUESTIONS, "alice/tide-questions")
+    (tmp_path / "tides.yaml").write_text(TASK % "alice/tide-questions")
+    told = machine.run(JUDGE, "alice/judged-tiny", str(tmp_path))
+    assert told == {"acc": pytest.approx(4 / 6), "rows": 6}
+
+
+@pytest.mark.covers("PyTorchModelHubMixin")
+def test_a_module_of_ones_own_is_pushed_and_loaded(api: Any, hub: RunningHub, a_name: str, tmp_path: Path):
+    import torch
+    from huggingface_hub import PyTorchModelHubMixin
+
+    class Tides(torch.nn.Module, PyTorchModelHubMixin, license="mit"):
+        def __init__(self, width: int = 3) -> None:
+            super().__init__()
+            self.line = torch.nn.Linear(width, 1)
+
+    made = Tides(width=5)
+    made.push_to_hub(a_name, token=api.token)
+    back = Tides.from_pretrained(a_name, token=api.token, cache_dir=tmp_path)
+    assert torch.equal(back.line.weight, made.line.weight) and back.line.in_features == 5
+    assert api.model_info(a_name).card_data.license == "mit"

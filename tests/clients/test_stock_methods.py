@@ -13,6 +13,7 @@ from huggingface_hub import (
     CommitScheduler,
     DatasetCard,
     HfFileSystem,
+    HFSummaryWriter,
     ModelCard,
     SpaceCard,
     hf_hub_download,
@@ -194,6 +195,20 @@ def test_a_folder_is_committed_in_the_background(api: Any, a_name: str, tmp_path
     scheduler.stop()
     scheduler.push_to_hub()
     assert api.get_paths_info(a_name, ["log.jsonl"], repo_type="dataset")[0].size == 18
+
+
+@pytest.mark.covers("HFSummaryWriter")
+def test_curves_are_committed_as_they_grow(
+    api: Any, model: str, hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_TOKEN", api.token)
+    with HFSummaryWriter(model, logdir=str(tmp_path / "run"), commit_every=60) as writer:
+        for step in range(3):
+            writer.add_scalar("loss", 1 / (step + 1), step)
+    writer.scheduler.stop()
+    (path,) = [name for name in api.list_repo_files(model) if name.startswith("tensorboard/run/")]
+    assert ".tfevents." in path and b"loss" in Path(hf_hub_download(model, path, cache_dir=tmp_path)).read_bytes()
+    assert api.model_info(model).card_data.tags == ["tides", "hf-summary-writer"]
 
 
 # --- cards
