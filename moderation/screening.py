@@ -27,6 +27,7 @@ from training.models import Checkpoint
 log = logging.getLogger(__name__)
 
 QUICK_BUDGET_S = 2.0  # of one commit: a public upload is readable at once
+PROBE = 50  # files after which it shows whether the budget suffices for all of a commit
 FILE_BUDGET_S, MAX_FILE_BUDGET_S = 600.0, 3600.0  # of one file in full; more for what is larger
 JOB_BUDGET_S = 3600  # of a commit, and what its bytes take
 SLOWEST_BYTES_PER_S = 200_000  # text takes longest: 480,000 a second were measured on a busy core
@@ -69,13 +70,24 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
     screening = Screening.objects.create(
         subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True
     )
-    decisions = [decide_quickly(screening, revision, content, deadline) for content in contents]
+    decisions = []
+    for number, content in enumerate(contents):
+        if number == PROBE and not is_within_reach(len(contents), deadline):
+            deadline = 0.0
+        decisions.append(decide_quickly(screening, revision, content, deadline))
     with transaction.atomic():
         finish(screening, decisions)
         queue.open_for_contents(screening, decisions)
         decide(repo, decisions, publish_now=False)
     if any(decision.reason != AWAITS_RELEASE for decision in decisions):
         enqueue_full(revision, subject=f"repo:{repo.pk}")
+
+
+def is_within_reach(files: int, deadline: float) -> bool:
+    """Whether the two seconds suffice, by what the first files took. A commit that has to wait for the job in any case
+    should not make who sent it wait as well."""
+    spent = QUICK_BUDGET_S - (deadline - time.monotonic())
+    return spent / PROBE * files <= QUICK_BUDGET_S
 
 
 def enqueue_full(revision: Revision, *, subject: str) -> None:

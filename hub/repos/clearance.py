@@ -52,18 +52,18 @@ def write(decisions: list[Decision]) -> bool:
     """Whether any of them takes back a clearance."""
     now = timezone.now()
     keys = [decision.content.pk for decision in decisions]
-    rows = {row.pk: row for row in Content.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
+    locked = Content.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    before = dict(locked.values_list("pk", "clearance"))
     withdrawn = False
     same: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for decision in decisions:
-        row = rows.get(decision.content.pk)
-        if row is None:
+        content = decision.content
+        if content.pk not in before:
             continue  # its repository was deleted meanwhile
-        was_cleared = row.clearance == Content.Clearance.CLEARED
+        was_cleared = before[content.pk] == Content.Clearance.CLEARED
         withdrawn |= was_cleared and decision.clearance != Content.Clearance.CLEARED
-        row.clearance, row.reason = decision.clearance, decision.reason
-        decision.content.clearance, decision.content.reason = row.clearance, row.reason
-        same[row.clearance, row.reason].append(row.pk)
+        content.clearance, content.reason = decision.clearance, decision.reason
+        same[content.clearance, content.reason].append(content.pk)
     # Most contents of a commit get the same decision: a statement for each decision, not a case for each row.
     for (clearance, reason), pks in same.items():
         Content.objects.filter(pk__in=pks).update(clearance=clearance, reason=reason, decided_at=now)

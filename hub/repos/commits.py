@@ -14,6 +14,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from hub.accounts.models import User
+from hub.common.bulk import insert_rows
 from hub.common.errors import Conflict, EntryNotFound, HubError, InvalidInput, RevisionNotFound, StaleCommit
 from hub.repos.events import branch_moved, revision_created
 from hub.repos.models import Content, LastCommit, PendingWrite, Repo, Revision, RevisionContent
@@ -176,19 +177,23 @@ def record_contents(repo: Repo, blobs: list[NewBlob], revision: Revision, by: Us
     known = {content.digest: content for content in contents_named(repo, list(found))}
     for digest, path, size in brought:
         first = known[digest].path if digest in known else found[digest][0]
-        if kind_of_name(path) != kind_of_name(first):  # what was judged under another kind of name is judged anew
+        if path != first and kind_of_name(path) != kind_of_name(
+            first
+        ):  # what was judged under another kind of name is judged anew
             found.setdefault(digest_under(digest, path), (path, size))
     known |= {content.digest: content for content in contents_named(repo, [name for name in found if "#" in name])}
-    fresh = [
-        Content(repo=repo, digest=digest, size=size, path=path, added_by=by)
-        for digest, (path, size) in found.items()
-        if digest not in known
-    ]
-    Content.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=200)
+    add_contents(repo, {name: what for name, what in found.items() if name not in known}, by)
     contents = contents_named(repo, list(found))
-    links = [RevisionContent(revision=revision, content=content) for content in contents]
-    RevisionContent.objects.bulk_create(links, ignore_conflicts=True, batch_size=400)
+    insert_rows(RevisionContent, ["revision_id", "content_id"], [(revision.pk, content.pk) for content in contents])
     return [content for content in contents if content.digest not in known]
+
+
+def add_contents(repo: Repo, found: dict[str, tuple[str, int]], by: User | None) -> None:
+    """Facts about new content, (path, bytes) by digest: it waits until it is screened."""
+    waiting, who, now = Content.Clearance.PENDING.value, by.pk if by else None, timezone.now()
+    columns = ["repo_id", "digest", "size", "path", "clearance", "reason", "added_by_id", "created_at"]
+    rows = ((repo.pk, digest, size, path, waiting, "", who, now) for digest, (path, size) in found.items())
+    insert_rows(Content, columns, rows)
 
 
 def contents_named(repo: Repo, digests: list[str]) -> list[Content]:
@@ -237,21 +242,13 @@ def write_last_commits(repo: Repo, members: GitRepo, new: str, last: dict[str, C
         later = paths_changed_later(repo, members, new, list(last))
         last = {path: info for path, info in last.items() if path not in later}
         gone = gone - later
-    rows = [
-        LastCommit(repo=repo, path=path, commit=info.oid, title=plain_title(info.title), date=info.date)
-        for path, info in last.items()
-        if path not in gone
-    ]
+    kept = ((path, info) for path, info in last.items() if path not in gone)
+    rows = ((repo.pk, path, info.oid, plain_title(info.title), info.date) for path, info in kept)
     doomed = sorted(gone)
     for start in range(0, len(doomed), SQL_BATCH):
         LastCommit.objects.filter(repo=repo, path__in=doomed[start : start + SQL_BATCH]).delete()
-    LastCommit.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["repo", "path"],
-        update_fields=["commit", "title", "date"],
-        batch_size=200,
-    )
+    changing = ["commit", "title", "date"]
+    insert_rows(LastCommit, ["repo_id", "path", *changing], rows, update=changing)
 
 
 def paths_changed_later(repo: Repo, members: GitRepo, commit: str, paths: list[str]) -> set[str]:

@@ -1,10 +1,13 @@
 """Which files live in the byte store and which are text in git: one rule for every door."""
 
-from fnmatch import fnmatch
+import re
+from fnmatch import translate
 
 from django.conf import settings
 
 from hub.repos.lifecycle import LARGE_PATTERNS
+
+LARGE_NAME = re.compile("|".join(map(translate, LARGE_PATTERNS)))
 
 
 def is_text(sample: bytes) -> bool:
@@ -23,8 +26,4 @@ def is_large(path: str, size: int, sample: bytes) -> bool:
     if size == 0:
         return False
     name = path.rsplit("/", 1)[-1].lower()
-    return (
-        size > settings.MAX_REGULAR_FILE_BYTES
-        or any(fnmatch(name, pattern) for pattern in LARGE_PATTERNS)
-        or not is_text(sample)
-    )
+    return size > settings.MAX_REGULAR_FILE_BYTES or LARGE_NAME.match(name) is not None or not is_text(sample)

@@ -133,6 +133,31 @@ def test_what_the_quick_screen_has_no_time_for_waits_for_the_job_without_a_case(
     assert content_at(tides, "train.jsonl").clearance == Content.Clearance.CLEARED
 
 
+def test_a_commit_too_large_for_the_two_seconds_does_not_use_them_up(
+    alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moderation import screening
+
+    monkeypatch.setattr(screening, "PROBE", 2)
+    files = {f"{number}.txt": f"Tide {number}\n".encode() for number in range(4)}
+    bring(tides, alice.user, files)  # four take no two seconds
+    assert {content_at(tides, path).clearance for path in files} == {Content.Clearance.CLEARED}
+    monkeypatch.setattr(screening, "is_within_reach", lambda files, deadline: False)
+    later = {f"later-{number}.txt": f"Ebb {number}\n".encode() for number in range(4)}
+    bring(tides, alice.user, later)
+    assert sorted(content_at(tides, path).reason for path in later) == ["", "", IN_PROGRESS, IN_PROGRESS]
+    run_jobs("moderation.screen_data")
+    assert {content_at(tides, path).clearance for path in later} == {Content.Clearance.CLEARED}
+
+
+def test_the_first_files_tell_whether_two_seconds_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from moderation import screening
+
+    monkeypatch.setattr(screening.time, "monotonic", lambda: 100.0)
+    after = 100.0 + screening.QUICK_BUDGET_S - 0.1  # the first fifty took a tenth of a second
+    assert screening.is_within_reach(999, after) and not screening.is_within_reach(1001, after)
+
+
 def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from moderation import screening
     from moderation.screens import Finding as Found

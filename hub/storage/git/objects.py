@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 # Measured: a synced loose object costs 0.7 ms, a synced pack 8 ms however many it holds.
 LOOSE_LIMIT = 12
+MANY = 500  # objects; libgit2 looks through the disk again for each one that it does not find
 WRITE_TRIES = 10
 TYPES = {"commit": (1, ObjectType.COMMIT), "tree": (2, ObjectType.TREE), "blob": (3, ObjectType.BLOB)}
 
@@ -45,13 +46,24 @@ class ObjectBatch:
     def flush(self, handle: pygit2.Repository) -> None:
         """Write what the repository does not hold yet; on return it survives a power cut."""
         odb = handle.odb
-        missing = {oid: item for oid, item in self._pending.items() if not odb.exists(oid)}
+        if len(self._pending) > MANY:
+            held = _find_held(Path(handle.path), self._pending)
+        else:
+            held = {oid for oid in self._pending if odb.exists(oid)}
+        missing = {oid: item for oid, item in self._pending.items() if oid not in held}
         if len(missing) > LOOSE_LIMIT:
             _write_pack(Path(handle.path), list(missing.values()))
         else:
             for kind, data in missing.values():
                 persist(lambda kind=kind, data=data: odb.write(TYPES[kind][1], data))  # type: ignore[misc]
         self._pending.clear()
+
+
+def _find_held(repository: Path, oids: Iterable[str]) -> set[str]:
+    """Those that the repository holds or borrows."""
+    given = "".join(f"{oid}\n" for oid in oids).encode()
+    output = run_git(repository, "cat-file", "--batch-check=%(objectname)", stdin=given, limit_s=LONG_S)
+    return {line for line in output.decode().splitlines() if not line.endswith(" missing")}
 
 
 def persist(write: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ MAX_NAME_BYTES = 255  # what ordinary file systems take
 MAX_DEPTH = 64  # folders; keeps every walk of a tree shallow
 # HFS+ ignores these, so ".g\u200cit" becomes ".git" in a clone on such a disk (git's own list, utf8.c).
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+CONTROL = re.compile("[\x00-\x1f\x7f]")
 FULL_SHA = re.compile("[0-9a-f]{40}")
 
 
@@ -100,7 +101,7 @@ def name_problem(name: str) -> str | None:
         return "holds an empty, '.' or '..' part; write it without"
     if "\\" in name:
         return "holds a backslash; separate folders with '/'"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if CONTROL.search(name):
         return "holds a control character; rename the file"
     if _reads_as_git_folder(name):
         return "names git's own folder; rename it"
@@ -113,6 +114,8 @@ def name_problem(name: str) -> str | None:
 
 def _reads_as_git_folder(name: str) -> bool:
     # NTFS drops trailing dots and spaces and what follows a colon, and knows ".git" as "git~1" too.
+    if name[0] not in ".gG" and name.isascii():
+        return False
     plain = IGNORABLE.sub("", name).split(":")[0].rstrip(" .").lower()
     return plain in (".git", "git~1")
 

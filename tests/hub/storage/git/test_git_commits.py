@@ -15,7 +15,9 @@ from hub.storage.git import (
     GitRepo,
     check_path,
     format_pointer,
+    objects,
 )
+from hub.storage.git.objects import hash_object
 
 MAIN = "refs/heads/main"
 Git = Callable[..., str]
@@ -39,6 +41,22 @@ def test_a_commit_holds_what_its_operations_say(repo: GitRepo, alice: Author, gi
         f"Alice <alice@example.org> {int(alice.when.timestamp())}|Alice|Add tides"
     )
     git(repo.path, "fsck", "--strict", "--full")
+
+
+def test_many_files_are_one_pack_of_what_is_new(
+    repo: GitRepo, alice: Author, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "MANY", 20)
+    repo.commit(MAIN, [AddFile("old", b"7")], author=alice, message="one")
+    files = {f"{number:02}": str(number).encode() for number in range(30)}
+    oid = repo.commit(MAIN, [AddFile(*item) for item in files.items()], author=alice, message="two")
+    found = {path: repo.read(oid, path) for path in paths(repo, oid)}
+    assert found == {**files, "old": b"7"}
+    assert git(repo.path, "rev-parse", f"{oid}:29").strip() == hash_object("blob", b"29")
+    assert git(repo.path, "fsck", "--strict", "--full") == ""
+    (pack,) = (repo.path / "objects" / "pack").glob("*.idx")
+    listed = git(repo.path, "verify-pack", "-v", str(pack))
+    assert listed.count(" blob ") == 29  # "7" was there
 
 
 def test_later_commits_follow_the_head(repo: GitRepo, alice: Author) -> None:
