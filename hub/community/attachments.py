@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
-from hub.common.errors import Forbidden, InvalidInput, NotFound, TooLarge, TooManyAttempts
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, TooLarge, TooManyAttempts
 from hub.community.social_models import Attachment
+from hub.repos.deleted import GRACE
 from hub.repos.garbage import needs_files
 from hub.repos.places import store
 
@@ -21,6 +22,9 @@ PIECE = 1024 * 1024
 HEAD_BYTES = 64  # what is looked at to tell what a file is
 MAX_AT_ONCE = 60  # of one person within WINDOW
 WINDOW = timedelta(hours=1)
+KEPT = GRACE + timedelta(
+    days=2
+)  # as long as the bytes of a removed one may lie here: it counts, or nothing would bound them
 MAX_BYTES = 1000 * MB  # of one person altogether
 FILM_BRANDS = (b"isom", b"iso", b"mp4", b"avc1", b"M4V", b"MSNV", b"dash")
 
@@ -87,10 +91,17 @@ def attach(*, by: User, body: Readable, size: int, now: datetime | None = None) 
     if size > most:
         raise TooLarge(f"A {suffix} file has at most {most:,} bytes here, this one {size:,}; make it smaller.")
     stored = store().add(read_pieces(head, body), expected_size=size)  # before the lock: an upload may take minutes
+    made = Attachment(user_id=by.pk, sha256=stored.sha256, size=size, suffix=suffix, at=now)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=by.pk)  # two uploads at once must not both be the last allowed
-        check_quota(by, size, now)
-        return Attachment.objects.create(user_id=by.pk, sha256=stored.sha256, size=size, suffix=suffix, at=now)
+        try:
+            check_quota(by, size, now)
+        except HubError as problem:
+            made.removed_at, refusal = now, problem  # its bytes are here, so they count
+        made.save()
+    if made.removed_at is not None:
+        raise refusal
+    return made
 
 
 def read_pieces(head: bytes, body: Readable) -> Iterator[bytes]:
@@ -101,6 +112,7 @@ def read_pieces(head: bytes, body: Readable) -> Iterator[bytes]:
 
 def check_quota(user: User, size: int, now: datetime) -> None:
     own = Attachment.objects.filter(user_id=user.pk)
+    own.filter(removed_at__lte=now - KEPT).delete()
     lately = own.filter(at__gt=now - WINDOW).aggregate(count=Count("pk"), first=Min("at"))
     if lately["count"] >= MAX_AT_ONCE:
         wait_s = max(1, int((lately["first"] + WINDOW - now).total_seconds()))
@@ -111,30 +123,32 @@ def check_quota(user: User, size: int, now: datetime) -> None:
     used = own.aggregate(total=Sum("size"))["total"] or 0
     if used + size > MAX_BYTES:
         raise TooLarge(
-            f"Your attachments hold {used:,} of {MAX_BYTES:,} bytes; remove some, or put this into a dataset."
+            f"Your attachments hold {used:,} of {MAX_BYTES:,} bytes, those that you removed within {KEPT.days} days "
+            "included; put this into a dataset."
         )
 
 
 def find_attachment(name: str) -> Attachment:
     """By the last part of its address, KEY.SUFFIX."""
     key, _, suffix = name.partition(".")
-    found = Attachment.objects.filter(key=key, suffix=suffix).select_related("user").first()
+    found = Attachment.objects.filter(key=key, suffix=suffix, removed_at=None).select_related("user").first()
     if found is None:
         raise NotFound("There is no attachment at this address; it may have been removed.")
     return found
 
 
 def remove_attachment(*, attachment: Attachment, by: Any) -> None:
-    """Who brought it and moderators may; the bytes go with the next sweep of the store."""
+    """Who brought it and moderators may. Its address shows nothing from now on; its bytes go with a later collection."""
     require(by, "attach")
     if attachment.user_id != by.pk and not can(by, "moderate"):
         raise Forbidden("Only who attached this or a moderator may remove it.")
-    attachment.delete()
+    attachment.removed_at = timezone.now()
+    attachment.save(update_fields=["removed_at"])
 
 
 def attachment_digests() -> Iterable[str]:
     """SHA-256 of each attachment: what a collection of garbage has to keep."""
-    return Attachment.objects.values_list("sha256", flat=True).distinct().iterator()
+    return Attachment.objects.filter(removed_at=None).values_list("sha256", flat=True).distinct().iterator()
 
 
 needs_files("attachments", attachment_digests)

@@ -20,7 +20,7 @@ from hub.community.pull_requests import (
     start_point,
 )
 from hub.community.recipe_locks import LOCK, check_lock
-from hub.repos.blobs import may_commit_blob, record_upload, store
+from hub.repos.blobs import may_commit_blob, store, take_in
 from hub.repos.commits import create_commit, noted
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo, Revision
@@ -194,8 +194,7 @@ def digest_of_operation(operation: AddFile | AddPointer) -> str:
 def store_if_large(repo: Repo, by: User, operation: AddFile) -> AddFile | AddPointer:
     if not is_large(operation.path, len(operation.content), operation.content):
         return operation
-    stored = store().add([operation.content])
-    record_upload(repo=repo, by=by, stored=stored)
+    stored = take_in(repo=repo, by=by, pieces=[operation.content])
     return AddPointer(operation.path, stored.sha256, stored.size)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from hub.accounts.models import User
 from hub.common.errors import InvalidInput
 from hub.community.contributions import Contribution, commit
-from hub.repos.blobs import record_upload, store
+from hub.repos.blobs import take_in
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo
 from hub.storage.git import AddFile, AddPointer
@@ -44,8 +44,7 @@ def import_folder(*, folder: Path, repo: Repo, by: User, title: str = "Import a 
         with path.open("rb") as file:
             sample = file.read(SAMPLE_BYTES)
         if is_large(name, size, sample):
-            stored = store().add(read_pieces(path))
-            record_upload(repo=repo, by=by, stored=stored)
+            stored = take_in(repo=repo, by=by, pieces=read_pieces(path))
             operations.append(AddPointer(name, stored.sha256, stored.size))
         else:
             operations.append(AddFile(name, path.read_bytes()))

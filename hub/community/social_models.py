@@ -33,6 +33,7 @@ class Attachment(models.Model):
     size = models.PositiveBigIntegerField()
     suffix = models.CharField(max_length=4)  # hub.community.attachments.FORMATS: what the bytes are
     at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True)  # the row stays and counts until the bytes are given back
 
     class Meta:
         indexes = [models.Index(fields=["user", "at"], name="attachment_quota")]  # check_quota

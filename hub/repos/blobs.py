@@ -5,15 +5,27 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can
+from hub.common.errors import QuotaExceeded
+from hub.repos.loose import claim, hold_for, hold_xorbs, is_guest
 from hub.repos.models import BlobXorb, Content, Repo, RevisionContent, StoredBlob, UploadedBlob
 from hub.repos.places import pair, store
-from hub.repos.quotas import check_room, is_guest, lock_holders
+from hub.repos.quotas import check_room, lock_holders
 from hub.storage.blobs import StoredFile
 
-__all__ = ["index_blob", "is_public", "list_told_chunks", "may_commit_blob", "may_leave", "record_upload", "store"]
+__all__ = [
+    "index_blob",
+    "is_public",
+    "list_told_chunks",
+    "may_commit_blob",
+    "may_leave",
+    "record_upload",
+    "store",
+    "take_in",
+]
 
 MAX_FILES = 500  # of one xorb, or commits that brought one file, that are looked at
 
@@ -29,18 +41,43 @@ def index_blob(stored: StoredFile) -> StoredBlob:
     return blob
 
 
-@transaction.atomic
+def take_in(*, repo: Repo, by: User, pieces: Iterable[bytes], **announced: Any) -> StoredFile:
+    """Store a file that comes in pieces, and remember who brought it. `announced` is what BlobStore.add checks.
+
+    Raises what `add` and `record_upload` raise; what has come by then counts until it is collected."""
+    left: dict[str, int] = {}
+    try:
+        stored = store().add(pieces, left_behind=left, **announced)
+    finally:
+        if left:
+            hold_xorbs(repo, by, left)
+    record_upload(repo=repo, by=by, stored=stored)
+    return stored
+
+
 def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
     """Remember that `by` brought these bytes for `repo`; only then may a commit of theirs name them.
 
-    Raises QuotaExceeded when there is no room for them; nothing is remembered then."""
+    Raises QuotaExceeded when there is no room for them; then they only count until they are collected."""
+    try:
+        with transaction.atomic():
+            record_claim(repo, by, stored)
+    except QuotaExceeded:
+        hold_for(repo, by, {f"sha256:{stored.sha256}": stored.size})
+        raise
+
+
+def record_claim(repo: Repo, by: User, stored: StoredFile) -> None:
     index_blob(stored)
-    _, is_new = UploadedBlob.objects.get_or_create(
+    row, is_new = UploadedBlob.objects.get_or_create(
         repo=repo, sha256=stored.sha256, by=by, defaults={"is_guest": is_guest(repo, by)}
     )
     if is_new:
+        claim(repo, by, stored)
         lock_holders(repo, by)  # another upload at this moment is counted before or after, never not at all
         check_room(repo=repo, by=by, adding=0)
+    else:
+        UploadedBlob.objects.filter(pk=row.pk).update(at=timezone.now())  # a collection sees that it waits again
 
 
 def is_public(content: Content) -> bool:

@@ -15,8 +15,10 @@ from hub.accounts.permissions import can, require, token_allows
 from hub.common.errors import Conflict, NotFound
 from hub.repos.events import repo_removing, repo_restored
 from hub.repos.find import lookup
+from hub.repos.loose import list_files_of
 from hub.repos.models import Repo, RepoCollaborator
 from hub.repos.places import pair
+from hub.repos.quotas import keep_counting
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,9 @@ def end(repo: Repo, *, by: User | None) -> None:
     with transaction.atomic(durable=True):
         row = lock_deleted(repo)
         repo_removing.send(Repo, repo=row, by=by)
+        files = list_files_of(row)
         row.delete()
+        keep_counting(files)  # else whoever fills and removes repositories by turns fills the disk
     pair(repo).remove()  # only when the rows are gone for good
 
 

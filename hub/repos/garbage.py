@@ -17,9 +17,11 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
+from hub.repos.blobs import index_blob
 from hub.repos.deleted import GRACE, remove_expired
+from hub.repos.loose import tidy
 from hub.repos.models import StoredBlob, UnnamedBlob, UploadedBlob
-from hub.repos.places import store
+from hub.repos.places import store, uploads
 from hub.storage.blobs import SweepReport
 from hub.storage.disk import locked
 from hub.storage.git import RepositoryPair
@@ -59,7 +61,9 @@ def collect(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -
         keep = needed | (unnamed.keys() - doomed)
         report.removed = store().sweep(keep, grace_s=grace.total_seconds(), now=now.timestamp(), dry_run=dry_run)
         if not dry_run:
-            forget(doomed)
+            forget(doomed, before=now - grace)
+            uploads().discard_older(grace_s=grace.total_seconds(), now=now.timestamp())
+            tidy(named=needed, before=now - grace)
         return report
 
 
@@ -87,7 +91,8 @@ def list_pairs() -> Iterator[RepositoryPair]:
 @transaction.atomic
 def note_unnamed(needed: set[str], *, now: datetime, dry_run: bool) -> dict[str, datetime]:
     """sha256 -> since when nothing has named it. What is named again starts anew when it is let go the next time."""
-    stored = set(StoredBlob.objects.values_list("sha256", flat=True))
+    # Both: a file whose row was lost has its grace like any other.
+    stored = set(StoredBlob.objects.values_list("sha256", flat=True)) | set(store().list_files())
     known = dict(UnnamedBlob.objects.values_list("sha256", "since"))
     unnamed = {sha256: known.get(sha256, now) for sha256 in stored - needed}
     if not dry_run:
@@ -98,14 +103,18 @@ def note_unnamed(needed: set[str], *, now: datetime, dry_run: bool) -> dict[str,
     return unnamed
 
 
-def forget(doomed: set[str]) -> None:
-    """Rows follow the bytes; what a door has touched in the last moment is still there and keeps its rows."""
+def forget(doomed: set[str], *, before: datetime) -> None:
+    """Rows follow the bytes; what a door has touched in the last moment is still there and keeps its rows. Claims go
+    when they are from `before`: who brought the bytes again since has a new one."""
     for names in batches(sorted(doomed)):
         batch = [sha256 for sha256 in names if store().find(sha256) is None]
         with transaction.atomic():
             StoredBlob.objects.filter(sha256__in=batch).delete()
-            UploadedBlob.objects.filter(sha256__in=batch).delete()
+            UploadedBlob.objects.filter(sha256__in=batch, at__lte=before).delete()
             UnnamedBlob.objects.filter(sha256__in=batch).delete()
+        for sha256 in batch:  # it may have come back since we looked, and its door has found the row that is gone now
+            if (stored := store().find(sha256)) is not None:
+                index_blob(stored)
 
 
 def describe(report: Report) -> str:

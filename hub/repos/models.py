@@ -13,6 +13,7 @@ __all__ = [
     "BlobXorb",
     "Content",
     "LastCommit",
+    "LooseBytes",
     "PendingWrite",
     "Quota",
     "Repo",
@@ -235,6 +236,26 @@ class Quota(models.Model):
                 | models.Q(user__isnull=True, organization__isnull=True, repo__isnull=False),
                 name="quota_of_one",
             )
+        ]
+
+
+class LooseBytes(models.Model):
+    """Bytes in the store that no file of a repository counts: see hub.repos.loose, which alone writes it."""
+
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(Organization, null=True, on_delete=models.CASCADE, related_name="+")
+    repo = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
+    name = models.CharField(max_length=80)  # "xorb:<hash>", "sha256:<hex>" or "parts:<upload>"
+    size = models.PositiveBigIntegerField()  # bytes that are not claimed yet
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "name"], name="loose_once_user"),
+            models.UniqueConstraint(fields=["organization", "name"], name="loose_once_organization"),
+            models.CheckConstraint(
+                condition=Q(user__isnull=True) ^ Q(organization__isnull=True), name="loose_bytes_of_one"
+            ),
         ]
 
 

@@ -2,21 +2,22 @@
 
 A repository's files count for its owner, each content once however often and in how many of their repositories it lies.
 What somebody without write access brings with a proposal counts for them, also after it was merged. Text in git is
-bounded by the commit and not counted. Refusals come before bytes are sent wherever the client says how many come; a
-claim is checked again under a lock when the bytes are there, so that two uploads cannot pass together.
+bounded by the commit and not counted. What lies in the store without such a file counts too (hub.repos.loose), and what
+is deleted counts until it is gone: its bytes are still there, and bringing it back never breaks a limit.
 
-What is deleted counts until it is gone: its bytes are still there, and bringing it back never breaks a limit."""
+Refusals come before bytes are sent wherever the client says how many come; a claim is checked again under a lock when
+the bytes are there, so that two uploads cannot pass together."""
 
 import re
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import Max, QuerySet, Sum
+from django.db.models import Max, Q, QuerySet, Sum
 from django.db.models.functions import Substr
 
 from hub.accounts.models import Organization, User
-from hub.accounts.permissions import can
 from hub.common.errors import InvalidInput, QuotaExceeded
+from hub.repos.loose import count_loose, hold, is_guest
 from hub.repos.models import Content, Quota, Repo, StoredBlob, UploadedBlob
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -47,7 +48,8 @@ class Limit:
         if used + adding > self.max_bytes:
             raise QuotaExceeded(
                 f"This does not fit: {name_of(self.holder)} may hold {self.max_bytes:,} bytes of large files here, and it "
-                f"would be {used + adding:,}. Delete what is not needed any more, or ask the operator of this hub for room."
+                f"would be {used + adding:,}. Delete what is not needed any more (it counts until its bytes are given back, about a month "
+                "later), or ask the operator of this hub for room."
             )
 
 
@@ -56,10 +58,6 @@ def limits_for(repo: Repo, by: User) -> list[Limit]:
     if is_guest(repo, by):
         return [limit_of(by)]
     return [limit_of(repo.owner), limit_of(repo)]
-
-
-def is_guest(repo: Repo, by: User) -> bool:
-    return not by.is_system and not can(by, "write", repo)
 
 
 def lock_holders(repo: Repo, by: User) -> None:
@@ -121,11 +119,12 @@ def name_of(holder: Holder) -> str:
 
 def usage_of(holder: Holder) -> int:
     """Bytes of large files that count for a person, an organization or one repository."""
+    loose = count_loose(**key_of(holder))
     if isinstance(holder, Repo):
-        return count_bytes(Repo.everything.filter(pk=holder.pk), guest=None)
+        return loose + count_bytes(Repo.everything.filter(pk=holder.pk), guest=None)
     if isinstance(holder, Organization):
-        return count_bytes(Repo.everything.filter(owner_organization=holder), guest=None)
-    return count_bytes(Repo.everything.filter(owner_user=holder), guest=holder)
+        return loose + count_bytes(Repo.everything.filter(owner_organization=holder), guest=None)
+    return loose + count_bytes(Repo.everything.filter(owner_user=holder), guest=holder)
 
 
 def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
@@ -152,17 +151,31 @@ def count_bytes(repos: QuerySet[Repo], *, guest: User | None) -> int:
 
 def list_uncounted(shas: list[str], *, repo: Repo, by: User) -> set[str]:
     """Those of `shas` that do not count yet for who pays for what this person uploads into this repository."""
-    new = set(shas)
-    repos = Repo.everything.filter(**{f"owner_{key}": owner for key, owner in key_of(repo.owner).items()})
+    return set(shas) - list_counted(shas, by if is_guest(repo, by) else repo.owner)
+
+
+def list_counted(shas: list[str], holder: User | Organization) -> set[str]:
+    """Those of `shas` that a person or an organization holds or has brought."""
+    repos = Repo.everything.filter(**{f"owner_{key}": owner for key, owner in key_of(holder).items()})
+    claims = Q(repo__in=repos, is_guest=False) | (
+        Q(by=holder, is_guest=True) if isinstance(holder, User) else Q(pk=None)
+    )
+    found: set[str] = set()
     for start in range(0, len(shas), SQL_BATCH):
         batch = shas[start : start + SQL_BATCH]
-        if is_guest(repo, by):
-            new -= set(UploadedBlob.objects.filter(by=by, sha256__in=batch).values_list("sha256", flat=True))
-            continue
-        claims = UploadedBlob.objects.filter(repo__in=repos, is_guest=False, sha256__in=batch)
-        committed = Content.objects.filter(repo__in=repos, digest__in=[f"sha256:{sha256}" for sha256 in batch])
-        new -= set(claims.values_list("sha256", flat=True)) | {content.oid for content in committed}
-    return new
+        found.update(UploadedBlob.objects.filter(claims, sha256__in=batch).values_list("sha256", flat=True))
+        names = [f"sha256:{sha256}" for sha256 in batch]
+        committed = Content.objects.filter(repo__in=repos, digest__in=names)
+        found.update(committed.annotate(sha256=Substr("digest", 8)).values_list("sha256", flat=True))
+    return found
+
+
+def keep_counting(files: dict[User | Organization, dict[str, int]]) -> None:
+    """The large files of a repository that is gone for good (holder -> sha256 -> bytes) count for who brought them until
+    their bytes are given back."""
+    for holder, sizes in files.items():
+        kept = list_counted(list(sizes), holder)
+        hold(key_of(holder), {f"sha256:{sha256}": size for sha256, size in sizes.items() if sha256 not in kept})
 
 
 def read_size(text: str) -> int | None:

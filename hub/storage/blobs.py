@@ -54,13 +54,19 @@ class BlobStore:
         self._index = ChunkIndex(self.root / "chunks.sqlite", self._records.list_indexes)
 
     def add(
-        self, pieces: Iterable[bytes], *, expected_sha256: str | None = None, expected_size: int | None = None
+        self,
+        pieces: Iterable[bytes],
+        *,
+        expected_sha256: str | None = None,
+        expected_size: int | None = None,
+        left_behind: dict[str, int] | None = None,
     ) -> StoredFile:
         """Store a file that arrives in pieces of any size.
 
-        Raises DigestMismatch if it is not what was announced, TooLarge beyond `max_file_bytes`."""
+        Raises DigestMismatch if it is not what was announced, TooLarge beyond `max_file_bytes`; `left_behind` then tells
+        what stays until a sweep: xorb -> bytes."""
         digest = hashlib.sha256()
-        with Ingest(self._records, self._index) as ingest:
+        with Ingest(self._records, self._index, left_behind) as ingest:
             ingest.take(self._watch(pieces, digest.update, expected_size))
             sha256 = digest.hexdigest()
             if expected_sha256 is not None and sha256 != expected_sha256:
@@ -118,15 +124,23 @@ class BlobStore:
         return is_new
 
     def add_shard(
-        self, data: bytes, *, may_use: Callable[[str], bool], max_total_bytes: int | None = None
+        self,
+        data: bytes,
+        *,
+        may_use: Callable[[str], bool],
+        max_total_bytes: int | None = None,
+        check: Callable[[list[FileDescription]], None] | None = None,
     ) -> list[StoredFile]:
         """Register the files that a client describes, all of them or none, after checking every statement.
 
         `may_use(xorb hash)`: whether the uploader brought this xorb or may read it; others need a right verification
-        hash, which only who holds the chunks can make. `max_total_bytes`: what the quota still allows.
+        hash, which only who holds the chunks can make. `max_total_bytes`: of all files; `check` may raise what stands
+        against them, before their bytes are read.
         Raises MalformedShard, NotOwned, DigestMismatch, TooLarge."""
         descriptions = parse_shard(data)
         self._check_sizes(descriptions, max_total_bytes)
+        if check is not None:
+            check(descriptions)
         verifier = Verifier(self._records.index_of, may_use)
         checked = []
         for description in descriptions:
@@ -202,6 +216,10 @@ class BlobStore:
                     expires_s=(period + 2) * _KEY_PERIOD_S,
                 )
         return None
+
+    def list_files(self) -> Iterator[str]:
+        """The SHA-256 of every file, in no particular order; files may come and go meanwhile."""
+        return iter(self._records.sha256s)
 
     def remove_file(self, sha256: str) -> bool:
         """Forget a file at once; its space comes back with the next sweep. False if it is not stored."""

@@ -47,9 +47,12 @@ class _Run:
 
 
 class Ingest:
-    """Takes in one file. Use as a context: what is not finished leaves nothing visible behind."""
+    """Takes in one file. Use as a context: what is not finished leaves nothing visible behind, and what it stored until
+    then is told in `left_behind` (xorb -> bytes)."""
 
-    def __init__(self, records: Records, index: ChunkIndex) -> None:
+    def __init__(self, records: Records, index: ChunkIndex, left_behind: dict[str, int] | None = None) -> None:
+        self._left_behind = left_behind
+        self._published: list[str] = []
         self._records = records
         self._index = index
         self._tree = hashes.MerkleTree()
@@ -63,8 +66,10 @@ class Ingest:
     def __enter__(self) -> "Ingest":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, problem: object, *_: object) -> None:
         self._files.close()
+        if problem is not None and self._left_behind is not None:
+            self._left_behind.update({name: self._records.xorbs.size(name) or 0 for name in self._published})
 
     def take(self, pieces: Iterable[bytes]) -> None:
         for chunk in Chunker().cut(pieces):
@@ -164,6 +169,7 @@ class Ingest:
         name = hashes.to_hex(index.xorb_hash)
         if not self._records.xorbs.publish(name, self._file) and not self._records.renew_xorb(index.xorb_hash):
             raise StorageError(f"Xorb {name} was swept during the upload; upload again.")
+        self._published.append(name)
         self._index.add(index)
         for term in self._terms:
             term.xorb = term.xorb if term.xorb is not None else index.xorb_hash

@@ -17,9 +17,10 @@ from hub.web.repo_pages import require_browser
 
 def list_attachments(request: HttpRequest) -> HttpResponse:
     own = require_browser(request).attachments.order_by("-at", "-pk")
+    shown = own.filter(removed_at=None)
     context = {
         "part": "attachments",
-        "page": cut_numbered_page(request, own),
+        "page": cut_numbered_page(request, shown),
         "used": own.aggregate(total=Sum("size"))["total"] or 0,
         "most": MAX_BYTES,
         "may_moderate": can(request.user, "moderate"),

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from hub.accounts.models import User
 from hub.common.errors import HubError, InvalidInput, TooLarge
 from hub.community.spools import open_spool, spool_file
-from hub.repos.blobs import record_upload, store
+from hub.repos.blobs import take_in
 from hub.repos.largeness import is_large
+from hub.repos.loose import hold_for, is_held, let_go
 from hub.repos.models import Repo
 from hub.repos.places import uploads
 from hub.repos.quotas import check_room
@@ -45,6 +47,10 @@ class FileUpload:
     id: str
     path: str
     size: int
+
+    @property
+    def loose_name(self) -> str:
+        return f"parts:{self.id}"
 
     @property
     def part_bytes(self) -> int:
@@ -117,10 +123,18 @@ def take_form_files(request: HttpRequest, repo: Repo, spool: IO[bytes]) -> list[
     folder = request.POST.get("folder", "").strip().strip("/")
     named = [(f"{folder}/{file.name}" if folder else str(file.name), file) for file in files]
     refuse_twins([check_path(path) for path, _ in named])
+    check_room(repo=repo, by=request.user, adding=sum(count_large(path, file) for path, file in named))
     return bounded(
         (store_file(repo, request.user, path, file.size or 0, file.chunks(PIECE_BYTES), spool), file.size or 0)
         for path, file in named
     )
+
+
+def count_large(path: str, file: UploadedFile) -> int:
+    """Bytes that go to the byte store; 0 for a text of the commit."""
+    size, beginning = file.size or 0, file.read(SAMPLE_BYTES)
+    file.seek(0)
+    return size if is_large(path, size, beginning) else 0
 
 
 def refuse_twins(paths: list[str]) -> None:
@@ -161,8 +175,7 @@ def store_file(
         yield beginning
         yield from pieces
 
-    stored = store().add(all_pieces(), expected_size=size)
-    record_upload(repo=repo, by=by, stored=stored)
+    stored = take_in(repo=repo, by=by, pieces=all_pieces(), expected_size=size)
     return AddPointer(path, stored.sha256, stored.size)
 
 
@@ -171,7 +184,7 @@ def store_file(
 def start_upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     """{"part_bytes", "part_count", "have": [numbers of parts that have arrived whole]}."""
     upload = read_upload(repo, request.user, read_body(request))
-    check_room(repo=repo, by=request.user, adding=upload.size)
+    check_parts_room(repo, request.user, upload)
     arrived = uploads().parts(upload.id)
     have = [number for number, (_, size) in arrived.items() if size == upload.size_of_part(number)]
     return JsonResponse({"part_bytes": upload.part_bytes, "part_count": upload.part_count, "have": have})
@@ -185,9 +198,15 @@ def put_part(request: HttpRequest, repo: Repo, reader: RepoReader, number: int) 
     if not 1 <= number <= upload.part_count:
         raise InvalidInput(f"{upload.path} has {upload.part_count} parts, so there is no part {number}.")
     expected = upload.size_of_part(number)
-    check_room(repo=repo, by=request.user, adding=upload.size)
+    check_parts_room(repo, request.user, upload)
+    hold_for(repo, request.user, {upload.loose_name: upload.size})
     etag = uploads().write_part(upload.id, number, read_exactly(request, expected, upload.path, number))
     return JsonResponse({"number": number, "sha256": etag})
+
+
+def check_parts_room(repo: Repo, by: User, upload: FileUpload) -> None:
+    """An upload whose first part has come counts whole already."""
+    check_room(repo=repo, by=by, adding=0 if is_held(repo, by, upload.loose_name) else upload.size)
 
 
 def read_exactly(request: HttpRequest, count: int, path: str, number: int) -> Iterator[bytes]:
@@ -218,7 +237,17 @@ def assemble(repo: Repo, by: User, upload: FileUpload, spool: IO[bytes]) -> AddF
     if whole != upload.size:
         raise InvalidInput(f"{upload.path}: {whole:,} of {upload.size:,} bytes have arrived; go on with the upload.")
     pieces = uploads().assemble(upload.id, [etag for etag, _ in arrived.values()])
-    return store_file(repo, by, upload.path, upload.size, pieces, spool)
+    let_go(repo, by, upload.loose_name)
+    try:
+        made = store_file(repo, by, upload.path, upload.size, pieces, spool)
+    except BaseException:
+        hold_for(repo, by, {upload.loose_name: upload.size})
+        raise
+    if isinstance(made, AddPointer):  # now the file counts, and its parts must not lie beside it
+        uploads().discard(upload.id)
+    else:
+        hold_for(repo, by, {upload.loose_name: upload.size})
+    return made
 
 
 @require_POST
@@ -247,6 +276,7 @@ def commit_upload(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpR
         )  # fmt: skip
     for upload, _ in wanted:
         uploads().discard(upload.id)
+        let_go(repo, request.user, upload.loose_name)
     return JsonResponse({"address": address})
 
 

@@ -17,7 +17,7 @@ from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
 from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
 from hub.community.contributions import reader_for
-from hub.repos.blobs import may_commit_blob, record_upload, store
+from hub.repos.blobs import may_commit_blob, store, take_in
 from hub.repos.models import Repo, UploadedBlob
 from hub.repos.quotas import check_room, room_left
 from hub.storage.errors import DigestMismatch, StorageError
@@ -136,12 +136,11 @@ def take_upload(request: HttpRequest, ticket: str) -> HttpResponse:
     if not may_commit_blob(repo=repo, by=user, sha256=oid):
         check_room(repo=repo, by=user, adding=size)
     try:
-        stored = store().add(read_pieces(request, size), expected_sha256=oid, expected_size=size)
+        take_in(repo=repo, by=user, pieces=read_pieces(request, size), expected_sha256=oid, expected_size=size)
     except DigestMismatch as problem:
         raise InvalidInput(str(problem)) from None
     except StorageError as problem:
         raise TooLarge(str(problem)) from None
-    record_upload(repo=repo, by=user, stored=stored)
     return answer({}, headers={"ETag": f'"{oid}"'})
 
 

@@ -16,11 +16,14 @@ from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, Range
 from hub.common.paging import read_number
 from hub.community.contributions import reader_for
 from hub.repos.blobs import list_told_chunks, record_upload, store
+from hub.repos.loose import count_xorbs, hold_xorbs, is_held
 from hub.repos.models import StoredBlob
-from hub.repos.quotas import check_room
+from hub.repos.quotas import SQL_BATCH, check_room, list_uncounted
 from hub.storage.errors import InvalidRange, NotOwned, StorageError
 from hub.storage.errors import TooLarge as BeyondBounds
+from hub.storage.xet.hashes import to_hex
 from hub.storage.xet.reconstruction import Parts, Plan, UrlFor, as_version_1, as_version_2
+from hub.storage.xet.shards import FileDescription
 
 MAX_XORB_BODY = 70 * 1024 * 1024  # 64 MiB of chunks with their headers
 MAX_SHARD_BODY = 64 * 1024 * 1024
@@ -50,11 +53,13 @@ def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
     """Keep a xorb. Whether it was here already is nobody's business, so the answer never tells."""
     access = read_access(request, write=True)
     length = read_number(request.headers.get("Content-Length", "")) or 0
-    check_room(repo=access.repo, by=access.user, adding=min(length, MAX_XORB_BODY))
+    is_counted = is_held(access.repo, access.user, f"xorb:{hash}")
+    check_room(repo=access.repo, by=access.user, adding=0 if is_counted else min(length, MAX_XORB_BODY))
     try:
         store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
     except StorageError as problem:
         raise refuse(problem) from None
+    hold_xorbs(access.repo, access.user, {hash: store().xorb_size(hash) or 0})  # new or not: it would tell
     return answer({"was_inserted": True})
 
 
@@ -72,12 +77,32 @@ def put_shard(request: HttpRequest) -> HttpResponse:
     data = b"".join(read_pieces(request, MAX_SHARD_BODY))
     try:
         # Nobody may use a xorb by name: the shard's verification hashes prove that the writer holds the chunks.
-        files = store().add_shard(data, may_use=lambda xorb: False, max_total_bytes=settings.MAX_FILE_BYTES)
+        files = store().add_shard(
+            data,
+            may_use=lambda xorb: False,
+            max_total_bytes=settings.MAX_FILE_BYTES,
+            check=lambda files: check_claims(access, files),
+        )
     except StorageError as problem:
         raise refuse(problem) from None
     for stored in files:
         record_upload(repo=access.repo, by=access.user, stored=stored)
     return answer({"result": 1})
+
+
+def check_claims(access: Access, files: list[FileDescription]) -> None:
+    """Whether there is room for the files of a shard, before they are read. Their xorbs have been counting until now."""
+    sizes = {to_hex(file.file_hash): file.size for file in files}
+    names = list(sizes)
+    known: dict[str, str] = {}
+    for start in range(0, len(names), SQL_BATCH):
+        rows = StoredBlob.objects.filter(xet_hash__in=names[start : start + SQL_BATCH])
+        known.update(rows.values_list("sha256", "xet_hash"))
+    new = list_uncounted(list(known), repo=access.repo, by=access.user)
+    counted = {xet_hash for sha256, xet_hash in known.items() if sha256 not in new}
+    adding = sum(size for xet_hash, size in sizes.items() if xet_hash not in counted)
+    xorbs = (to_hex(xorb) for file in files for xorb in file.xorbs())
+    check_room(repo=access.repo, by=access.user, adding=max(0, adding - count_xorbs(access.repo, access.user, xorbs)))
 
 
 def find_sha256(access: Access, xet_hash: str) -> str:

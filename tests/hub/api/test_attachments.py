@@ -141,8 +141,45 @@ def test_a_collection_of_garbage_keeps_what_is_attached_and_takes_what_was_remov
     kept, removed = (attach(by=alice.user, body=io.BytesIO(data), size=len(data)) for data in (PNG, PNG[:-1]))
     attachments.remove_attachment(attachment=removed, by=alice.user)
     collect(now=timezone.now() + timedelta(days=100))
+    assert store().find(removed.sha256) is not None  # the first collection that finds it unused begins its grace
+    collect(now=timezone.now() + timedelta(days=131))
     assert b"".join(store().read(kept.sha256)) == PNG
     assert store().find(removed.sha256) is None
+
+
+def test_what_was_removed_counts_until_its_bytes_are_given_back(alice, monkeypatch):
+    """Else whoever attaches and removes by turns fills the disk."""
+    monkeypatch.setattr(attachments, "MAX_AT_ONCE", 3)
+    monkeypatch.setattr(attachments, "MAX_BYTES", 3 * len(PNG))
+    now = timezone.now()
+
+    def attach_and_remove(later=timedelta(0)):
+        made = attach(by=alice.user, body=io.BytesIO(PNG), size=len(PNG), now=now + later)
+        attachments.remove_attachment(attachment=made, by=alice.user)
+
+    for _ in range(3):
+        attach_and_remove()
+    with pytest.raises(TooManyAttempts):
+        attach_and_remove()
+    with pytest.raises(TooLarge, match="those that you removed within 32 days included"):
+        attach_and_remove(timedelta(hours=2))
+    attach_and_remove(timedelta(days=33))
+    assert Attachment.objects.count() == 1
+
+
+def test_of_two_at_once_the_one_too_many_counts_too(alice, monkeypatch):
+    monkeypatch.setattr(attachments, "MAX_BYTES", len(PNG))
+    real = attachments.store
+
+    def be_overtaken():
+        monkeypatch.setattr(attachments, "store", real)
+        attach(by=alice.user, body=io.BytesIO(PNG), size=len(PNG))
+        return real()
+
+    monkeypatch.setattr(attachments, "store", be_overtaken)
+    with pytest.raises(TooLarge, match="Your attachments hold"):
+        attach(by=alice.user, body=io.BytesIO(PNG[:-1]), size=len(PNG) - 1)
+    assert (Attachment.objects.count(), len(list(attachment_digests()))) == (2, 1)
 
 
 def test_a_body_that_was_cut_or_is_too_long_is_not_kept(alice):

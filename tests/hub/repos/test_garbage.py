@@ -203,6 +203,56 @@ def test_rooms_above_keep_what_they_need(tides: Any, alice: Any, monkeypatch: An
     assert {"attachments", "training", "releases"} == set(garbage.NEEDED) - {"shelf"}
 
 
+def test_a_file_that_comes_back_while_its_rows_go_keeps_them(tides: Any, alice: Any, monkeypatch: Any):
+    """The bytes are gone, the rows not yet, and in between somebody uploads the file again and finds the old row."""
+    from hub.repos import garbage
+    from hub.repos.models import BlobXorb, StoredBlob, UploadedBlob
+
+    stored = upload(tides, alice.user, noise(30))
+    age(tides, stored)
+    collect(31)
+    real = garbage.store
+
+    class Overtaken:
+        def __init__(self) -> None:
+            self.has_come_back = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real(), name)
+
+        def find(self, sha256: str) -> Any:
+            found = real().find(sha256)
+            if not self.has_come_back:
+                self.has_come_back = True
+                assert found is None
+                upload(tides, alice.user, noise(30))
+            return found
+
+    overtaken = Overtaken()
+    monkeypatch.setattr(garbage, "store", lambda: overtaken)
+    later = timezone.now() + 62 * DAY
+    with monkeypatch.context() as patch:
+        patch.setattr("hub.repos.blobs.timezone.now", lambda: later)
+        collect(now=later)
+    assert overtaken.has_come_back and is_stored(stored)
+    assert StoredBlob.objects.filter(pk=stored.sha256).exists()
+    assert BlobXorb.objects.filter(blob=stored.sha256).count() == len(stored.xorbs)
+    assert UploadedBlob.objects.filter(sha256=stored.sha256).exists()
+    commit_file(tides, alice.user, "back.bin", stored)
+
+
+def test_a_file_without_a_row_has_its_grace_like_any_other(tides: Any, alice: Any):
+    """A process that died between the bytes and the row left it; its last name went a moment ago."""
+    from hub.repos.models import StoredBlob
+
+    stored = upload(tides, alice.user, noise(31))
+    age(tides, stored)
+    StoredBlob.objects.all().delete()
+    assert collect(100).unnamed == 1 and is_stored(stored)
+    assert collect(129).removed.files == 0 and is_stored(stored)
+    assert collect(131).removed.files == 1 and not is_stored(stored)
+
+
 def test_it_happens_by_itself_once_a_day(tides: Any, alice: Any):
     from hub.common import jobs
 

@@ -176,3 +176,47 @@ def test_a_size_that_is_no_number_of_bytes_is_refused(tides, alice, browser_of, 
     body = f'{{"path": "a.txt", "size": {size}}}'
     answer = browser_of(alice).post(f"{tides.path}/upload/start", body, content_type="application/json")
     assert answer.status_code == 400
+
+
+def test_a_form_that_has_no_room_is_refused_before_its_files_are_stored(tides, alice, browser_of, monkeypatch):
+    from django.core.management import call_command
+
+    call_command("quota", "set", "alice", "5KB")
+    monkeypatch.setattr(uploads, "take_in", lambda **_: pytest.fail("it was stored"))
+    files = [SimpleUploadedFile("a.bin", bytes(range(256)) * 20), SimpleUploadedFile("b.txt", b"text\n")]
+    given = {"files": files, "title": "Add", "goes_to": "branch", "branch": "main"}
+    answer = browser_of(alice).post(f"{tides.path}/upload", given)
+    assert answer.status_code == 400 and "alice may hold 5,000 bytes" in answer.content.decode()
+
+
+def test_parts_count_from_the_first_on_until_the_file_does(tides, alice, browser_of, small_parts):
+    """Beginning one upload after the other would else fill the disk."""
+    from django.core.management import call_command
+
+    from hub.repos.quotas import usage_of
+
+    call_command("quota", "set", "alice", "3KB")
+    browser, about = browser_of(alice), {"path": "a.bin", "size": 2000}
+    assert put(browser, tides, 1, bytes(1000), **about).status_code == 200
+    assert usage_of(alice.user) == 2000
+    assert put(browser, tides, 1, bytes(1000), **about, modified="8").status_code == 403
+    assert put(browser, tides, 2, bytes(1000), **about).status_code == 200
+    assert send(browser, tides, "finish", **about, modified="7")[0] == 200
+    assert usage_of(alice.user) == 2000
+    call_command("quota", "set", "alice", "none")
+    assert send(browser, tides, "start", **about, modified="7")[1]["have"] == []  # nothing lies beside the file
+
+
+def test_parts_that_nobody_finished_go_with_a_collection(tides, alice, browser_of, small_parts):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from hub.repos.garbage import collect
+    from hub.repos.quotas import usage_of
+
+    put(browser_of(alice), tides, 1, bytes(1000), path="a.bin", size=2000)
+    for days, left in ((29, 2000), (31, 0)):
+        collect(now=timezone.now() + timedelta(days=days))
+        assert usage_of(alice.user) == left
+    assert send(browser_of(alice), tides, "start", path="a.bin", size=2000, modified="7")[1]["have"] == []
