@@ -116,9 +116,15 @@ def test_its_admin_removes_it_for_good_before_that(tides, alice, browser_of):
     assert list(actions) == ["repo.deleted", "repo.removed"]
 
 
-def test_its_bytes_count_until_it_is_gone(alice, cleared_at_once):
+def test_its_bytes_count_until_they_are_given_back(alice, cleared_at_once):
+    """Not until it is removed: whoever fills and removes repositories by turns would fill the disk."""
+    from datetime import timedelta
+
+    from django.utils import timezone
+
     from hub.repos.blobs import record_upload, store
     from hub.repos.deleted import remove_repo
+    from hub.repos.garbage import collect
     from hub.repos.lifecycle import create_repo
     from hub.repos.quotas import usage_of
 
@@ -127,7 +133,9 @@ def test_its_bytes_count_until_it_is_gone(alice, cleared_at_once):
     delete(repo, alice)
     assert usage_of(alice.user) == 5000
     remove_repo(repo=repo, by=alice.user)
-    assert usage_of(alice.user) == 0
+    for days, left in ((0, 5000), (29, 5000), (31, 0)):
+        collect(now=timezone.now() + timedelta(days=days))
+        assert usage_of(alice.user) == left
 
 
 def test_programs_and_operators_bring_it_back(tides, alice, bob, charlie, organization):
