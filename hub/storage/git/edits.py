@@ -15,6 +15,7 @@ from hub.storage.git.operations import (
     DeleteFolder,
     Operation,
     check_path,
+    check_twins,
 )
 from hub.storage.git.pointers import format_pointer
 from hub.storage.git.trees import (
@@ -136,6 +137,7 @@ class TreeEdit:
 
     def _write_folder(self, node: _Node, base: str | None, path: str, batch: ObjectBatch) -> str | None:
         entries = read_tree(self._handle, base) if base else {}
+        before = set(entries)
         for name, child in node.children.items():
             key, where = name.encode(), f"{path}/{name}" if path else name
             leaf = self._settle(child, entries.get(key), where, batch)
@@ -143,6 +145,8 @@ class TreeEdit:
                 entries.pop(key, None)
             else:
                 entries[key] = leaf
+        if new := entries.keys() - before:
+            check_twins(entries, new=new, folder=path)
         return batch.add("tree", format_tree(entries)) if entries else None
 
     def _settle(self, node: _Node, before: Leaf | None, path: str, batch: ObjectBatch) -> Leaf | None:

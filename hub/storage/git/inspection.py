@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pygit2
 
 from hub.storage.errors import InvalidOperation, TooLarge
-from hub.storage.git.operations import MAX_DEPTH, name_problem
+from hub.storage.git.operations import MAX_DEPTH, check_twins, name_problem
 from hub.storage.git.trees import FOLDER, SUBMODULE, read_tree
 
 MAX_FILES = 1_000_000  # paths in one commit
@@ -53,7 +53,9 @@ class TreeInspector:
         if oid in self._seen:
             return self._seen[oid]
         folders, files = [], 0
-        for name, leaf in read_tree(self._handle, oid).items():
+        entries = read_tree(self._handle, oid)
+        check_twins(entries)
+        for name, leaf in entries.items():
             self._check_name(name)
             if leaf.mode == SUBMODULE:
                 raise InvalidOperation(f"'{name.decode()}' is a submodule; add its files themselves.")

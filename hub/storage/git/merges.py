@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 
 import pygit2
 
-from hub.storage.errors import MergeConflict
+from hub.storage.errors import InvalidOperation, MergeConflict
 from hub.storage.git.commits import compose_message, find_commit, format_commit
 from hub.storage.git.objects import ObjectBatch, persist
-from hub.storage.git.operations import Author
+from hub.storage.git.operations import Author, check_twins
+from hub.storage.git.trees import FOLDER, read_tree
 
 PLAIN_FILES = {pygit2.enums.FileMode.BLOB, pygit2.enums.FileMode.BLOB_EXECUTABLE}
 # (path, base or None, ours, theirs) -> what both want, or None where they clash.
@@ -50,7 +51,30 @@ def _merge_trees(
         _resolve(handle, index, resolve)
     if index.conflicts is not None:
         raise MergeConflict(_conflicting_paths(index))
-    return str(index.write_tree(handle))
+    tree = str(index.write_tree(handle))
+    _check_twins(handle, tree, str(ours.tree_id), str(theirs.tree_id))
+    return tree
+
+
+def _check_twins(handle: pygit2.Repository, tree: str, ours: str, theirs: str) -> None:
+    """Each side may have brought one of two names that are one file elsewhere. Only folders that neither side has as they
+    are now are looked at. Raises MergeConflict with one of the paths."""
+    waiting: list[tuple[str, str | None, str | None, str]] = [(tree, ours, theirs, "")]
+    while waiting:
+        oid, left, right, path = waiting.pop()
+        if oid in (left, right):
+            continue
+        entries = read_tree(handle, oid)
+        sides = [read_tree(handle, side) if side else {} for side in (left, right)]
+        for known, other in (sides, sides[::-1]):
+            try:
+                check_twins(entries, new=known.keys() - other.keys(), folder=path)
+            except InvalidOperation as problem:
+                raise MergeConflict([path or "/"]) from problem
+        for name, leaf in entries.items():
+            if leaf.mode == FOLDER:
+                below = [side[name].oid if name in side and side[name].mode == FOLDER else None for side in sides]
+                waiting.append((leaf.oid, below[0], below[1], f"{path}/{name.decode(errors='replace')}".strip("/")))
 
 
 def _resolve(handle: pygit2.Repository, index: pygit2.Index, resolve: Resolver) -> None:

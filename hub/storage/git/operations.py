@@ -1,6 +1,8 @@
 """What one commit may do to a tree, who did it, and which names a tree and a reference may hold."""
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -15,7 +17,9 @@ MAX_NAME_BYTES = 255  # what ordinary file systems take
 MAX_DEPTH = 64  # folders; keeps every walk of a tree shallow
 # HFS+ ignores these, so ".g\u200cit" becomes ".git" in a clone on such a disk (git's own list, utf8.c).
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-CONTROL = re.compile("[\x00-\x1f\x7f]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Turn the order of what follows round, so that a name reads as another one: "photo\u202egpj.exe".
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 FULL_SHA = re.compile("[0-9a-f]{40}")
 
 
@@ -105,11 +109,44 @@ def name_problem(name: str) -> str | None:
         return "holds a control character; rename the file"
     if _reads_as_git_folder(name):
         return "names git's own folder; rename it"
+    if TURNING.search(name):
+        return "holds a character that turns the order of letters round; rename the file"
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
         return "is not valid UTF-8; rename the file"
     return f"holds a name longer than {MAX_NAME_BYTES} bytes; shorten it" if length > MAX_NAME_BYTES else None
+
+
+def fold_name(name: bytes) -> str:
+    """Equal for names that are one file on Windows or macOS, which tell neither case nor ways to write an accent apart."""
+    if name.isascii():
+        return name.decode().lower()
+    plain = unicodedata.normalize("NFC", name.decode(errors="surrogateescape"))
+    return unicodedata.normalize("NFC", "".join(map(_fold_letter, plain)))
+
+
+def _fold_letter(letter: str) -> str:
+    folded = letter.casefold()
+    return folded if len(folded) == 1 else letter  # "ss" is another name than "\xdf"
+
+
+def check_twins(names: Iterable[bytes], *, new: Iterable[bytes] | None = None, folder: str = "") -> None:
+    """Raises InvalidOperation where two names of a folder (of which one is `new`, if that is given) are one elsewhere."""
+    suspects = None if new is None else {fold_name(name) for name in new}
+    seen: dict[str, bytes] = {}
+    for name in names:
+        folded = fold_name(name)
+        if suspects is not None and folded not in suspects:
+            continue
+        if folded in seen:
+            one, other = (twin.decode(errors="replace")[:100] for twin in sorted((seen[folded], name)))
+            where = f" in {folder[:100]!r}" if folder else ""
+            raise InvalidOperation(
+                f"{one!r} and {other!r}{where} are one file on Windows and macOS (case, or the way an accent is written); "
+                "rename one of them."
+            )
+        seen[folded] = name
 
 
 def _reads_as_git_folder(name: str) -> bool:
