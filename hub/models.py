@@ -7,3 +7,4 @@ from hub.community.social_models import *  # noqa: F403
 from hub.community.webhooks.models import *  # noqa: F403
 from hub.repos.access_models import *  # noqa: F403
 from hub.repos.models import *  # noqa: F403
+from hub.repos.purge_models import *  # noqa: F403

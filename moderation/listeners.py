@@ -8,9 +8,10 @@ from hub.accounts.events import member_changed
 from hub.accounts.models import Organization, User
 from hub.community.events import pull_request_updated, review_given
 from hub.community.models import PullRequest, Review
-from hub.repos.events import collaborator_changed, revision_created
+from hub.repos.events import collaborator_changed, history_purging, revision_created
 from hub.repos.models import Content, Repo, Revision
-from moderation import audit, outputs
+from hub.repos.purge_models import Purge
+from moderation import audit, outputs, purges
 from moderation.screening import screen_quickly
 from training.events import candidate_trained, run_steered, sampling_finished
 from training.models import Run, Sampling
@@ -56,6 +57,13 @@ def remember_merge(sender: type, pull_request: PullRequest, reason: str, **_: An
     merge = {"pull_request": discussion.number, "commit": pull_request.merge_commit}
     is_public = not discussion.repo.is_private
     audit.record("proposal.merged", str(discussion.repo), by=pull_request.merged_by, is_public=is_public, **merge)
+
+
+@receiver(history_purging)
+def follow_purge(
+    sender: type, purge: Purge, repo: Repo, commits: dict[str, str], contents: list[Content], **_: Any
+) -> None:
+    purges.settle(purge, repo, commits, contents)
 
 
 # Who has which role is for the people of a repository or an organization: not public.

@@ -171,6 +171,8 @@ def why_not_lift(release: Release, by: User) -> str:
     """Why `by` may not give out again what was taken back; "" when they may.
 
     Maintainers take their own yank back. What a moderator took back is given back by a moderator who has no part in it."""
+    if not pair(release.repo).members.has_commit(release.commit):
+        return "Files were purged from the history it stands on, so it is given out no more; release a new version."
     is_held = release.is_held_by_moderator or release.state == State.QUARANTINED
     if not can(by, "moderate"):
         is_own = can(by, "admin", release.repo) and not is_held

@@ -7,11 +7,13 @@ from django.dispatch import receiver
 from hub.common.jobs import enqueue
 from hub.community.events import pull_request_updated
 from hub.community.models import PullRequest
-from hub.repos.events import repo_deleting
+from hub.repos.events import history_purged, history_purging, repo_deleting
 from hub.repos.models import Repo
+from hub.repos.purge_models import Purge
 from training import runs
 from training.candidates import CHECKS
-from training.models import Run
+from training.materials import forget_revisions
+from training.models import Evaluation, Run
 
 
 @receiver(pull_request_updated)
@@ -31,3 +33,20 @@ def stop_with_repo(sender: type, repo: Repo, **_: Any) -> None:
     living = (Run.State.HELD, Run.State.PREPARING, Run.State.TRAINING)
     for run in Run.objects.filter(repo=repo, state__in=living):
         runs.stop(run, "Its repository was deleted.")
+
+
+@receiver(history_purging)
+def move_pins(sender: type, repo: Repo, commits: dict[str, str], **_: Any) -> None:
+    """Runs of the repository and evaluations on it go on from the commits that stand in place of the purged ones. What
+    another repository has pinned in its lock stays as it was written; a replay says what became of the commit."""
+    for row in Run.objects.filter(repo=repo).only("pk", "input_commit"):
+        if row.input_commit in commits:
+            Run.objects.filter(pk=row.pk).update(input_commit=commits[row.input_commit])
+    for suite in Evaluation.objects.filter(suite_repo=repo).only("pk", "suite_commit"):
+        if suite.suite_commit in commits:
+            Evaluation.objects.filter(pk=suite.pk).update(suite_commit=commits[suite.suite_commit])
+
+
+@receiver(history_purged)
+def forget_copies(sender: type, purge: Purge, repo: Repo, commits: dict[str, str], **_: Any) -> None:
+    forget_revisions(repo, list(commits), purge.files)

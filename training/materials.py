@@ -6,8 +6,10 @@ from pathlib import Path
 
 from django.conf import settings
 
+from hub.common.errors import RevisionNotFound
 from hub.repos.models import Content, Repo
 from hub.repos.places import pair, store
+from hub.repos.purged import describe_missing
 from hub.repos.reader import digest_of, facts_of
 from hub.storage.git import TreeEntry
 
@@ -37,8 +39,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def lay_out(repo: Repo, commit: str, folder: Path, *, only: tuple[str, ...] = ()) -> list[TreeEntry]:
-    """Write every file of `commit` under `folder` (only paths ending in `only`, if given). Idempotent."""
+    """Write every file of `commit` under `folder` (only paths ending in `only`, if given). Idempotent.
+
+    Raises RevisionNotFound for a commit that is gone; where a purge took it, the sentence names the present one."""
     git = pair(repo).members
+    if not git.has_commit(commit):
+        raise RevisionNotFound(describe_missing(repo, commit))
     entries = [entry for entry in git.tree(commit, recursive=True) if entry.type == "file"]
     if only:
         entries = [entry for entry in entries if entry.path.endswith(only)]
@@ -66,6 +72,14 @@ def model_folder(repo: Repo, commit: str) -> Path:
         done.touch()
     os.utime(done)
     return folder
+
+
+def forget_revisions(repo: Repo, commits: list[str], files: list[str]) -> None:
+    """Remove what was laid out of commits and files that were purged."""
+    for commit in commits:
+        shutil.rmtree(cache_root() / "models" / f"{repo.key}-{commit}", ignore_errors=True)
+    for sha256 in files:
+        (cache_root() / "files" / sha256[:2] / sha256).unlink(missing_ok=True)
 
 
 def has_model(repo: Repo, commit: str) -> bool:

@@ -25,6 +25,7 @@ from hub.repos.commits import create_commit, noted
 from hub.repos.largeness import is_large
 from hub.repos.models import Repo, Revision
 from hub.repos.places import pair
+from hub.repos.purged import refuse_purged
 from hub.repos.reader import RepoReader, digest_of
 from hub.storage.errors import StorageError
 from hub.storage.git import ANY, AddFile, AddPointer, CopyFile, check_path, parse_pointer
@@ -152,6 +153,7 @@ def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
 
     Inline content that is big or binary goes to the byte store and becomes a pointer."""
     reader: RepoReader | None = None
+    refuse_purged(repo, ((item.path, digest_of_operation(item)) for item in operations if is_addition(item)))
     prepared: list[Any] = []
     for operation in operations:
         if isinstance(operation, AddFile | AddPointer):
@@ -176,6 +178,10 @@ def prepare(*, repo: Repo, by: User, operations: Sequence[Any]) -> list[Any]:
             operation = replace(operation, source_commit=source)
         prepared.append(operation)
     return prepared
+
+
+def is_addition(operation: Any) -> bool:
+    return isinstance(operation, AddFile | AddPointer)
 
 
 def read_pointer(operation: AddFile) -> AddPointer | None:

@@ -21,6 +21,7 @@ from hub.repos.blobs import may_commit_blob, store
 from hub.repos.commits import register_commits
 from hub.repos.largeness import is_text
 from hub.repos.models import PendingWrite, Repo
+from hub.repos.purged import refuse_purged
 from hub.repos.reader import digest_of
 from hub.repos.refs import check_branch_name, check_tag_name
 from hub.storage.git.wire import Quarantine, RefCommand, RefResult
@@ -101,7 +102,10 @@ class PushJudge:
         lock = quarantine.repo.entry(tip, LOCK)
         if lock is not None:
             check_lock(self.repo, digest_of(lock))
-        for path, oid, size, pointer in quarantine.repo.new_blobs(tip, quarantine.known):
+        brought = quarantine.repo.new_blobs(tip, quarantine.known)
+        refuse_purged(self.repo, ((blob.path, f"git:{blob.oid}") for blob in brought))
+        refuse_purged(self.repo, ((blob.path, f"sha256:{blob.pointer.sha256}") for blob in brought if blob.pointer))
+        for path, oid, size, pointer in brought:
             if pointer is not None:
                 stored = store().renew(pointer.sha256)
                 if stored is None or not may_commit_blob(repo=self.repo, by=self.by, sha256=pointer.sha256):

@@ -13,6 +13,8 @@ from hub.common.errors import QuotaExceeded
 from hub.repos.loose import claim, hold_for, hold_xorbs, is_guest
 from hub.repos.models import BlobXorb, Content, Repo, RevisionContent, StoredBlob, UploadedBlob
 from hub.repos.places import pair, store
+from hub.repos.purge_models import PurgedContent
+from hub.repos.purged import refuse_purged
 from hub.repos.quotas import check_room, lock_holders
 from hub.storage.blobs import StoredFile
 
@@ -58,7 +60,9 @@ def take_in(*, repo: Repo, by: User, pieces: Iterable[bytes], **announced: Any) 
 def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
     """Remember that `by` brought these bytes for `repo`; only then may a commit of theirs name them.
 
-    Raises QuotaExceeded when there is no room for them; then they only count until they are collected."""
+    Raises QuotaExceeded when there is no room for them; then they only count until they are collected.
+    Raises Forbidden for what was purged here."""
+    refuse_purged(repo, [(f"The file with sha256 {stored.sha256[:12]}…", f"sha256:{stored.sha256}")])
     try:
         with transaction.atomic():
             record_claim(repo, by, stored)
@@ -68,6 +72,7 @@ def record_upload(*, repo: Repo, by: User, stored: StoredFile) -> None:
 
 
 def record_claim(repo: Repo, by: User, stored: StoredFile) -> None:
+    PurgedContent.objects.filter(repo=repo, digest=f"sha256:{stored.sha256}").delete()  # deleted before, brought again
     index_blob(stored)
     row, is_new = UploadedBlob.objects.get_or_create(
         repo=repo, sha256=stored.sha256, by=by, defaults={"is_guest": is_guest(repo, by)}

@@ -17,3 +17,6 @@ branch_moved = Signal()  # repo, ref, old, new, by
 public_half_moved = (
     Signal()
 )  # repo, moves: list of (ref, old, new) of what strangers see; in the transaction that publishes
+# purge, repo, commits: {old: new}, holding: old ones that held a file, contents that go; in the transaction of the rows
+history_purging = Signal()
+history_purged = Signal()  # purge, repo, commits; git and rows are in line. Listeners are told again after a crash

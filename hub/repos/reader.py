@@ -24,6 +24,7 @@ from hub.repos.models import (
 )
 from hub.repos.naming import digest_under
 from hub.repos.places import pair, store
+from hub.repos.purged import describe_missing, find_successor, is_purged_file
 from hub.storage.errors import StorageError, UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
 
@@ -76,6 +77,9 @@ class RepoReader:
         except UnknownRevision:
             if not self.is_member and self._is_own_commit(name):
                 return name
+            new = find_successor(self.repo, name)
+            if new is not None and self.git.has_commit(new):
+                raise RevisionNotFound(describe_missing(self.repo, name)) from None
             raise RevisionNotFound(
                 f"There is no revision {name!r} in {self.repo.full_name}"
                 + ("." if self.is_member else ", or it is not cleared for the public yet.")
@@ -88,9 +92,9 @@ class RepoReader:
             name = "/".join(parts[:length])
             try:
                 return name, self.resolve(name), "/".join(parts[length:])
-            except RevisionNotFound:
-                continue
-        raise RevisionNotFound(f"There is no revision {parts[0]!r} in {self.repo.full_name}.")
+            except RevisionNotFound as problem:
+                missing = problem
+        raise missing  # of the shortest name, which may be a commit that a purge took
 
     def _release_revision(self, name: str) -> str | None:
         if name == "stable":
@@ -177,6 +181,8 @@ class RepoReader:
         if entry.lfs is None or self.may_have(entry.lfs.sha256):
             return
         content = Content.objects.filter(repo=self.repo, digest=f"sha256:{entry.lfs.sha256}").first()
+        if content is None and is_purged_file(self.repo, entry.lfs.sha256):
+            raise EntryNotFound(f"The bytes of {entry.path} were deleted from {self.repo.full_name} for good.")
         if content is not None and content.clearance == Content.Clearance.WITHHELD:
             raise Withheld(f"{entry.path} in {self.repo.full_name} is withheld: {content.reason or 'see its page.'}")
         raise Withheld(f"{entry.path} in {self.repo.full_name} is not cleared yet; try again in a few minutes.")

@@ -120,13 +120,18 @@ def test_large_files_are_listed(api: Any, repo: str):
     assert (row.filename, row.size, row.oid) == ("noise.bin", len(NOISE), hashlib.sha256(NOISE).hexdigest())
 
 
-@pytest.mark.covers("HfApi.permanently_delete_lfs_files", refused=True)
-def test_to_delete_for_good_is_refused_in_words(api: Any, repo: str):
-    api.upload_file(path_or_fileobj=NOISE, path_in_repo="noise.bin", repo_id=repo, repo_type="dataset")
+@pytest.mark.covers("HfApi.permanently_delete_lfs_files")
+def test_large_files_are_deleted_for_good(api: Any, repo: str):
+    before = api.upload_file(path_or_fileobj=NOISE, path_in_repo="noise.bin", repo_id=repo, repo_type="dataset")
     rows = list(api.list_lfs_files(repo, repo_type="dataset"))
-    with pytest.raises(HfHubHTTPError) as refusal:
-        api.permanently_delete_lfs_files(repo, rows, repo_type="dataset")
-    assert refusal.value.response.status_code == 501
+    api.permanently_delete_lfs_files(repo, rows, repo_type="dataset")
+    assert list(api.list_lfs_files(repo, repo_type="dataset")) == []
+    assert "noise.bin" not in api.list_repo_files(repo, repo_type="dataset")
+    with pytest.raises(RevisionNotFoundError, match="files were purged"):
+        api.list_repo_files(repo, repo_type="dataset", revision=before.oid)
+    api.upload_file(path_or_fileobj=NOISE, path_in_repo="again.bin", repo_id=repo, repo_type="dataset")
+    path = api.hf_hub_download(repo, "again.bin", repo_type="dataset")
+    assert Path(path).read_bytes() == NOISE
 
 
 @pytest.mark.covers("HfApi.copy_files")

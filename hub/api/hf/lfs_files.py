@@ -1,4 +1,5 @@
-"""The large files of a repository: listing them, and copying them to another repository without sending the bytes."""
+"""The large files of a repository: listing them, copying them to another repository without sending the bytes, and
+deleting them for good."""
 
 import re
 from typing import Any
@@ -8,13 +9,14 @@ from django.http import HttpRequest, HttpResponse
 
 from hub.accounts.models import User
 from hub.api.addresses import next_page
-from hub.api.hf.endpoints import answer, endpoint, open_reader, read_json, signed_in, text_of, with_repo
+from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, signed_in, text_of, with_repo
 from hub.api.hf.times import format_time
 from hub.common.errors import InvalidInput, TooLarge
 from hub.common.paging import cut_page, read_limit, read_number
 from hub.repos.blobs import is_public, may_leave, record_upload, store
 from hub.repos.find import find_repo
 from hub.repos.models import Content, Repo
+from hub.repos.purging import delete_files, purge_now
 from hub.repos.quotas import check_room, list_uncounted
 from hub.repos.reader import RepoReader
 from hub.storage.blobs import StoredFile
@@ -119,5 +121,25 @@ def read_wanted(body: dict[str, Any]) -> dict[str, str]:
     return wanted
 
 
+@signed_in
+@with_repo(action="admin")
+def delete_for_good(request: HttpRequest, repo: Repo) -> HttpResponse:
+    """Take large files out of every commit, or with `rewriteHistory` false only their bytes; they may come again.
+
+    All or none: a file that is not here refuses the batch, and so does a release that holds one."""
+    deletions = read_json(request).get("deletions")
+    shas = deletions.get("sha") if isinstance(deletions, dict) else None
+    if not isinstance(shas, list) or not shas or not all(HEX.fullmatch(str(sha256)) for sha256 in shas):
+        raise InvalidInput('Name the files: {"deletions": {"sha": ["64 hexadecimal digits"], "rewriteHistory": true}}.')
+    if len(shas) > MAX_FILES:
+        raise TooLarge(f"{len(shas):,} files were named; delete at most {MAX_FILES:,} at once.")
+    if flag_of(deletions.get("rewriteHistory", True)):
+        purge_now(repo=repo, by=request.user, digests=[f"sha256:{sha256}" for sha256 in shas], is_kept_out=False)
+    else:
+        delete_files(repo=repo, by=request.user, shas=shas)
+    return answer({"success": True})
+
+
 listing = endpoint(GET=list_files)
 duplicate = endpoint(POST=copy_files)
+deletion = endpoint(POST=delete_for_good)

@@ -106,9 +106,7 @@ files = [
     path(f"{REPO}/super-squash/<rest:rest>", refs.super_squash),
     path(f"{REPO}/lfs-files", lfs_files.listing),
     path(f"{REPO}/lfs-files/duplicate", lfs_files.duplicate),
-    path(
-        f"{REPO}/lfs-files/batch", misc.refuse_unsupported("deletion of large files from history; delete by a commit")
-    ),
+    path(f"{REPO}/lfs-files/batch", lfs_files.deletion),
 ]
 talk = [
     path(DISCUSSIONS, discussions.many),

@@ -4,7 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import hub.api.addresses  # noqa: F401  registers the converters
-from hub.api.rest import deleted, views
+from hub.api.rest import deleted, purges, views
 
 REPO = "api/v1/repos/<repo_type:type>/<str:namespace>/<str:name>"
 PULL = f"{REPO}/pulls/<int:number>"
@@ -18,6 +18,8 @@ urlpatterns = [
     path("api/v1/deleted-repos/<str:key>", deleted.DeletedRepoView.as_view()),
     path("api/v1/deleted-repos/<str:key>/restore", deleted.RestoreView.as_view()),
     path(REPO, views.RepoView.as_view()),
+    path(f"{REPO}/purges", purges.PurgesView.as_view()),
+    path(f"{REPO}/purges/<str:key>", purges.PurgeView.as_view()),
     path(f"{REPO}/pulls", views.PullRequestsView.as_view()),
     path(PULL, views.PullRequestView.as_view()),
     path(f"{PULL}/reviews", views.ReviewsView.as_view()),

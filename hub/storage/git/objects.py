@@ -22,7 +22,12 @@ T = TypeVar("T")
 LOOSE_LIMIT = 12
 MANY = 500  # objects; libgit2 looks through the disk again for each one that it does not find
 WRITE_TRIES = 10
-TYPES = {"commit": (1, ObjectType.COMMIT), "tree": (2, ObjectType.TREE), "blob": (3, ObjectType.BLOB)}
+TYPES = {
+    "commit": (1, ObjectType.COMMIT),
+    "tree": (2, ObjectType.TREE),
+    "blob": (3, ObjectType.BLOB),
+    "tag": (4, ObjectType.TAG),
+}
 
 pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
 # Repositories are ours by path, whatever user restored them; nobody's ~/.gitconfig counts here.
@@ -38,7 +43,7 @@ class ObjectBatch:
         self._pending: dict[str, tuple[str, bytes]] = {}
 
     def add(self, kind: str, data: bytes) -> str:
-        """Remember an object ("blob", "tree" or "commit") and return its id."""
+        """Remember an object ("blob", "tree", "commit" or "tag") and return its id."""
         oid = hash_object(kind, data)
         self._pending[oid] = (kind, data)
         return oid

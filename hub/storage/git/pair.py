@@ -53,7 +53,7 @@ class RepositoryPair:
         with queue(self.folder, LOCK):
             self._finish_retraction()
             if commit is not None:
-                self._copy_to_public([commit])
+                self.copy_to_public([commit])
             self.public.move_ref(ref, commit, ANY)
 
     def retract(self, ref_map: Mapping[str, str]) -> None:
@@ -91,7 +91,8 @@ class RepositoryPair:
             if not odb.exists(oid):
                 raise UnknownRevision(f"'{ref}' cannot point to {oid[:40]}: no such object in this repository.")
 
-    def _copy_to_public(self, wanted: list[str]) -> None:
+    def copy_to_public(self, wanted: list[str]) -> None:
+        """The caller holds the pair's lock."""
         held = sorted(set(self.public.refs().values()))
         missing = [oid for oid in dict.fromkeys(wanted) if not self._is_public(oid, held)]
         if not missing:
@@ -114,16 +115,16 @@ class RepositoryPair:
         if not journal.exists():
             return False
         wanted: dict[str, str] = json.loads(journal.read_bytes())
-        self._copy_to_public(list(wanted.values()))
+        self.copy_to_public(list(wanted.values()))
         self._keep_for_members(wanted)
         self._point_public_at(wanted)
-        self._prune_public()
+        self.prune_public()
         journal.unlink()
         return True
 
     def _keep_for_members(self, wanted: Mapping[str, str]) -> None:
         """Give the members' half its own copy of every public object that is about to go."""
-        doomed = _list_objects(self.public) - _list_reachable(self.public, wanted)
+        doomed = list_object_ids(self.public) - list_reachable(self.public, wanted)
         if doomed:
             copy_exactly(self.public.path, self.members.path, sorted(doomed))
 
@@ -134,7 +135,8 @@ class RepositoryPair:
             move_refs(self.public.path, [move for move in moves if move.new is None])
             move_refs(self.public.path, [move for move in moves if move.new is not None])
 
-    def _prune_public(self) -> None:
+    def prune_public(self) -> None:
+        """Forget what its references do not reach. The caller holds the pair's lock."""
         _repack(self.public, keep_unreachable=False)
         run_git(self.public.path, "prune", "--expire=now", limit_s=LONG_S)
         # Handles that other processes keep open compare this time and let go of what they had mapped.
@@ -142,12 +144,12 @@ class RepositoryPair:
         os.utime(self.public.path / "objects" / "pack", ns=(now, now))
 
 
-def _list_objects(repo: GitRepo) -> set[str]:
+def list_object_ids(repo: GitRepo) -> set[str]:
     arguments = ["--batch-all-objects", "--unordered", "--batch-check=%(objectname)"]
     return set(run_git(repo.path, "cat-file", *arguments, limit_s=LONG_S).decode().split())
 
 
-def _list_reachable(repo: GitRepo, wanted: Mapping[str, str]) -> set[str]:
+def list_reachable(repo: GitRepo, wanted: Mapping[str, str]) -> set[str]:
     if not wanted:
         return set()
     given = "".join(f"{oid}\n" for oid in wanted.values()).encode()

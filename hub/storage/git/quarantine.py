@@ -21,6 +21,7 @@ from hub.storage.git.packets import PIECE_BYTES, Readable
 from hub.storage.git.processes import LONG_S, GitFailed, limit_memory, run_git, start_git, stop_git
 from hub.storage.git.refs import peel
 from hub.storage.git.repository import GitRepo
+from hub.storage.git.stamps import read_stamp
 from hub.storage.git.trees import root_of
 
 FOLDER = "incoming"
@@ -57,6 +58,7 @@ class Quarantine:
         self.destination = destination
         self.options = options  # what the pusher gave with `git push -o`
         self.messages: list[str] = []
+        self.stamp = read_stamp(destination.path)
         self.seen_refs = list_visible_refs(destination, visible=visible, public=public)
         self._visible = visible
         self._public = public

@@ -24,6 +24,7 @@ from hub.storage.git.packets import (
 from hub.storage.git.quarantine import Quarantine
 from hub.storage.git.refs import RefMove, is_commit, move_refs, peel, queue
 from hub.storage.git.repository import GitRepo
+from hub.storage.git.stamps import refuse_purged
 
 CAPABILITIES = (
     "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options "
@@ -179,6 +180,7 @@ def _settle(repo: GitRepo, quarantine: Quarantine, results: list[RefResult], *, 
     if not accepted:
         return results
     with queue(repo.path):
+        refuse_purged(repo.path, quarantine.stamp)
         tips = [result.command.new for result in accepted if result.command.new]
         quarantine.migrate(tips, everything=not refused)
         groups = [accepted] if is_atomic else [[result] for result in accepted]

@@ -153,9 +153,20 @@ def _format_move(handle: pygit2.Repository, move: RefMove) -> list[str]:
         return [f"delete {move.ref} {old}"] if (old := read_ref(handle, move.ref)) else []
     if not FULL_SHA.fullmatch(move.new) or not handle.odb.exists(move.new):
         raise UnknownRevision(f"'{short_name(move.ref)}' cannot point to {move.new[:40]}: no such object here.")
+    if not _stands(handle, move.new):
+        raise UnknownRevision(f"'{short_name(move.ref)}' stands on commits that were purged meanwhile; begin again.")
     if move.expected is ANY:
         return [f"update {move.ref} {move.new}"]
     return [f"update {move.ref} {move.new} {move.expected or '0' * 40}"]
+
+
+def _stands(handle: pygit2.Repository, oid: str) -> bool:
+    """Whether what it is made of is here: a purge may have taken it since the object was written."""
+    try:
+        commit = handle[oid].peel(pygit2.Commit)
+    except (KeyError, ValueError, pygit2.GitError):
+        return True  # no commit: git itself says whether the reference may point there
+    return all(handle.odb.exists(part) for part in (commit.tree_id, *commit.parent_ids))
 
 
 def _run_transaction(folder: Path, script: bytes) -> None:

@@ -17,6 +17,7 @@ from hub.storage.git.objects import ObjectBatch, sync_folder, write_durably
 from hub.storage.git.operations import ANY, Anything, Author, Operation, check_ref
 from hub.storage.git.processes import LONG_S
 from hub.storage.git.refs import RefMove
+from hub.storage.git.stamps import read_stamp, refuse_purged
 from hub.storage.git.trees import TreeEntry
 
 CONFIG = """\
@@ -126,12 +127,14 @@ class GitRepo:
         check_ref(ref)
         text = commits.compose_message(message, trailers)
         self._refuse_stale(ref, expected_parent)
+        stamp = read_stamp(self.path)
         contents = ObjectBatch()
         steps = prepare_steps(self.handle, operations, contents)
         contents.flush(self.handle)  # before the queue: hashing many files takes a while
         for attempt in range(MAX_REPLAYS):
             try:
                 with refs.queue(self.path):
+                    refuse_purged(self.path, stamp)
                     self._refuse_stale(ref, expected_parent)
                     return self._commit_on_head(ref, steps, author, text, extra_parents, base)
             except StaleParent:

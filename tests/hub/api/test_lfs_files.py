@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from hub.storage.blobs import StoredFile
-from tests.hub.scenes import add, clear, make_repo, withhold
+from tests.hub.scenes import add, clear, make_repo, members_head, withhold
 
 pytestmark = pytest.mark.django_db
 SOURCE = "/api/datasets/alice/tides/lfs-files"
@@ -67,8 +67,55 @@ def test_large_files_are_listed_page_by_page(client: Client, large: list[StoredF
 def test_only_writers_list_them(client: Client, large: list[StoredFile], charlie: Any):
     assert client.get(SOURCE).status_code == 401
     assert client.get(SOURCE, headers=bearer(charlie)).status_code == 403
-    refused = client.post(f"{SOURCE}/batch", "{}", content_type="application/json", headers=bearer(charlie))
-    assert refused.status_code == 501
+    assert delete(client, charlie, "0" * 64).status_code == 403
+
+
+def delete(client: Client, by: Any, *shas: str, rewrite: bool = True) -> Any:
+    body = json.dumps({"deletions": {"sha": shas, "rewriteHistory": rewrite}})
+    return client.post(f"{SOURCE}/batch", body, content_type="application/json", headers=bearer(by))
+
+
+def test_a_file_that_is_deleted_for_good_leaves_history_and_store_and_may_come_again(
+    client: Client, repo: Any, large: list[StoredFile], alice: Any
+):
+    from hub.repos.places import pair, store
+
+    assert delete(client, alice, large[1].sha256).status_code == 200
+    listed = client.get(SOURCE, headers=bearer(alice)).json()
+    assert [row["filename"] for row in listed] == ["2.bin", "0.bin"]
+    assert store().find(large[1].sha256) is None and store().find(large[0].sha256) is not None
+    head = members_head(repo)
+    assert all(pair(repo).members.entry(oid, "1.bin") is None for oid in pair(repo).members.ancestors_not_in(head, []))
+    assert client.get("/datasets/alice/tides/resolve/main/1.bin").status_code == 404
+    bring(repo, alice, "1.bin", bytes([1]) * 5000)
+    assert client.get("/datasets/alice/tides/resolve/main/1.bin").status_code == 200
+
+
+def test_the_bytes_can_go_alone(client: Client, repo: Any, large: list[StoredFile], alice: Any):
+    head = members_head(repo)
+    assert delete(client, alice, large[1].sha256, rewrite=False).status_code == 200
+    assert members_head(repo) == head
+    gone = client.get("/datasets/alice/tides/resolve/main/1.bin", headers=bearer(alice))
+    assert gone.status_code == 404 and "deleted from alice/tides for good" in gone["X-Error-Message"]
+    bring(repo, alice, "again.bin", bytes([1]) * 5000)
+    assert client.get("/datasets/alice/tides/resolve/main/1.bin", headers=bearer(alice)).status_code == 200
+
+
+def test_a_batch_of_deletions_is_carried_out_whole_or_not_at_all(
+    client: Client, repo: Any, large: list[StoredFile], alice: Any
+):
+    from hub.repos.models import RepoRelease
+
+    head = members_head(repo)
+    refused = delete(client, alice, large[0].sha256, "f" * 64)
+    assert refused.status_code == 404 and "f" * 64 in refused["X-Error-Message"]
+    for shas in ((), ("x",)):
+        assert delete(client, alice, *shas).status_code == 400
+    assert delete(client, alice, *["0" * 64] * 1001).status_code == 413
+    RepoRelease.objects.create(repo=repo, tag="v1.0.0", commit=head)
+    for rewrite in (True, False):
+        assert delete(client, alice, large[0].sha256, rewrite=rewrite).status_code == 409
+    assert members_head(repo) == head and not repo.purges.exists()
 
 
 def test_a_stranger_copies_what_is_public_and_nothing_else(

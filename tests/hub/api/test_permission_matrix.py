@@ -132,6 +132,7 @@ ROWS: list[Row] = [
     *api("/user-access-request/<str:status>", "GET write! /user-access-request/pending"),
     *api("/lfs-files", "GET write!"),
     *api("/lfs-files/duplicate", "POST clone!"),
+    *api("/lfs-files/batch", "POST admin!"),
     *api("/like", "POST talk!", "DELETE talk!"),
     *api("/likers", "GET read"),
     *api("/leaderboard", "GET read"),
@@ -157,6 +158,9 @@ ROWS: list[Row] = [
     Row("api:/xet-token", "GET", "/api/models/{r}/xet-write-token/main", "write"),
     Row("api:/xet-token", "GET", "/api/models/{r}/xet-write-token/main?create_pr=1", "propose"),
     Row("rest:", "GET", "/api/v1/repos/models/{r}", "read"),
+    Row("rest:/purges", "GET", "/api/v1/repos/models/{r}/purges", "admin!"),
+    Row("rest:/purges", "POST", "/api/v1/repos/models/{r}/purges", "admin!"),
+    Row("rest:/purges/<str:key>", "GET", "/api/v1/repos/models/{r}/purges/none", "admin!"),
     Row("rest:/pulls", "GET", "/api/v1/repos/models/{r}/pulls", "read"),
     Row(f"rest:{PULL}", "GET", "/api/v1/repos/models/{r}/pulls/2", "read"),
     Row(f"rest:{PULL}/reviews", "POST", "/api/v1/repos/models/{r}/pulls/2/reviews", "talk!"),
@@ -229,7 +233,7 @@ ROWS: list[Row] = [
 OF_BYTES = {"files", "copy", "clone", "spend"}  # what a withheld file changes, or must not
 # Addresses that name no repository, or are refused to everybody alike; their own tests say who may use them.
 WITHOUT_REPO = r"""
-api:/lfs-files/batch api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
+api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
 api/spaces/[^/]+/[^/]+/(?:secrets|variables|runtime|hardware|sleeptime|pause|restart|dev-mode|volumes|logs/.*)
 api/v1/deleted-repos api/v1/deleted-repos/<str:key> api/v1/deleted-repos/<str:key>/restore
 api/schema api/docs api/v1/me api/v1/repos xet/v1/reconstructions xet/v1/chunks/[a-z-]+/(hash) v1/telemetry

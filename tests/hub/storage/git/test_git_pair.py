@@ -217,7 +217,7 @@ def test_a_reader_that_was_open_before_sees_nothing_retracted(pair: RepositoryPa
         reader.read_blob(blob.oid)
 
 
-STEPS = ("_copy_to_public", "_keep_for_members", "_point_public_at", "_prune_public")
+STEPS = ("copy_to_public", "_keep_for_members", "_point_public_at", "prune_public")
 
 
 @pytest.mark.parametrize("is_after", [False, True])
