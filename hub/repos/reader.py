@@ -27,6 +27,7 @@ from hub.repos.places import pair, store
 from hub.repos.purged import describe_missing, find_successor, is_purged_file
 from hub.storage.errors import StorageError, UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
+from hub.storage.git.operations import FULL_SHA
 
 MAX_TEXT_BYTES = 512 * 1024
 # What a gated repository shows everybody: what it is and how its files are kept.
@@ -86,8 +87,11 @@ class RepoReader:
             ) from None
 
     def resolve_longest(self, rest: str) -> tuple[str, str, str]:
-        """Split `REV/PATH` where REV may hold slashes: (revision, commit, path). The longest name that exists wins."""
+        """Split `REV/PATH` where REV may hold slashes: (revision, commit, path). The longest name that exists wins, but the
+        id of a commit that exists means this commit, whatever branches are called."""
         parts = rest.strip("/").split("/")
+        if FULL_SHA.fullmatch(parts[0]) and self.git.has_commit(parts[0]):
+            return parts[0], parts[0], "/".join(parts[1:])
         for length in range(min(len(parts), 8), 0, -1):
             name = "/".join(parts[:length])
             try:

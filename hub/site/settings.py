@@ -158,6 +158,8 @@ QUOTA_ORGANIZATION_BYTES = env_int("QUOTA_ORGANIZATION_BYTES", 0)
 QUOTA_REPOSITORY_BYTES = env_int("QUOTA_REPOSITORY_BYTES", 0)
 STORE_URL = read_store_url("STORE_URL", env_str("STORE_URL", ""))  # "" = in DATA_DIR
 STORE_CACHE_BYTES = env_int("STORE_CACHE_BYTES", 10 * 1024**3)  # local copies of what a bucket holds
+# Where nginx in front keeps `alias DATA_DIR/store/xorbs/` as an internal location; "" = the site sends all bytes itself.
+ACCEL_REDIRECT_PREFIX = env_str("ACCEL_REDIRECT_PREFIX", "").rstrip("/")
 FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day

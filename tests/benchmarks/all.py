@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.benchmarks import histories, metadata, revisions, transfers
+from tests.benchmarks import histories, metadata, revisions, streams, transfers
 from tests.benchmarks.report import Row, describe_machine, publish
 
 FULL_MINUTES = 60.0
@@ -22,6 +22,7 @@ class Sizes:
     rounds: int
     megabytes: int
     again_mb: int
+    stream_mb: int
     small_files: int
     repos: int
     seconds: float
@@ -41,6 +42,7 @@ def choose_sizes(minutes: float) -> Sizes:
         rounds=1 if is_glance else 3,
         megabytes=max(10, int(1000 * share)),
         again_mb=20 if is_glance else 300,
+        stream_mb=20 if is_glance else 130,
         small_files=50 if is_glance else 1000,
         repos=2000 if is_glance else 100_000,
         seconds=1.0 if is_glance else max(5.0, 10 * share),
@@ -59,6 +61,7 @@ def parts(sizes: Sizes, seed: int) -> dict[str, Callable[[], list[Row]]]:
         "transfers": lambda: transfers.run(
             megabytes=sizes.megabytes, again_mb=sizes.again_mb, files=sizes.small_files, rounds=rounds, rng=rng
         ),
+        "streams": lambda: streams.run(megabytes=sizes.stream_mb, streams=16, rounds=rounds, rng=rng),
         "metadata": lambda: metadata.run(
             repos=sizes.repos, seconds=sizes.seconds, rounds=rounds, rate=200.0, rng=rng
         ),

@@ -30,6 +30,7 @@ TYPES = {
 }
 
 pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
+pygit2.option(Option.SET_CACHE_MAX_SIZE, 32 * 1024**2)  # bytes of objects that all open repositories keep in memory
 # Repositories are ours by path, whatever user restored them; nobody's ~/.gitconfig counts here.
 pygit2.option(Option.SET_OWNER_VALIDATION, False)
 for level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL, ConfigLevel.PROGRAMDATA):

@@ -72,13 +72,14 @@ class Quarantine:
             handle = self.repo.handle
             self.known = tuple(sorted({peel(handle, oid) for oid in self.seen_refs.values()}))
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.repo.let_go()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def tell(self, line: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +31,17 @@ CONFIG = """\
 [gc]
 \tauto = 0
 """
+# Of each thread, for the repositories it looked into last: a client asks for one file after another.
+_handles = threading.local()
+MAX_HANDLES = 4  # each keeps the files of its packs open
 MAX_REPLAYS = 50  # only writers outside our queue cause any
 
 
 class GitRepo:
-    """Cheap to make; holds one libgit2 handle for each thread. The path need not exist until `create`."""
+    """Cheap to make. The path need not exist until `create`."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._local = threading.local()
 
     def __repr__(self) -> str:
         return f"GitRepo({str(self.path)!r})"
@@ -72,13 +75,28 @@ class GitRepo:
     def handle(self) -> pygit2.Repository:
         """libgit2's view, renewed when packs came or went: an old one would still read what was pruned."""
         try:
-            stamp = [os.stat(objects / "pack").st_mtime_ns for objects in self.object_folders]
+            stamp = [(found := os.stat(packs)).st_mtime_ns ^ found.st_ino for packs in self._pack_folders]
         except FileNotFoundError:
             raise UnknownRevision("This repository does not exist any more; look it up again.") from None
-        if getattr(self._local, "stamp", None) != stamp:
-            self._local.handle, self._local.stamp = pygit2.Repository(str(self.path)), stamp
-        handle: pygit2.Repository = self._local.handle
-        return handle
+        kept: OrderedDict[str, tuple[list[int], pygit2.Repository]] = vars(_handles).setdefault("kept", OrderedDict())
+        known = kept.get(self._name)
+        if known is None or known[0] != stamp:
+            known = kept[self._name] = stamp, pygit2.Repository(self._name)
+            if len(kept) > MAX_HANDLES:
+                kept.popitem(last=False)
+        return known[1]
+
+    def let_go(self) -> None:
+        """Close what this thread keeps open of a repository that is about to be deleted."""
+        vars(_handles).get("kept", {}).pop(self._name, None)
+
+    @cached_property
+    def _name(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def _pack_folders(self) -> list[str]:
+        return [str(objects / "pack") for objects in self.object_folders]
 
     # Revisions and references
 
@@ -201,10 +219,11 @@ class GitRepo:
         return trees.list_page(self.handle, commit, path, recursive=recursive, start=start, limit=limit)
 
     def entry(self, commit: str, path: str) -> TreeEntry | None:
-        leaf = trees.find_leaf(self.handle, trees.root_of(self.handle, commit), path)
+        handle = self.handle
+        leaf = trees.find_leaf(handle, trees.root_of(handle, commit), path)
         if leaf is None or leaf.mode == trees.SUBMODULE:
             return None
-        return trees.describe(self.handle, path, leaf)
+        return trees.describe(handle, path, leaf)
 
     def read(self, commit: str, path: str, limit: int | None = None) -> bytes:
         """The first `limit` bytes of a file as git holds it (of a large file: its pointer). Raises UnknownPath."""

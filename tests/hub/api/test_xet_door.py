@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.core import signing
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from hub.api.xet.data import is_for_proxy
 from hub.storage.xet import hashes
 from tests.hub.api.xet_upload import XetFile
 from tests.hub.scenes import clear, make_repo, withhold
@@ -97,6 +98,26 @@ def _size(file: XetFile) -> int:
     from hub.repos.places import store
 
     return store().xorb_size(file.xorb_hash)
+
+
+def test_nginx_sends_a_stretch_that_was_allowed_and_nothing_else(client: Client, shared: XetFile, settings: Any):
+    reader = take_token(client, None, "read-token/main")
+    (pieces,) = ask_plan(client, shared, reader, Range="bytes=0-9").json()["fetch_info"].values()
+    address, end = path_of(pieces[0]["url"]), pieces[0]["url_range"]["end"]
+    settings.ACCEL_REDIRECT_PREFIX = "/stored"
+    handed = client.get(address, headers={"Range": "bytes=0-9"})
+    name = shared.xorb_hash
+    assert handed["X-Accel-Redirect"] == f"/stored/{name[:2]}/{name[2:4]}/{name}" and handed.content == b""
+    assert (settings.DATA_DIR / "store" / "xorbs" / name[:2] / name[2:4] / name).is_file()
+    assert client.get(address, headers={"Range": f"bytes=0-{end + 1}"}).status_code == 403  # beyond what was allowed
+    # What nginx could take for more than the stretch is sent from here.
+    more = {"If-Range": '"x"'}
+    odd = [{"Range": value} for value in ("bytes=0-4, 5-9", "Bytes=0-9", "bytes=9-5", "bytes=--5")]
+    for headers in ({}, *odd, {"Range": "bytes=0-9", **more}):
+        sent = client.get(address, headers=headers)
+        assert sent.status_code == 206 and "X-Accel-Redirect" not in sent and sent.getvalue()
+    settings.STORE_URL = "s3://elsewhere/bucket"
+    assert not is_for_proxy(RequestFactory().get(address, headers={"Range": "bytes=0-9"}))
 
 
 def test_a_plan_for_a_part_names_only_its_chunks(client: Client, shared: XetFile):
