@@ -41,10 +41,11 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Any:
     return put
 
 
-def test_the_halves_together_are_the_whole(programs: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("marks", ["not slow", "slow"])
+def test_the_halves_together_are_the_whole(programs: Any, tmp_path: Path, marks: str) -> None:
     started = programs(0, 0)
-    assert testing.run_tests([], marks="not slow", data_dir=tmp_path) == 0
-    second, first = (command[command.index("not slow") + 1 :] for command in started.started)
+    assert testing.run_tests([], marks=marks, data_dir=tmp_path) == 0
+    second, first = (command[command.index(marks) + 1 :] for command in started.started)
     assert second == ["tests", *(f"--ignore={path}" for path in first)]
     assert all((ROOT / path).is_dir() for path in first)
     assert len(set(started.data_dirs)) == 2
@@ -65,8 +66,8 @@ def test_bytecode_is_kept_apart_even_where_none_may_be_kept(monkeypatch: pytest.
     assert not (tmp_path / "__pycache__").exists()
 
 
-@pytest.mark.parametrize(("arguments", "marks"), [(["tests/site"], "not slow"), ([], "slow")])
-def test_what_is_asked_for_runs_as_one(programs: Any, tmp_path: Path, arguments: list[str], marks: str) -> None:
+@pytest.mark.parametrize("marks", ["not slow", "slow"])
+def test_what_is_asked_for_runs_as_one(programs: Any, tmp_path: Path, marks: str) -> None:
     started = programs(3)
-    assert testing.run_tests(arguments, marks=marks, data_dir=tmp_path) == 3
-    assert [command[3:] for command in started.started] == [["-m", marks, *arguments]]
+    assert testing.run_tests(["tests/site"], marks=marks, data_dir=tmp_path) == 3
+    assert [command[3:] for command in started.started] == [["-m", marks, "tests/site"]]

@@ -1,5 +1,5 @@
-"""What `./manage.py test` starts. The whole fast suite runs as two processes side by side, one for each of two cores;
-whatever else is asked for runs as one."""
+"""What `./manage.py test` starts. All fast tests, or all slow ones, run as two processes side by side, one for each of
+two cores; whatever else is asked for runs as one."""
 
 import os
 import subprocess
@@ -9,20 +9,21 @@ from pathlib import Path
 
 from hub.site.bootstrap.requirements import CHECKOUT
 
-# About equal in time: what makes and releases models, and everything else.
-FIRST = ("tests/training", "tests/moderation/releases")
+# The first of two halves about equal in time: what makes and releases models; the pass on PostgreSQL and fresh clones.
+FIRST = {"not slow": ("tests/training", "tests/moderation/releases"), "slow": ("tests/site",)}
 
 
 def run_tests(arguments: list[str], *, marks: str, data_dir: Path) -> int:
     """Run pytest and return its exit code, that of the half that failed if one did. `arguments` are pytest's own."""
-    if arguments or marks != "not slow" or (os.cpu_count() or 1) < 2:
+    if arguments or (os.cpu_count() or 1) < 2:
         return subprocess.run(pytest_command(marks, arguments), cwd=CHECKOUT, env=own_environment(data_dir)).returncode
     return run_halves(marks, data_dir)
 
 
 def run_halves(marks: str, data_dir: Path) -> int:
     """The first half speaks at once, the second when both have ended."""
-    others = ["tests", *(f"--ignore={path}" for path in FIRST)]
+    half = FIRST[marks]
+    others = ["tests", *(f"--ignore={path}" for path in half)]
     print("The tests run in two halves at once; the second speaks when both have ended.", flush=True)
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         second = subprocess.Popen(
@@ -35,7 +36,7 @@ def run_halves(marks: str, data_dir: Path) -> int:
         )
         try:
             first = subprocess.run(
-                pytest_command(marks, list(FIRST)), cwd=CHECKOUT, env=own_environment(data_dir / "first")
+                pytest_command(marks, list(half)), cwd=CHECKOUT, env=own_environment(data_dir / "first")
             ).returncode
             code = second.wait()
         except BaseException:  # Ctrl-C: both had it from the terminal; nothing may stay behind
