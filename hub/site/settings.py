@@ -152,6 +152,7 @@ CELERY_BROKER_URL = env_str("CELERY_BROKER_URL", f"redis+socket://{DATA_DIR}/val
 MAX_REGULAR_FILE_BYTES = env_int("MAX_REGULAR_FILE_BYTES", 10 * 1024 * 1024)  # larger files live in the blob store
 MAX_COMMIT_BODY_BYTES = env_int("MAX_COMMIT_BODY_BYTES", 1024 * 1024 * 1024)
 MAX_FILE_BYTES = env_int("MAX_FILE_BYTES", 500 * 1024**3)
+LFS_PART_BYTES = env_int("LFS_PART_BYTES", 1024**3)  # larger files go up in parts of so many where Xet is not used
 # Bytes of large files that each may hold; 0 = no limit. `./manage.py quota` says otherwise for one of them.
 QUOTA_USER_BYTES = env_int("QUOTA_USER_BYTES", 0)
 QUOTA_ORGANIZATION_BYTES = env_int("QUOTA_ORGANIZATION_BYTES", 0)

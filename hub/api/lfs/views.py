@@ -1,20 +1,21 @@
-"""git-lfs, basic transfer: the batch tells where to put or get each object, the addresses carry their own right."""
+"""git-lfs: the batch tells where to put or get each object, the addresses carry their own right. Objects larger than a part
+go up in parts (parts.py) where the client can do that, all others in one request."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core import signing
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from hub.accounts.permissions import can
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
 from hub.api.git.views import CHALLENGE, open_repo, require_reader
-from hub.api.grants import find_speaker, name_speaker
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
+from hub.api.lfs.parts import choose_transfer, offer_parts
+from hub.api.lfs.tickets import LIFETIME_S, LONG_S, make_ticket, read_ticket
 from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
 from hub.community.contributions import reader_for
 from hub.repos.blobs import may_commit_blob, store, take_in
@@ -22,8 +23,6 @@ from hub.repos.models import Repo, UploadedBlob
 from hub.repos.quotas import check_room, room_left
 from hub.storage.errors import DigestMismatch, StorageError
 
-SALT = "lfs"
-LIFETIME_S = 6 * 3600
 MAX_OBJECTS = 1000
 PIECE = 1024 * 1024
 OID = re.compile(r"[0-9a-f]{64}")
@@ -38,26 +37,6 @@ def answer_lfs(data: Json) -> HttpResponse:
     return response
 
 
-def make_ticket(repo: Repo, user: Any, oid: str, size: int, direction: str) -> str:
-    return signing.dumps([repo.pk, name_speaker(user), oid, size, direction], salt=SALT)
-
-
-def read_ticket(ticket: str, direction: str) -> tuple[Repo, Any, str, int]:
-    """(repository, person, oid, size). Raises Forbidden for a forged, old or misused address, and when the person may
-    not do it any more."""
-    try:
-        repo_key, speaker, oid, size, kind = signing.loads(ticket, salt=SALT, max_age=LIFETIME_S)
-    except (signing.BadSignature, ValueError):
-        raise Forbidden("This transfer address has expired; start the transfer again.") from None
-    repo = Repo.objects.for_listing().filter(pk=repo_key).first()
-    user = find_speaker(*speaker)
-    if kind != direction or repo is None or user is None:
-        raise Forbidden("This transfer address is not valid here; start the transfer again.")
-    if not can(user, "read_files" if direction == "download" else "propose", repo):
-        raise Forbidden("You may not do this in this repository any more.")
-    return repo, user, oid, size
-
-
 def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
     repo = open_repo(request, **address)
     wanted = read_json(request)
@@ -66,18 +45,19 @@ def answer_batch(request: HttpRequest, **address: str) -> HttpResponse:
         raise InvalidInput("An LFS batch names an operation (upload or download) and a list of objects.")
     if len(objects) > MAX_OBJECTS:
         raise TooLarge(f"A batch holds at most {MAX_OBJECTS} objects; send more batches.")
+    (require_uploader if operation == "upload" else require_reader)(request, repo)
+    pairs = [read_object(item) for item in objects]
+    transfer = choose_transfer(wanted, [size for _, size in pairs])
     if operation == "upload":
-        require_uploader(request, repo)
         left = room_left(repo=repo, by=request.user)
         rows = []
-        for item in objects:
-            row = offer_upload(request, repo, item, left)
-            left = left - row["size"] if left is not None and "actions" in row else left
+        for oid, size in pairs:
+            row = offer_upload(request, repo, oid, size, left, transfer)
+            left = left - size if left is not None and "actions" in row else left
             rows.append(row)
     else:
-        require_reader(request, repo)
-        rows = [offer_download(request, repo, item) for item in objects]
-    return answer_lfs({"transfer": "basic", "objects": rows, "hash_algo": "sha256"})
+        rows = [offer_download(request, repo, oid, size) for oid, size in pairs]
+    return answer_lfs({"transfer": transfer, "objects": rows, "hash_algo": "sha256"})
 
 
 def require_uploader(request: HttpRequest, repo: Repo) -> None:
@@ -96,9 +76,8 @@ def read_object(item: Any) -> tuple[str, int]:
     return item["oid"], item["size"]
 
 
-def offer_upload(request: HttpRequest, repo: Repo, item: Any, left: int | None) -> Json:
+def offer_upload(request: HttpRequest, repo: Repo, oid: str, size: int, left: int | None, transfer: str) -> Json:
     """No actions when this person has shown the bytes already; otherwise they come again, which costs no space."""
-    oid, size = read_object(item)
     if size > settings.MAX_FILE_BYTES:
         message = f"This file has {size:,} bytes; this hub takes files of at most {settings.MAX_FILE_BYTES:,}."
         return {"oid": oid, "size": size, "error": {"code": 422, "message": message}}
@@ -110,15 +89,15 @@ def offer_upload(request: HttpRequest, repo: Repo, item: Any, left: int | None) 
         return {"oid": oid, "size": size, "error": {"code": 507, "message": message}}
     ticket = make_ticket(repo, user, oid, size, "upload")
     base = base_url(request)
+    upload = {"href": f"{base}/lfs/upload/{ticket}", "expires_in": LIFETIME_S}
     actions = {
-        "upload": {"href": f"{base}/lfs/upload/{ticket}", "expires_in": LIFETIME_S},
-        "verify": {"href": f"{base}/lfs/verify/{ticket}", "expires_in": LIFETIME_S},
+        "upload": offer_parts(request, repo, oid, size) if transfer == "multipart" else upload,
+        "verify": {"href": f"{base}/lfs/verify/{ticket}", "expires_in": LONG_S},
     }
     return {"oid": oid, "size": size, "authenticated": True, "actions": actions}
 
 
-def offer_download(request: HttpRequest, repo: Repo, item: Any) -> Json:
-    oid, size = read_object(item)
+def offer_download(request: HttpRequest, repo: Repo, oid: str, size: int) -> Json:
     if not reader_for(repo, request.user).may_have(oid) or store().find(oid) is None:
         message = f"{oid[:12]} is not in {repo.full_name}, or not cleared for you."
         return {"oid": oid, "size": size, "error": {"code": 404, "message": message}}
@@ -151,7 +130,7 @@ def read_pieces(request: HttpRequest, size: int) -> Iterator[bytes]:
 
 
 def check_upload(request: HttpRequest, ticket: str) -> HttpResponse:
-    repo, user, oid, size = read_ticket(ticket, "upload")
+    repo, user, oid, size = read_ticket(ticket, "upload", lifetime_s=LONG_S)
     stored = store().find(oid)
     has_it = UploadedBlob.objects.filter(repo=repo, sha256=oid, by=user).exists()
     if stored is None or stored.size != size or not has_it:

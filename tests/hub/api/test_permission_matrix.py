@@ -222,6 +222,9 @@ ROWS: list[Row] = [
     Row("git:/info/lfs/locks/verify", "POST", "/{r}.git/info/lfs/locks/verify", "read~"),
     Row("lfs/download/(ticket)", "GET", "/lfs/download/{download}", "spend"),
     Row("lfs/upload/(ticket)", "PUT", "/lfs/upload/{upload}", "bring", b"other bytes"),
+    Row("lfs/parts/(ticket)", "GET", "/lfs/parts/{parts}", "bring"),
+    Row("lfs/parts/(ticket)", "POST", "/lfs/parts/{parts}", "bring", {"oid": "0" * 64, "parts": []}),
+    Row("lfs/parts/(ticket)/(?P<number>[0-9]{1,5})", "PUT", "/lfs/parts/{parts}/1", "bring", b"other bytes"),
     Row("lfs/verify/(ticket)", "POST", "/lfs/verify/{upload}", "bring"),
     Row("xet/v1/reconstructions/(hash)", "GET", "/xet/v1/reconstructions/{xet}", "spend"),
     Row("xet/v2/reconstructions/(hash)", "GET", "/xet/v2/reconstructions/{xet}", "spend"),
@@ -392,7 +395,7 @@ class Scene:
         from django.core import signing
 
         from hub.accounts.models import AccessToken
-        from hub.api.lfs.views import make_ticket
+        from hub.api.lfs.tickets import make_ticket
         from hub.api.xet.tokens import Access, sign_pieces
         from hub.repos.models import BlobXorb, Content, StoredBlob
         from hub.repos.places import store
@@ -412,6 +415,7 @@ class Scene:
             "xorb": xorb,
             "download": make_ticket(repo, user, sha256, blob.size, "download"),
             "upload": make_ticket(repo, user, "0" * 64, 11, "upload"),
+            "parts": make_ticket(repo, user, "0" * 64, 11, "parts"),
             "signature": sign_pieces(Access(repo, user, False), sha256, xorb, [(0, size)]),
             "spend": signing.dumps(claims | {"w": False}, salt="xet", compress=True),
             "bring": signing.dumps(claims | {"w": True}, salt="xet", compress=True),
