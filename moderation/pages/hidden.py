@@ -41,5 +41,6 @@ def show_hidden(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         rows=with_cases(hidden.held[:SHOWN]),
         why_not=why_not,
         may_clean=not why_not and can(request.user, "admin", repo),
+        may_purge=can(request.user, "admin", repo),
         problem=problem,
     )

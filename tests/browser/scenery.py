@@ -128,6 +128,7 @@ class Scenery:
             "new-proposal": "/new/proposal",
             "choose-target": f"/propose?base={BASE}",
             "repo-settings": f"{self.model}/settings",
+            "purge": f"{self.dataset}/settings/purge?path=README.md",
             "own-dataset": self.dataset,
             "withheld-tree": f"/datasets/{CARELESS}/tree/main",
             "withheld-card": f"/datasets/{CARELESS}",

@@ -208,6 +208,8 @@ ROWS: list[Row] = [
     *page(f"{TALK}/comments/<int:event_id>/hide", "POST read? /discussions/1/comments/0/hide"),
     *page("/settings", "GET admin"),
     *page("/settings/access", "GET write"),
+    *page("/settings/purge", "GET admin", "POST admin"),
+    *page("/settings/purge/<str:key>", "GET admin /settings/purge/none"),
     *page("/settings/rename", "POST admin"),
     *page("/settings/delete", "POST admin"),
     *page("/settings/people", "POST admin"),

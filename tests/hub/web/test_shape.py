@@ -46,7 +46,8 @@ def test_each_page_is_sound_html_with_title_skip_link_and_labels(tides, secret, 
         "/", "/datasets", "/search?q=tides", "/settings/tokens", "/settings/webhooks", "/notifications", "/new/dataset", "/alice?tab=dataset",
         tides.path, f"{tides.path}/tree/main", f"{tides.path}/blob/main/README.md", f"{tides.path}/upload",
         f"{tides.path}/blob/main/data/tides.csv?plain", f"{tides.path}/edit/main/README.md", f"{tides.path}/settings",
-        f"{tides.path}/discussions/{number}", f"{tides.path}/discussions/{number}/files", f"{tides.path}/commits/main",
+        f"{tides.path}/settings/purge?path=data/tides.csv", f"{tides.path}/discussions/{number}",
+        f"{tides.path}/discussions/{number}/files", f"{tides.path}/commits/main",
         f"{secret.path}", "/nothing/here",
     ]:  # fmt: skip
         check_shape(browser, address)
