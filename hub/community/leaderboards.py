@@ -5,12 +5,14 @@ is that of the stock client (huggingface_hub.EvalResultEntry). Values are claims
 verified, and pages say so."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Window
+from django.db.models.functions import RowNumber
 from django.dispatch import receiver
 
 from hub.common.errors import HubError
@@ -26,6 +28,7 @@ FOLDER = ".eval_results"
 MAX_FILES = 20
 MAX_BYTES = 32 * 1024  # of all files of a model: a fifth of a second within a commit
 MAX_ENTRIES = 200  # of one model
+MAX_TASKS = 20  # of one dataset, of one model
 MAX_ROWS = 1000  # of one dataset, the best ones, that are looked at
 
 
@@ -139,7 +142,23 @@ def index_results(repo: Repo) -> None:
         if locked is None or head_of(locked) != head:
             return  # whoever moved it reads it again
         EvalResult.objects.filter(repo=locked).delete()
-        EvalResult.objects.bulk_create(make_row(locked, head, result) for result in found if not result.problem)
+        rows = [make_row(locked, head, result) for result in found if not result.problem]
+        EvalResult.objects.bulk_create(take_best(rows))
+
+
+def take_best(rows: list[EvalResult]) -> list[EvalResult]:
+    """One row, the best, for each dataset and task, and at most MAX_TASKS tasks of a dataset, those named first."""
+    best: dict[tuple[str, str], EvalResult] = {}
+    tasks: Counter[str] = Counter()
+    for row in rows:
+        key = (row.dataset, row.task)
+        if key not in best:
+            tasks[row.dataset] += 1
+            if tasks[row.dataset] > MAX_TASKS:
+                continue
+        if key not in best or row.value > best[key].value:
+            best[key] = row
+    return list(best.values())
 
 
 def head_of(repo: Repo) -> str:
@@ -194,7 +213,11 @@ def rows_of(dataset: Repo, user: Any) -> list[EvalResult]:
         Repo.objects.visible_to(user).filter(type=Repo.Type.MODEL, is_disabled=False, gated="").order_by().values("pk")
     )
     rows = EvalResult.objects.filter(shown, dataset__in=names_of(dataset), repo__in=models)
+    # The best of each model and task: however many entries a model has, it takes no place from others.
+    best = Window(RowNumber(), partition_by=[F("repo"), F("task")], order_by=[F("value").desc(), F("pk").asc()])
+    rows = rows.annotate(number=best, base_model=F("repo__card__base_model")).filter(number=1)
     rows = rows.select_related("repo__owner_user", "repo__owner_organization")
+    rows = rows.defer("repo__card", "repo__card_problem", "repo__tags")  # a thousand cards for one key of each
     return list(rows.order_by("-value", "pk")[:MAX_ROWS])
 
 
@@ -209,14 +232,14 @@ def make_boards(rows: list[EvalResult], *, base_only: bool = False) -> dict[str,
     leaves out those whose card names a `base_model`."""
     by_task: dict[str, dict[int, EvalResult]] = {}
     for row in rows:
-        if not (base_only and has_base(row.repo)):
+        if not (base_only and has_base(row)):
             by_task.setdefault(row.task, {}).setdefault(row.repo_id, row)
     order = sorted(by_task, key=lambda task: (-len(by_task[task]), task))
     return {task: rank(by_task[task].values()) for task in order}
 
 
-def has_base(repo: Repo) -> bool:
-    return isinstance(repo.card, dict) and bool(repo.card.get("base_model"))
+def has_base(row: EvalResult) -> bool:
+    return bool(getattr(row, "base_model", None))  # rows_of asks for it
 
 
 def rank(rows: Iterable[EvalResult]) -> list[Place]:

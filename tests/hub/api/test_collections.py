@@ -179,6 +179,15 @@ def test_a_page_of_collections_costs_few_queries(alice, django_assert_num_querie
         assert len(Client().get("/api/collections").json()) == 8
 
 
+def test_a_query_asks_for_few_items_at_once(alice):
+    """Each is a join of the query."""
+    ask = Client().get
+    asked = "&".join(f"item=models/alice/m{number}" for number in range(9))
+    assert ask(f"/api/collections?{asked}").status_code == 400
+    assert ask(f"/api/collections?{asked.rpartition('&')[0]}").json() == []
+    assert ask(f"/api/collections?{asked}".replace("m8", "m7")).json() == []  # one that is named twice is one
+
+
 def test_votes_are_counted_once_and_taken_back(alice, bob):
     shelf = make_shelf(alice)
     address, header = f"/api/collections/{shelf.slug}/upvote", {"HTTP_AUTHORIZATION": f"Bearer {bob.token}"}

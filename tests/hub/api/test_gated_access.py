@@ -111,6 +111,50 @@ def test_everybody_sees_what_it_is(client, gated):
     assert client.get("/api/models?gated=false").json() == client.get("/api/models?gated=auto").json() == []
 
 
+def test_what_files_say_is_not_told_beside_them(client, gated, alice, charlie):
+    """Configuration, results, previews, searches and lists tell who is outside what it is, not what is in its files."""
+    from hub.community.collections import add_item, create_collection
+    from tests.hub.scenes import add
+
+    mark = "forty-fathoms"
+    files = {
+        "config.json": f'{{"model_type": "{mark}", "architectures": ["{mark}"]}}',
+        ".eval_results/a.yaml": f"- dataset: {{id: alice/bench, task_id: {mark}}}\n  value: 1\n  notes: {mark}\n",
+        "rows.csv": f"place,depth\n{mark},40\n",
+    }
+    add(gated, alice.user, files)
+    add(make_repo(alice.user, "bench"), alice.user, {"README.md": "# Bench"})
+    shelf = create_collection(by=alice.user, owner=alice.user, title="Shelf")
+    add_item(collection=shelf, by=alice.user, thing=gated)
+    addresses = [
+        "/api/models/alice/tides?expand=config&expand=evalResults&expand=safetensors&expand=cardData",
+        "/api/models?search=tides&full=true&config=true",
+        "/api/models/alice/tides/tree/main?expand=true&recursive=true",
+        "/api/models/alice/tides/commits/main",
+        "/api/datasets/alice/bench/leaderboard",
+        "/datasets/alice/bench",
+        f"/api{shelf.path}",
+        shelf.path,
+        "/search?q=tides",
+        "/models?q=tides",
+        "/alice",
+        "/alice/tides",
+        "/alice/tides/blob/main/config.json",
+        "/alice/tides/blob/main/rows.csv",
+        "/alice/tides/commits/main",
+    ]
+    seen = {}
+    for person in (None, charlie, alice):
+        client.logout()
+        if person is not None:
+            client.force_login(person.user)
+        found = [address for address in addresses if mark in client.get(address).content.decode()]
+        assert b"alice/tides" not in client.get(f"/search?q={mark}").content
+        seen[person.name if person else ""] = found
+    assert (seen[""], seen["charlie"]) == ([], [])
+    assert {addresses[0], addresses[-2], addresses[-3]} <= set(seen["alice"])
+
+
 def test_what_some_may_read_is_kept_by_no_shared_cache(client, gated, alice):
     kept = client.get(DOORS["resolve"], **headers_of(alice))["Cache-Control"]
     assert kept == "private, no-cache"

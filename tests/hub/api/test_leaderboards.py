@@ -158,13 +158,66 @@ def test_a_broken_file_is_told_and_does_no_harm(text, words):
     assert words in found.problem and found.problem.startswith(".eval_results/x.yaml")
 
 
+def test_one_model_does_not_take_the_places_of_others(bench, alice, bob, monkeypatch):
+    """With 200 entries each, five models filled the 1,000 rows that are looked at."""
+    from hub.community import leaderboards
+
+    monkeypatch.setattr(leaderboards, "MAX_ROWS", 3)
+    monkeypatch.setattr(leaderboards, "MAX_TASKS", 2)
+    flood = model(bob.user, "flood", *range(50, 60))
+    model(alice.user, "small", 1)
+    (row,) = EvalResult.objects.filter(repo=flood)
+    assert row.value == 59
+    for value in range(60, 70):  # as an earlier version wrote them
+        EvalResult.objects.create(
+            repo=flood, commit=row.commit, filename="x", dataset=row.dataset, task=row.task, value=value
+        )
+    board = Client().get("/api/datasets/alice/bench/leaderboard").json()
+    assert [(place["modelId"], place["value"]) for place in board] == [("bob/flood", 69.0), ("alice/small", 1.0)]
+    files = {f".eval_results/{number}.yaml": results(number, task=f"t{number}") for number in range(5)}
+    add(flood, bob.user, files)
+    assert EvalResult.objects.filter(repo=flood).values("task").distinct().count() == 2
+
+
+def test_the_cards_of_the_models_are_not_loaded(bench, alice):
+    from django.contrib.auth.models import AnonymousUser
+
+    from hub.community.leaderboards import has_base, make_boards, rows_of
+
+    model(alice.user, "tuned", 2, card="base_model: bob/large")
+    model(alice.user, "merged", 3, card="base_model: [bob/large, bob/other]")
+    model(alice.user, "plain", 1, card="base_model: ''")
+    rows = rows_of(bench, AnonymousUser())
+    assert all({"card", "tags"} <= row.repo.get_deferred_fields() for row in rows)
+    assert {row.repo.name: has_base(row) for row in rows} == {"tuned": True, "merged": True, "plain": False}
+    (board,) = make_boards(rows, base_only=True).values()
+    assert [place.repo.name for place in board] == ["plain"]
+
+
+@pytest.mark.parametrize("gate", ["auto", "manual"])
+def test_results_of_gated_models_leave_the_boards(client_of, bench, alice, charlie, gate):
+    """Their files are for who was let in, and a leaderboard is for everybody; opened again, they are back."""
+    from hub.repos.lifecycle import update_settings
+
+    gated = model(alice.user, "gated", 9)
+    model(alice.user, "open", 3)
+    ask, path = Client().get, "/api/datasets/alice/bench/leaderboard"
+    assert [row["modelId"] for row in ask(path).json()] == ["alice/gated", "alice/open"]
+    update_settings(repo=gated, by=alice.user, gated=gate)
+    assert [row["modelId"] for row in ask(path).json()] == ["alice/open"]
+    assert b"alice/gated" not in ask("/datasets/alice/bench/leaderboard").content
+    assert "9.0" not in ask("/datasets/alice/bench").content.decode()
+    update_settings(repo=gated, by=alice.user, gated="")
+    assert len(ask(path).json()) == 2
+
+
 def test_files_and_bytes_that_are_read_are_bounded(bench, bob, monkeypatch):
     from hub.community import leaderboards
 
     monkeypatch.setattr(leaderboards, "MAX_FILES", 3)
     repo = make_repo(bob.user, "large", type="model")
     add(repo, bob.user, {f".eval_results/{number}.yaml": results(number) for number in range(5)})
-    assert sorted(EvalResult.objects.values_list("value", flat=True)) == [0.0, 1.0, 2.0]
+    assert sorted(EvalResult.objects.values_list("value", flat=True)) == [2.0]  # the best of three
     monkeypatch.setattr(leaderboards, "MAX_BYTES", 100)
     add(repo, bob.user, {"x.txt": "moved"})
     assert EvalResult.objects.count() == 1

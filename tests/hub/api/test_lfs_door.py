@@ -196,3 +196,9 @@ def test_locks_are_not_kept_and_git_lfs_is_told_so(client: Client, repo: Any, al
     assert client.get(f"{DOOR}/locks").json() == {"locks": []}
     answer = client.post(f"{DOOR}/locks/verify", {}, content_type="application/json", headers=as_person(alice))
     assert answer.json() == {"ours": [], "theirs": []}
+
+
+@pytest.mark.parametrize("size", [2**63, 2**64, 10**30, -1, 1.5, True, "12"])
+def test_a_size_that_no_file_has_is_refused(client: Client, repo: Any, alice: Any, size: Any):
+    """A database keeps no number from 2 to the 63rd power on."""
+    assert ask(client, "upload", alice, size=size).status_code == 400

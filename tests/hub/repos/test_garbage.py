@@ -241,6 +241,26 @@ def test_a_file_that_comes_back_while_its_rows_go_keeps_them(tides: Any, alice: 
     commit_file(tides, alice.user, "back.bin", stored)
 
 
+def test_a_recipe_that_pins_a_commit_of_no_branch_keeps_its_files(tides: Any, alice: Any):
+    """Between the pin and the lock that names them nothing else would."""
+    import time
+
+    from hub.repos.places import store
+    from hub.repos.refs import create_branch, delete_branch
+    from training.engine.recipe import RepoRef
+    from training.recipes import pin_one
+
+    stored = upload(tides, alice.user, noise(32))
+    create_branch(repo=tides, by=alice.user, name="side", start=members_head(tides))
+    old = commit_file(tides, alice.user, "a.bin", stored, revision="side").revision.commit
+    clear(tides)
+    delete_branch(repo=tides, by=alice.user, name="side")
+    age(tides, stored)
+    assert pin_one("dataset", RepoRef("alice/tides", old), alice.user).commit == old
+    store().sweep(set(), grace_s=3600, now=time.time())
+    assert is_stored(stored)
+
+
 def test_a_file_without_a_row_has_its_grace_like_any_other(tides: Any, alice: Any):
     """A process that died between the bytes and the row left it; its last name went a moment ago."""
     from hub.repos.models import StoredBlob
