@@ -134,11 +134,11 @@ def _score_texts(task: Task, served: Served, tell: Tell, tree_tokens: int) -> It
 
 
 def split_text(tokenizer: Any, text: str, limit: int) -> Iterator[Request]:
-    """Windows that predict every token of the text exactly once, the first after the tokenizer's start mark."""
+    """Windows that predict every token of the text exactly once, the first after the tokenizer's start mark. The last one,
+    being shorter, sees as much of what came before as the model can read (as lm-evaluation-harness rolls over a text)."""
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     tokens = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-    before = start
     for first in range(0, len(tokens), limit):
         window = tokens[first : first + limit]
-        yield Request((before,), window)
-        before = window[-1]
+        before = tokens[first + len(window) - limit - 1 : first] if first else (start,)
+        yield Request(before, window)
