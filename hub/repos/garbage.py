@@ -29,7 +29,6 @@ from hub.storage.git.marks import list_named_files
 
 BATCH = 500
 LOCK = "garbage.lock"
-PARTS_GRACE = timedelta(days=8)  # longer than the address of an upload in parts lives
 
 # Name of a room -> the digests (64 hexadecimal digits) of files that it still needs. Rooms above add themselves.
 NEEDED: dict[str, Callable[[], Iterable[str]]] = {}
@@ -49,7 +48,7 @@ class Report:
     named: int = 0  # files that something names
     unnamed: int = 0  # files that nothing names, those within their grace included
     removed: SweepReport = field(default_factory=SweepReport)
-    uploads: int = 0  # in parts, to which nothing was added for days
+    uploads: int = 0  # in parts, to which nothing was added for the whole grace
 
 
 def collect(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -> Report:
@@ -64,7 +63,7 @@ def collect(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -
         report.removed = store().sweep(keep, grace_s=grace.total_seconds(), now=now.timestamp(), dry_run=dry_run)
         if not dry_run:
             forget(doomed, before=now - grace)
-            report.uploads = uploads().discard_older(grace_s=PARTS_GRACE.total_seconds(), now=now.timestamp())
+            report.uploads = uploads().discard_older(grace_s=grace.total_seconds(), now=now.timestamp())
             tidy(named=needed, before=now - grace)
         return report
 

@@ -70,11 +70,6 @@ class UploadParts:
             raise UnknownContent(f"Upload {upload_id} has {len(stored)} parts, but {len(etags)} were listed.")
         return _stream([folder / f"{number:05}-{stored[number][0]}" for number in range(1, len(etags) + 1)])
 
-    def waiting_bytes(self, prefix: str, *, besides: str = "") -> int:
-        """Bytes of all parts of uploads whose ids begin with `prefix`, less those of the upload `besides`."""
-        folders = self._root.glob(f"{prefix}*") if self._root.is_dir() else ()
-        return sum(size for folder in folders if folder.name != besides for _, size in self.parts(folder.name).values())
-
     def discard(self, upload_id: str) -> None:
         """Forget an upload; not an error if there is none."""
         shutil.rmtree(self._folder(upload_id), ignore_errors=True)

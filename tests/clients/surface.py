@@ -48,7 +48,7 @@ OUT_OF_SCOPE = {
     r"hf skills .*": LOCAL,
     r"hf extensions .*": "installs programs from a host of code, never from a hub",
     r"hf sandbox .*": "a sandbox is a program inside a rented job; `hf jobs` is refused",
-    r"hf (lfs-enable-largefiles|lfs-multipart-upload)": "helpers that git calls for files above 5 GB",
+    r"hf lfs-multipart-upload": "git-lfs starts it after `hf lfs-enable-largefiles`, and is tested so",
 }
 
 

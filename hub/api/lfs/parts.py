@@ -13,16 +13,16 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from hub.accounts.models import Organization
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.lfs.tickets import LONG_S, make_ticket, read_ticket
 from hub.common.errors import InvalidInput
-from hub.repos.blobs import may_commit_blob, record_upload, store
+from hub.repos.blobs import may_commit_blob, store, take_in
+from hub.repos.loose import hold_for, is_held, let_go
 from hub.repos.models import Repo, UploadedBlob
 from hub.repos.places import uploads
-from hub.repos.quotas import check_room, limits_for
+from hub.repos.quotas import check_room
 from hub.storage.errors import DigestMismatch, StorageError
 from hub.storage.uploads import MAX_PARTS
 
@@ -61,14 +61,17 @@ def offer_parts(request: HttpRequest, repo: Repo, oid: str, size: int) -> Json:
 def open_upload(ticket: str) -> tuple[Repo, Any, str, int, str]:
     """(repository, person, oid, size, id of the upload). The id is the same whenever this person sends this object."""
     repo, user, oid, size = read_ticket(ticket, "parts", lifetime_s=LONG_S)
+    return repo, user, oid, size, name_upload(repo, user, oid, size)
+
+
+def name_upload(repo: Repo, user: Any, oid: str, size: int) -> str:
     about = f"{repo.key}:{user.pk}:{oid}:{size}:{part_bytes_of(size)}"
-    return repo, user, oid, size, name_payer(repo, user) + hashlib.sha256(about.encode()).hexdigest()[:48]
+    return f"lfs-{hashlib.sha256(about.encode()).hexdigest()[:48]}"
 
 
-def name_payer(repo: Repo, user: Any) -> str:
-    """How ids begin of all uploads that wait on account of the one whose room this upload takes."""
-    holder = limits_for(repo, user)[0].holder
-    return f"lfs-{'o' if isinstance(holder, Organization) else 'u'}{holder.pk}-"
+def is_under_way(repo: Repo, user: Any, oid: str, size: int) -> bool:
+    """Whether parts have come already, so that the upload counts whole."""
+    return is_held(repo, user, name_loose(name_upload(repo, user, oid, size)))
 
 
 def take_part(request: HttpRequest, ticket: str, number: str) -> HttpResponse:
@@ -76,7 +79,7 @@ def take_part(request: HttpRequest, ticket: str, number: str) -> HttpResponse:
     if not 1 <= int(number) <= count_parts(size):
         raise InvalidInput(f"This upload has {count_parts(size)} parts, so there is no part {number}.")
     if not may_commit_blob(repo=repo, by=user, sha256=oid):
-        check_waiting_room(repo, user, upload_id, size)
+        keep_room(repo, user, upload_id, size)
     expected = min(part_bytes_of(size), size - (int(number) - 1) * part_bytes_of(size))
     try:
         etag = uploads().write_part(upload_id, int(number), read_exactly(request, expected, number))
@@ -85,12 +88,16 @@ def take_part(request: HttpRequest, ticket: str, number: str) -> HttpResponse:
     return answer({}, headers={"ETag": f'"{etag}"'})
 
 
-def check_waiting_room(repo: Repo, user: Any, upload_id: str, size: int) -> None:
-    """Raises QuotaExceeded. Other uploads of which only parts are here count too: they may never be completed."""
-    check_room(repo=repo, by=user, adding=size)
-    payer = limits_for(repo, user)[0]
-    if payer.max_bytes is not None:
-        payer.check(size + uploads().waiting_bytes(name_payer(repo, user), besides=upload_id))
+def keep_room(repo: Repo, user: Any, upload_id: str, size: int) -> None:
+    """Raises QuotaExceeded. An upload whose first part has come counts whole from then on."""
+    name = name_loose(upload_id)
+    check_room(repo=repo, by=user, adding=0 if is_held(repo, user, name) else size)
+    hold_for(repo, user, {name: size})
+
+
+def name_loose(upload_id: str) -> str:
+    """How its bytes are called while they wait (hub.repos.loose)."""
+    return f"parts:{upload_id}"
 
 
 def read_exactly(request: HttpRequest, count: int, number: str) -> Iterator[bytes]:
@@ -135,17 +142,22 @@ def read_etags(data: Json, oid: str, size: int) -> list[str]:
 
 def assemble(repo: Repo, user: Any, oid: str, size: int, upload_id: str, etags: list[str]) -> None:
     """Into the byte store, and remember who brought it. Parts that make another file are thrown away."""
+    name = name_loose(upload_id)
     try:
         pieces = uploads().assemble(upload_id, etags)
-        stored = store().add(pieces, expected_sha256=oid, expected_size=size)
+        let_go(repo, user, name)  # it must not count twice
+        take_in(repo=repo, by=user, pieces=pieces, expected_sha256=oid, expected_size=size)
     except DigestMismatch as problem:
         uploads().discard(upload_id)
         raise InvalidInput(f"{problem} Send the parts again.") from None
     except (FileNotFoundError, StorageError) as problem:
         if has_arrived(repo, user, oid, size):  # the same request, sent twice, was faster
             return
+        hold_for(repo, user, {name: size})
         raise InvalidInput(str(problem)) from None
-    record_upload(repo=repo, by=user, stored=stored)
+    except BaseException:
+        hold_for(repo, user, {name: size})
+        raise
 
 
 def has_arrived(repo: Repo, user: Any, oid: str, size: int) -> bool:

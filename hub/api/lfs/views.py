@@ -14,7 +14,7 @@ from hub.api.auth import reads_own_tokens
 from hub.api.git.views import CHALLENGE, open_repo, require_reader
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
-from hub.api.lfs.parts import choose_transfer, offer_parts
+from hub.api.lfs.parts import choose_transfer, is_under_way, offer_parts
 from hub.api.lfs.tickets import LIFETIME_S, LONG_S, make_ticket, read_ticket
 from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
 from hub.community.contributions import reader_for
@@ -84,7 +84,7 @@ def offer_upload(request: HttpRequest, repo: Repo, oid: str, size: int, left: in
     user: Any = request.user
     if may_commit_blob(repo=repo, by=user, sha256=oid) and store().renew(oid) is not None:
         return {"oid": oid, "size": size}
-    if left is not None and size > left:
+    if left is not None and size > left and not is_under_way(repo, user, oid, size):
         message = f"This file has {size:,} bytes and there is room for {left:,}; ask the operator of this hub for more."
         return {"oid": oid, "size": size, "error": {"code": 507, "message": message}}
     ticket = make_ticket(repo, user, oid, size, "upload")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.api.lfs import parts
+from tests.clients.running_hub import git
+
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 
 
@@ -73,3 +76,27 @@ def test_a_strangers_folder_becomes_a_pull_request(hf, charlie, client_of, alice
 
 def test_the_program_says_who_one_is(hf):
     assert "alice" in hf("auth", "whoami")
+
+
+@pytest.mark.covers("hf lfs-enable-largefiles")
+def test_git_lfs_sends_large_files_in_parts(hf, hub_url, alice, tmp_path, settings, monkeypatch):
+    """git-lfs starts `hf lfs-multipart-upload`, which `hf lfs-enable-largefiles` told it of."""
+    settings.LFS_PART_BYTES = 100_000
+    hf("repos", "create", "alice/tide-tables", "--repo-type", "dataset")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    clone, noise = tmp_path / "clone", os.urandom(250_000)
+    address = hub_url.replace("//", f"//alice:{alice.token}@") + "/datasets/alice/tide-tables"
+    git("clone", "-q", address, str(clone), with_lfs=True)
+    hf("lfs-enable-largefiles", str(clone))
+    git("lfs", "track", "*.bin", cwd=clone, with_lfs=True)
+    (clone / "noise.bin").write_bytes(noise)
+    (clone / "small.bin").write_bytes(b"small")
+    git("add", ".", cwd=clone, with_lfs=True)
+    git("commit", "-qm", "Add noise", cwd=clone, with_lfs=True)
+    sent = []
+    monkeypatch.setattr(parts, "keep_room", lambda *about: sent.append(about[-1]))
+    git("lfs", "push", "origin", "main", cwd=clone, with_lfs=True)
+    assert sorted(sent) == [5, 250_000, 250_000, 250_000]
+    git("push", "-q", "origin", "main", cwd=clone, with_lfs=True)
+    hf("download", "alice/tide-tables", "--repo-type", "dataset", "--local-dir", str(tmp_path / "down"))
+    assert (tmp_path / "down/noise.bin").read_bytes() == noise
