@@ -44,8 +44,10 @@ def token_allows(token: AccessToken | None, action: str, thing: Any) -> bool:
         scope = scopes.get(f"namespace/{thing}") if thing is not None else None
     else:
         scope = scopes.get(f"{thing.type}s/{thing.full_name}") or scopes.get(f"namespace/{thing.owner.name}")
-    if getattr(thing, "is_private", True) is False and (
-        action == "read" or (action == "read_files" and not getattr(thing, "gated", ""))
+    if (
+        getattr(thing, "is_private", True) is False
+        and not getattr(thing, "is_disabled", False)
+        and (action == "read" or (action == "read_files" and not getattr(thing, "gated", "")))
     ):
         return True
     return scope == "write" or (scope == "read" and action in READING)

@@ -42,7 +42,7 @@ def reach_of(token: AccessToken | None) -> Q:
     """Which repositories a token is for, as hub.accounts.permissions.token_allows says it of one."""
     if token is None or token.role != AccessToken.Role.FINE_GRAINED:
         return Q()
-    reach = Q(is_private=False)
+    reach = Q(is_private=False, is_disabled=False)
     for scope in list(token.scopes or {})[:MAX_SCOPES]:
         kind, _, name = scope.partition("/")
         owner, _, repo = name.partition("/")
