@@ -119,7 +119,6 @@ def why_not_purge(repo: Repo, commits: Container[str]) -> str:
     return ""
 
 
-@transaction.atomic
 def start_purge(
     *,
     repo: Repo,
@@ -132,18 +131,20 @@ def start_purge(
     `is_kept_out` is False (large files that only go to make room). Also returns whether it is short.
 
     Raises Conflict where a release or another purge stands against it, and what `preview_purge` raises."""
+    # Outside the transaction: a long history takes seconds to look through.
     found = preview_purge(repo=repo, by=by, paths=paths, digests=digests)
     if found.why_not:
         raise Conflict(found.why_not)
-    Repo.everything.select_for_update().get(pk=repo.pk)
-    if Purge.objects.filter(repo=repo, state__in=Purge.UNFINISHED).exists():
-        raise Conflict(f"A purge of {repo.full_name} is not finished yet; look at it in a minute.")
-    row = Purge.objects.create(
-        repo=repo, by=by, paths=found.paths, blobs=found.blobs, files=found.files, is_kept_out=is_kept_out
-    )
-    keep_out(row)
-    is_short = len(found.commits) <= SOON_COMMITS
-    enqueue_purge(row, delay_s=SECOND_LOOK_S if is_short else 0)
+    with transaction.atomic():
+        Repo.everything.select_for_update().get(pk=repo.pk)
+        if Purge.objects.filter(repo=repo, state__in=Purge.UNFINISHED).exists():
+            raise Conflict(f"A purge of {repo.full_name} is not finished yet; look at it in a minute.")
+        row = Purge.objects.create(
+            repo=repo, by=by, paths=found.paths, blobs=found.blobs, files=found.files, is_kept_out=is_kept_out
+        )
+        keep_out(row)
+        is_short = len(found.commits) <= SOON_COMMITS
+        enqueue_purge(row, delay_s=SECOND_LOOK_S if is_short else 0)
     return row, is_short
 
 
