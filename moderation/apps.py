@@ -5,4 +5,4 @@ class ModerationConfig(AppConfig):
     name = "moderation"
 
     def ready(self) -> None:
-        from moderation import deletions, keeping, listeners, panels, tasks  # noqa: F401  they register themselves
+        from moderation import deletions, exports, keeping, listeners, panels, tasks  # noqa: F401  they register themselves

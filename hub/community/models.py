@@ -23,6 +23,9 @@ class Discussion(models.Model):
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.OPEN)
     is_pull_request = models.BooleanField(default=False)
     is_private = models.BooleanField(default=False)  # moderation cases: reporter, owners and moderators only
+    imported_author = models.CharField(
+        max_length=100, blank=True
+    )  # who wrote it on another hub: a word, no account here
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
 
@@ -36,6 +39,10 @@ class Discussion(models.Model):
     @property
     def path(self) -> str:
         return f"{self.repo.path}/discussions/{self.number}"
+
+    @property
+    def told_author(self) -> User | str | None:
+        return self.author or (f"{self.imported_author} (imported)" if self.imported_author else None)
 
 
 class Event(models.Model):
@@ -51,6 +58,12 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+    @property
+    def told_author(self) -> User | str | None:
+        """Its author, or the word that an import brought for one of another hub ("imported_author" in `data`)."""
+        imported = self.data.get("imported_author")
+        return self.author or (f"{imported} (imported)" if imported else None)
 
 
 class PullRequest(models.Model):

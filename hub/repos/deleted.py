@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 GRACE = timedelta(days=30)  # longer than the three weeks for which Xet clients remember what they need not send again
 MAX_LISTED = 200
+# An import on its way is a row that is deleted and switched off, so that nobody finds it or brings it back.
+IMPORT_GRACE = timedelta(days=2)  # longer than any import takes
 
 
 def list_deleted(user: User) -> list[Repo]:
@@ -79,9 +81,11 @@ def remove_repo(*, repo: Repo, by: User) -> None:
     end(repo, by=by)
 
 
-def remove_expired(*, before: datetime, dry_run: bool = False) -> int:
-    """End what was deleted `before`; returns how many. One that cannot end is left, and told to the log."""
-    rows = Repo.everything.filter(deleted_at__lte=before).for_listing().order_by("pk")
+def remove_expired(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -> int:
+    """End what was deleted longer ago, and imports that died; returns how many. One that cannot end is left, and told to
+    the log."""
+    died = Q(is_disabled=True, deleted_at__lte=now - IMPORT_GRACE)
+    rows = Repo.everything.filter(died | Q(deleted_at__lte=now - grace)).for_listing().order_by("pk")
     if dry_run:
         return rows.count()
     count = 0
@@ -103,6 +107,15 @@ def end(repo: Repo, *, by: User | None) -> None:
         row.delete()
         keep_counting(files)  # else whoever fills and removes repositories by turns fills the disk
     pair(repo).remove()  # only when the rows are gone for good
+
+
+def forget_import(repo: Repo) -> None:
+    """What did not come to be whole: nobody has seen it, so no log speaks of it. Its bytes count until they are collected."""
+    files = list_files_of(repo)
+    with transaction.atomic():
+        Repo.everything.filter(pk=repo.pk, deleted_at__isnull=False, is_disabled=True).delete()
+        keep_counting(files)
+    pair(repo).remove()
 
 
 def lock_deleted(repo: Repo) -> Repo:

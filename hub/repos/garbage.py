@@ -54,7 +54,7 @@ class Report:
 def collect(*, now: datetime, grace: timedelta = GRACE, dry_run: bool = False) -> Report:
     """One collection; a second one waits for the first. Raises whatever keeps it from knowing what is needed."""
     with locked(Path(settings.DATA_DIR) / LOCK, exclusive=True):
-        report = Report(ended=remove_expired(before=now - grace, dry_run=dry_run))
+        report = Report(ended=remove_expired(now=now, grace=grace, dry_run=dry_run))
         needed = mark(report, since=now - grace)
         unnamed = note_unnamed(needed, now=now, dry_run=dry_run)
         report.unnamed = len(unnamed)

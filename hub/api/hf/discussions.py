@@ -53,7 +53,9 @@ def count_closed(rows: Any) -> int:
     return rows.filter(status__in=(Discussion.Status.CLOSED, Discussion.Status.MERGED)).count()
 
 
-def describe_author(user: User | None) -> dict[str, str]:
+def describe_author(user: User | str | None) -> dict[str, str]:
+    if isinstance(user, str):  # of another hub: no name that an account here could have
+        return {"name": user, "fullname": user, "type": "user"}
     return {"name": user.username, "fullname": user.title, "type": "user"} if user else {"name": "deleted"}
 
 
@@ -64,19 +66,19 @@ def describe_discussion(discussion: Discussion, repo: Repo) -> dict[str, Any]:
         "status": discussion.status,
         "isPullRequest": discussion.is_pull_request,
         "createdAt": format_time(discussion.created_at),
-        "author": describe_author(discussion.author),
+        "author": describe_author(discussion.told_author),
         "repo": {"name": repo.full_name, "type": repo.type},
         "pinned": False,
     }
 
 
 def describe_event(event: Event) -> dict[str, Any]:
-    by_hub = event.author is None and event.kind != "comment"
+    by_hub = event.told_author is None and event.kind != "comment"
     return {
         "id": str(event.pk),
         "type": event.kind,
         "createdAt": format_time(event.at),
-        "author": {"name": SYSTEM_NAME} if by_hub else describe_author(event.author),
+        "author": {"name": SYSTEM_NAME} if by_hub else describe_author(event.told_author),
         "data": describe_data(event),
     }
 
@@ -87,8 +89,8 @@ def describe_data(event: Event) -> dict[str, Any]:
     is_hidden = bool(event.data.get("hidden"))
     text = "" if is_hidden else event.data.get("text", "")
     latest = {"raw": text, "html": "", "updatedAt": format_time(event.edited_at or event.at)}
-    if event.author:
-        latest["author"] = describe_author(event.author)  # type: ignore[assignment]
+    if event.told_author:
+        latest["author"] = describe_author(event.told_author)  # type: ignore[assignment]
     return {
         "edited": event.edited_at is not None,
         "hidden": is_hidden,

@@ -4,7 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import hub.api.addresses  # noqa: F401  registers the converters
-from hub.api.rest import deleted, purges, views
+from hub.api.rest import archives, deleted, purges, views
 
 REPO = "api/v1/repos/<repo_type:type>/<str:namespace>/<str:name>"
 PULL = f"{REPO}/pulls/<int:number>"
@@ -17,6 +17,8 @@ urlpatterns = [
     path("api/v1/deleted-repos", deleted.DeletedReposView.as_view()),
     path("api/v1/deleted-repos/<str:key>", deleted.DeletedRepoView.as_view()),
     path("api/v1/deleted-repos/<str:key>/restore", deleted.RestoreView.as_view()),
+    path("api/v1/imports", archives.ImportsView.as_view()),
+    path(f"{REPO}/export", archives.ExportView.as_view()),
     path(REPO, views.RepoView.as_view()),
     path(f"{REPO}/purges", purges.PurgesView.as_view()),
     path(f"{REPO}/purges/<str:key>", purges.PurgeView.as_view()),

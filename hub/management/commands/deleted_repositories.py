@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from hub.accounts.models import User
+from hub.management.commands.import_folder import find_committer
 from hub.management.operator import OperatorCommand
 from hub.repos.deleted import ends_at, restore_repo
 from hub.repos.models import Repo
@@ -20,26 +20,19 @@ class Command(OperatorCommand):
         restore.add_argument("--name", default="", help="another name, where its own is taken by now")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        rows = Repo.everything.for_listing().filter(deleted_at__isnull=False).order_by("deleted_at", "pk")
+        rows = (
+            Repo.everything.for_listing()
+            .filter(deleted_at__isnull=False, is_disabled=False)
+            .order_by("deleted_at", "pk")
+        )
         if action == "restore":
             repo = rows.filter(key=options["key"]).first()
             if repo is None:
                 raise CommandError(
                     f"No deleted repository has the key {options['key']!r}; see deleted_repositories list."
                 )
-            back = restore_repo(repo=repo, by=find_admin(repo), name=options["name"])
+            back = restore_repo(repo=repo, by=find_committer(repo.owner), name=options["name"])
             self.stdout.write(f"{back.full_name} is back.")
             return
         for repo in rows.iterator():
             self.stdout.write(f"{repo.key}  {repo.type} {repo.full_name}, gone on {ends_at(repo):%Y-%m-%d}")
-
-
-def find_admin(repo: Repo) -> User:
-    """In whose name it comes back."""
-    if repo.owner_user is not None:
-        return repo.owner_user
-    memberships = repo.owner.memberships  # type: ignore[union-attr]
-    admin = memberships.filter(role="admin", user__is_active=True).select_related("user").first()
-    if admin is None:
-        raise CommandError(f"The organization {repo.owner} has no admin; add one first.")
-    return admin.user

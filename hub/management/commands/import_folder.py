@@ -40,7 +40,7 @@ class Command(OperatorCommand):
                 f"Write where the folder goes as NAMESPACE/NAME, like alice/poems; {name!r} is no such name."
             )
         owner = find_owner(namespace)
-        by = self.find_committer(owner)
+        by = find_committer(owner)
         files = list_files(folder)  # an empty folder is refused before there is a repository for it
         repo = lookup(options["type"], name) or create_repo(
             type=options["type"], name=short, by=by, owner=owner, is_private=options["private"] or None
@@ -51,13 +51,15 @@ class Command(OperatorCommand):
         made = import_folder(folder=folder, repo=repo, by=by, title=f"Import {folder.resolve().name}")
         self.stdout.write(f"{repo.full_name} holds the folder at {made.revision.commit}.")
 
-    def find_committer(self, owner: User | Organization) -> User:
-        if isinstance(owner, User):
-            return owner
-        admin = owner.memberships.filter(role="admin", user__is_active=True).select_related("user").first()
-        if admin is None:
-            raise CommandError(f"The organization {owner} has no admin; add one first.")
-        return admin.user
+
+def find_committer(owner: User | Organization) -> User:
+    """In whose name an operator writes into a namespace."""
+    if isinstance(owner, User):
+        return owner
+    admin = owner.memberships.filter(role="admin", user__is_active=True).select_related("user").first()
+    if admin is None:
+        raise CommandError(f"The organization {owner} has no admin; add one first.")
+    return admin.user
 
 
 def holds(repo: Repo, files: dict[str, Path]) -> bool:

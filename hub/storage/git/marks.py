@@ -1,18 +1,27 @@
 """Which large files the references of a repository still name: what a collector of garbage has to keep."""
 
+from collections.abc import Sequence
+
 from hub.storage.git.pointers import MAX_POINTER_BYTES, parse_pointer
 from hub.storage.git.processes import LONG_S, run_git
 from hub.storage.git.repository import GitRepo
 
 
-def list_named_files(repo: GitRepo) -> set[str]:
+def list_named_files(repo: GitRepo, *, tips: Sequence[str] | None = None) -> set[str]:
     """SHA-256 of every file that a pointer reachable from any reference names: branches, tags, pull requests,
-    candidates, and what else is kept under refs/.
+    candidates, and what else is kept under refs/; or from `tips` alone (commits and tags).
 
     Raises GitFailed when an object is missing or damaged: then nobody may conclude that something is not needed."""
     # Objects of at least this size cannot be pointers; git leaves them out of the list.
-    listing = ["rev-list", "--objects", "--no-object-names", "--all", f"--filter=blob:limit={MAX_POINTER_BYTES}"]
-    reachable = run_git(repo.path, *listing, limit_s=LONG_S)
+    listing = [
+        "rev-list",
+        "--objects",
+        "--no-object-names",
+        "--all" if tips is None else "--stdin",
+        f"--filter=blob:limit={MAX_POINTER_BYTES}",
+    ]
+    given = None if tips is None else "".join(f"{oid}\n" for oid in tips).encode()
+    reachable = run_git(repo.path, *listing, stdin=given, limit_s=LONG_S)
     kinds = run_git(
         repo.path, "cat-file", "--batch-check=%(objecttype) %(objectname)", "--buffer", stdin=reachable, limit_s=LONG_S
     )

@@ -94,6 +94,8 @@ def person_link(person: Any) -> SafeString:
     """The name of a person as a link; the hub itself, or somebody who left, has none."""
     if person is None:
         return mark_safe("The hub")
+    if isinstance(person, str):  # of another hub, by name only
+        return format_html("{}", person)
     return format_html('<a class="quiet" href="/{}">{}</a>', person.username, person.username)
 
 

@@ -162,6 +162,7 @@ ROWS: list[Row] = [
     Row("rest:/purges", "GET", "/api/v1/repos/models/{r}/purges", "admin!"),
     Row("rest:/purges", "POST", "/api/v1/repos/models/{r}/purges", "admin!"),
     Row("rest:/purges/<str:key>", "GET", "/api/v1/repos/models/{r}/purges/none", "admin!"),
+    Row("rest:/export", "GET", "/api/v1/repos/models/{r}/export", "admin"),
     Row("rest:/pulls", "GET", "/api/v1/repos/models/{r}/pulls", "read"),
     Row(f"rest:{PULL}", "GET", "/api/v1/repos/models/{r}/pulls/2", "read"),
     Row(f"rest:{PULL}/reviews", "POST", "/api/v1/repos/models/{r}/pulls/2/reviews", "talk!"),
@@ -242,7 +243,7 @@ WITHOUT_REPO = r"""
 api/spaces/(?:templates|hardware|semantic-search|zero-gpu/quota)
 api/spaces/[^/]+/[^/]+/(?:secrets|variables|runtime|hardware|sleeptime|pause|restart|dev-mode|volumes|logs/.*)
 api/v1/deleted-repos api/v1/deleted-repos/<str:key> api/v1/deleted-repos/<str:key>/restore
-api/schema api/docs api/v1/me api/v1/repos xet/v1/reconstructions xet/v1/chunks/[a-z-]+/(hash) v1/telemetry
+api/v1/imports api/schema api/docs api/v1/me api/v1/repos xet/v1/reconstructions xet/v1/chunks/[a-z-]+/(hash) v1/telemetry
 xet/v1/telemetry xet/.* api/whoami-v2 oauth/device oauth/token api/users/<str:who>/overview api/users/<str:who>/likes
 api/users/<str:who>/followers api/users/<str:who>/following api/users/<str:who>/follow
 api/organizations/<str:who>/overview api/organizations/<str:who>/members api/organizations/<str:who>/followers

@@ -1,0 +1,388 @@
+"""A repository goes as one file and comes back whole, on this hub or another; nothing of a broken archive stays."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput, QuotaExceeded
+from tests.hub.scenes import add, clear, make_repo, members_head, propose, withhold
+
+pytestmark = pytest.mark.django_db
+BYTES = hashlib.shake_256(b"tides").digest(5_000)
+
+
+@pytest.fixture
+def tides(alice: Any, charlie: Any, unscreened: Any) -> Any:
+    """A dataset with a large file, a tag, a discussion, an open and a merged proposal and a hidden comment."""
+    from hub.community.discussions import comment, create_discussion, hide_comment, rename, set_status
+    from hub.community.pull_requests import merge
+    from hub.repos.refs import create_tag
+
+    repo = make_repo(alice.user)
+    put_large(repo, alice.user)
+    create_tag(repo=repo, by=alice.user, name="v0.1", start=members_head(repo))
+    talk = create_discussion(repo=repo, by=charlie.user, title="Neap tides", text="How **low**?")
+    hidden = comment(discussion=talk, by=charlie.user, text="my phone number")
+    hide_comment(discussion=talk, event_id=str(hidden.pk), by=alice.user)
+    rename(discussion=talk, by=charlie.user, title="Low neap tides")
+    set_status(discussion=talk, by=alice.user, status="closed", text="Six metres.")
+    create_discussion(repo=repo, by=charlie.user, title="A key in row 9", text="do not tell", is_private=True)
+    merged = propose(repo, alice.user, {"more.csv": "1\n"})
+    clear(repo)
+    merge(pull_request=merged, by=alice.user)
+    propose(repo, alice.user, {"most.csv": "2\n"})
+    clear(repo)
+    return repo
+
+
+def put_large(repo: Any, by: Any) -> None:
+    from hub.community.contributions import commit
+    from hub.repos.blobs import record_upload, store
+    from hub.storage.git import AddFile, AddPointer
+
+    stored = store().add([BYTES])
+    record_upload(repo=repo, by=by, stored=stored)
+    files = [AddFile("tides.csv", b"harbour,high\n"), AddPointer("big.bin", stored.sha256, stored.size)]
+    commit(repo=repo, by=by, revision=None, operations=files, title="Tables", door="api")
+
+
+def export(repo: Any) -> bytes:
+    from hub.community.archives.writing import export_repo
+
+    made = export_repo(repo)
+    data = b"".join(made.pieces)
+    assert len(data) == made.size
+    return data
+
+
+def take(data: bytes, by: Any, name: str = "again", **more: Any) -> Any:
+    from hub.community.archives.reading import import_archive
+
+    return import_archive(stream=io.BytesIO(data), by=by.user, name=name, **more)
+
+
+def talks_of(repo: Any) -> list[Any]:
+    """As anybody reads them, whoever is credited here."""
+    from hub.community.archives.writing import list_records
+    from hub.repos.places import pair
+
+    kept = ("discussion", "event")
+    return [row for row in list_records(repo, pair(repo).members.refs()) if row["record"] in kept]
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+def pack(members: list[tuple[str, bytes]]) -> bytes:
+    from hub.community.archives.tar import END, format_header, padding
+
+    return b"".join(format_header(name, len(data)) + data + padding(len(data)) for name, data in members) + END
+
+
+def repack(files: dict[str, bytes], **changed: bytes) -> bytes:
+    """With a manifest that tells the truth of what was changed: `records`, `bundle`."""
+    files = files | {
+        {"records": "records.jsonl", "bundle": "repository.bundle"}[key]: data for key, data in changed.items()
+    }
+    manifest = json.loads(files["manifest.json"])
+    for row in manifest["entries"]:
+        row["size"], row["sha256"] = len(files[row["name"]]), hashlib.sha256(files[row["name"]]).hexdigest()
+    return pack(
+        [
+            ("manifest.json", json.dumps(manifest).encode()),
+            *((row["name"], files[row["name"]]) for row in manifest["entries"]),
+        ]
+    )
+
+
+def nothing_is_left(settings: Any) -> bool:
+    from hub.repos.models import Repo
+
+    return Repo.everything.count() == 1 and len(list(settings.DATA_DIR.glob("git/*/*"))) == 1
+
+
+def test_what_comes_back_is_what_went(tides: Any, alice: Any, bob: Any) -> None:
+    from hub.community.contributions import reader_for
+    from hub.repos.places import pair, store
+
+    again = take(export(tides), bob)
+    shown = lambda repo: {r: o for r, o in pair(repo).members.refs().items() if not r.startswith("refs/convert/")}  # noqa: E731
+    assert shown(again) == shown(tides) and again.full_name == "bob/again"
+    reader = reader_for(again, bob.user)
+    entry = reader.entry(reader.resolve(), "big.bin")
+    assert b"".join(reader.read_entry(reader.resolve(), entry)) == BYTES == b"".join(store().read(entry.lfs.sha256))
+    assert talks_of(again) == talks_of(tides) != []
+    assert [row.number for row in again.discussions.order_by("number")] == [1, 3, 4]  # the private one stayed
+    assert (again.next_number, again.head) == (5, members_head(tides))
+    assert not again.discussions.filter(author__isnull=False).exists()  # a name in an archive is nobody's account
+    assert export(again) and talks_of(take(export(again), alice, "third")) == talks_of(tides)
+
+
+def test_plain_tools_read_it(tides: Any, tmp_path: Any) -> None:
+    files = unpack(export(tides))
+    assert (
+        hashlib.sha256(files[f"files/{hashlib.sha256(BYTES).hexdigest()}"]).digest() == hashlib.sha256(BYTES).digest()
+    )
+    for row in json.loads(files["manifest.json"])["entries"]:
+        assert hashlib.sha256(files[row["name"]]).hexdigest() == row["sha256"]
+    (tmp_path / "tides.bundle").write_bytes(files["repository.bundle"])
+    command = ["git", "clone", "-q", "--bare", str(tmp_path / "tides.bundle"), str(tmp_path / "clone")]
+    subprocess.run(command, check=True, capture_output=True)
+    told = files["records.jsonl"].decode()
+    assert "How **low**?" in told
+    for secret in ("phone number", "do not tell", "@example.org", "hf_"):
+        assert secret not in told, secret
+
+
+def test_nothing_is_cleared_or_released_because_an_archive_says_so(tides: Any, bob: Any) -> None:
+    files = unpack(export(tides))
+    release = {"record": "release", "tag": "v1.0.0", "commit": "0" * 40, "state": "published", "published_at": None}
+    lines = files["records.jsonl"].splitlines()
+    lines.insert(1, json.dumps(release | {"manifest": {}}).encode())
+    again = take(repack(files, records=b"\n".join(lines) + b"\n"), bob)
+    assert set(again.contents.values_list("clearance", flat=True)) == {"pending"} and again.public_head == ""
+    assert set(again.contents.values_list("added_by__username", flat=True)) == {"bob"}
+    assert not again.public_releases.exists() and not again.releases.exists()
+    note = again.discussions.get(number=5)
+    assert note.status == "closed" and "v1.0.0" in note.events.get().data["text"] and again.next_number == 6
+
+
+def test_what_comes_in_is_screened_like_a_push(alice: Any, bob: Any) -> None:
+    """By the real screens: clean text is public at once, a key is withheld with its commit."""
+    clean = make_repo(alice.user, "clean")
+    add(clean, alice.user, {"tides.csv": "harbour,high\n"})
+    again = take(export(clean), bob)
+    assert again.public_head == again.head != ""
+    key = "AKIA" + "Q7XZ2MNB4KTRPW6D"
+    add(clean, alice.user, {"config.txt": f"aws_access_key_id = {key}\n"})
+    clear(clean)  # somebody there let it pass
+    leaky = take(export(clean), bob, "leaky")
+    assert leaky.public_head != leaky.head
+    assert leaky.contents.get(path="config.txt").clearance != "cleared"
+
+
+def test_an_open_proposal_goes_on_here(tides: Any, bob: Any) -> None:
+    from hub.community.models import PullRequest
+    from hub.community.pull_requests import merge
+
+    again = take(export(tides), bob)
+    clear(again)
+    merge(pull_request=PullRequest.objects.get(discussion__repo=again, discussion__number=4), by=bob.user)
+    assert again.discussions.get(number=4).status == "merged"
+
+
+def test_a_changed_byte_refuses_all_of_it(tides: Any, bob: Any, settings: Any) -> None:
+    data = export(tides)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        places = {member.name: member.offset_data for member in tar}
+    places.pop("manifest.json")
+    assert len(places) == 3
+    for name, place in places.items():
+        changed = bytearray(data)
+        changed[place + 100] ^= 1
+        with pytest.raises(InvalidInput, match=f"^{name} is not what .*Nothing was imported"):
+            take(bytes(changed), bob)
+    assert nothing_is_left(settings)
+
+
+def test_weights_that_wait_for_their_release_go_with_an_operator_only(tides: Any, alice: Any) -> None:
+    from hub.accounts.people import hub_account
+    from hub.community.archives.writing import export_repo
+    from hub.repos.lifecycle import update_settings
+
+    tides.contents.filter(path="big.bin").update(added_by=hub_account())
+    update_settings(repo=tides, by=alice.user, is_private=True)
+    with pytest.raises(Forbidden, match="wait for their release"):
+        export_repo(tides)
+    assert b"".join(export_repo(tides, is_operator=True).pieces)
+
+
+def test_hostile_archives_are_refused_in_a_sentence(tides: Any, bob: Any, settings: Any) -> None:
+    data = export(tides)
+    files = unpack(data)
+    good = [(name, body) for name, body in files.items()]
+    manifest = json.loads(files["manifest.json"])
+
+    def linked(kind: bytes, name: str = "manifest.json") -> bytes:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        return info.tobuf(format=tarfile.USTAR_FORMAT) + data
+
+    def with_manifest(**changes: Any) -> bytes:
+        return pack([("manifest.json", json.dumps(manifest | changes).encode()), *good[1:]])
+
+    def with_entry(place: int, **changes: Any) -> bytes:
+        rows = [dict(row) for row in manifest["entries"]]
+        rows[place] |= changes
+        return with_manifest(entries=rows)
+
+    long_name = tarfile.TarInfo("a" * 200).tobuf(format=tarfile.PAX_FORMAT)
+    hostile = {
+        "does not add up": b"x" * 2048,
+        "ends early": data[: len(data) // 2],
+        "plain files only": linked(tarfile.SYMTYPE),
+        "plain files only ": linked(tarfile.LNKTYPE),
+        "plain files only  ": linked(tarfile.DIRTYPE, "files/"),
+        "plain files only   ": long_name + data,
+        "first file must be": pack(good[1:]),
+        "more files than its manifest": pack([*good, ("../../etc/passwd", b"x")]),
+        "goes on behind its end": data + b"more",
+        "version 2": with_manifest(version=2),
+        "does not say that this is": with_manifest(format="zip"),
+        "must be files/ and its own sha256": with_entry(2, name="files/../../x"),
+        "must be files/ and its own sha256 ": with_entry(2, sha256="0" * 64),
+        "must be records.jsonl": with_entry(0, name="repository.bundle"),
+        "is missing or of another size": with_entry(2, size=4),
+        "must say name, size and sha256": with_entry(2, size=-1),
+        "names a file twice": with_manifest(entries=[*manifest["entries"], manifest["entries"][2]]),
+    }  # fmt: skip
+    for words, archive in hostile.items():
+        with pytest.raises(HubError) as refusal:
+            take(archive, bob)
+        assert words.strip() in refusal.value.message, (words, refusal.value.message)
+    assert nothing_is_left(settings)
+
+
+def test_records_are_believed_line_by_line_or_not_at_all(tides: Any, bob: Any, settings: Any) -> None:
+    files = unpack(export(tides))
+    lines = files["records.jsonl"].splitlines()
+    talk = next(place for place, line in enumerate(lines) if b'"record":"discussion"' in line)
+    entry = next(place for place, line in enumerate(lines) if b'"record":"event"' in line)
+
+    def changed(place: int, **changes: Any) -> bytes:
+        line = json.dumps(json.loads(lines[place]) | changes).encode()
+        return b"\n".join([*lines[:place], line, *lines[place + 1 :]]) + b"\n"
+
+    wrong = {
+        "is no JSON": b"\n".join([*lines, b"{"]),
+        "no record that this hub knows": b"\n".join([*lines, b'{"record":"token"}']),
+        "and no other, speaks of the repository": b"\n".join(lines[1:]),
+        "'type' must be one of": changed(0, type="kernel"),
+        "next number is taken": changed(0, next_number=1),
+        "no branch trunk": changed(0, default_branch="trunk"),
+        "'title' must be a text of at most 300": changed(talk, title="x" * 301),
+        "'number' must be a number from 1": changed(talk, number=0),
+        "'created_at' must be a time": changed(talk, created_at="yesterday"),
+        "lacks the commits of pull request 1": changed(talk, pull_request={"target": "main", "base": "0" * 40}),
+        "belongs to no discussion": changed(entry, discussion=77),
+        "'kind' must be one of": changed(entry, kind="approval"),
+        "which this hub does not know": changed(entry, data={"imported_author": "alice"}),
+    }
+    for words, records in wrong.items():
+        with pytest.raises(InvalidInput) as refusal:
+            take(repack(files, records=records), bob)
+        assert words in refusal.value.message, (words, refusal.value.message)
+    assert nothing_is_left(settings)
+
+
+def test_naming_a_digest_gives_nobody_the_bytes_of_others(tides: Any, bob: Any, settings: Any) -> None:
+    """The archive names the large file and does not bring it; the store holds it for somebody else."""
+    files = unpack(export(tides))
+    manifest = json.loads(files["manifest.json"])
+    manifest["entries"] = manifest["entries"][:2]
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with pytest.raises(InvalidInput, match=r"lacks the large file big\.bin"):
+        take(repack(files), bob)
+    assert nothing_is_left(settings)
+
+
+def test_a_kill_on_the_way_leaves_nothing_that_anybody_sees(
+    tides: Any, bob: Any, settings: Any, monkeypatch: Any
+) -> None:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from hub.community.archives import reading
+    from hub.repos.deleted import list_deleted
+    from hub.repos.garbage import collect
+    from hub.repos.models import Repo
+
+    data = export(tides)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("take_history", "claim", "register_commits", "write_talks", "note_publication"):
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, step, die)
+            with pytest.raises(KeyboardInterrupt):
+                take(data, bob)
+        assert Repo.objects.count() == 1 and list_deleted(bob.user) == [], step
+    assert Repo.everything.count() == 6
+    assert take(data, bob).discussions.count() == 3  # the name is free, and what lies there disturbs nobody
+    collect(now=timezone.now() + timedelta(days=3))
+    assert Repo.everything.count() == 2
+
+
+def test_it_keeps_to_names_rights_and_limits(
+    tides: Any, alice: Any, bob: Any, organization: Any, settings: Any
+) -> None:
+    from hub.repos.quotas import usage_of
+
+    data = export(tides)
+    with pytest.raises(Conflict, match="alice/tides is there already"):
+        take(data, alice, "Tides")
+    with pytest.raises(Forbidden):
+        take(data, bob, owner=alice.user)
+    settings.QUOTA_USER_BYTES = 4_000
+    with pytest.raises(QuotaExceeded, match="bob may hold 4,000 bytes"):
+        take(data, bob)
+    settings.QUOTA_USER_BYTES = 6_000
+    with pytest.raises(InvalidInput):  # its bytes have come by then, and lie in the store until they are collected
+        take(data[:-1024] + b"x" * 512, bob)
+    assert usage_of(bob.user) == len(BYTES) and nothing_is_left(settings)
+    take(data, bob)
+    take(data, bob, "twice")
+    assert usage_of(bob.user) == len(BYTES)
+
+
+def test_what_is_withheld_goes_with_its_admin_only_and_private_stays_private(tides: Any, alice: Any, bob: Any) -> None:
+    from hub.repos.lifecycle import update_settings
+
+    withhold(tides, "big.bin")
+    update_settings(repo=tides, by=alice.user, is_private=True)
+    again = take(export(tides), bob)
+    assert again.is_private and not again.contents.filter(clearance="withheld").exists()
+    assert not take(export(tides), bob, "open", is_private=False).is_private
+
+
+def test_operators_and_owners_have_a_door_for_both(
+    tides: Any, alice: Any, bob: Any, tmp_path: Any, capsys: Any
+) -> None:
+    from django.test import Client
+
+    from hub.repos.models import Repo
+
+    to = tmp_path / "tides.tar"
+    call_command("export_repository", "alice/tides", "--type", "dataset", "--to", str(to))
+    call_command("import_repository", str(to), "bob/tides")
+    assert "bob/tides is there, a dataset, with 3 discussions" in capsys.readouterr().out
+    client, headers = Client(), {"HTTP_AUTHORIZATION": f"Bearer {alice.token}"}
+    answer = client.get("/api/v1/repos/datasets/alice/tides/export", **headers)
+    data = b"".join(answer.streaming_content)
+    assert (answer.status_code, int(answer["Content-Length"])) == (200, len(data))
+    assert (
+        client.get("/api/v1/repos/datasets/alice/tides/export", HTTP_AUTHORIZATION=f"Bearer {bob.token}").status_code
+        == 403
+    )
+    made = client.post("/api/v1/imports?name=alice/back&is_private=true", data, "application/x-tar", **headers)
+    assert (made.status_code, made.json()["name"], made.json()["is_private"]) == (201, "alice/back", True)
+    refused = client.post("/api/v1/imports?name=alice/no", data[:5000], "application/x-tar", **headers)
+    assert refused.status_code == 400 and "ends early" in refused.json()["error"]
+    assert Repo.everything.count() == 3
+    client.force_login(alice.user)
+    for address in (
+        "/datasets/alice/back/discussions/1",
+        "/datasets/alice/back/discussions?status=closed",
+        "/api/datasets/alice/back/discussions",
+    ):
+        assert b"charlie (imported)" in client.get(address).content, address
