@@ -136,6 +136,7 @@ downloads = [
     for door, view in (("resolve", resolve.resolve), ("raw", resolve.raw))
 ]
 urlpatterns = [
+    *downloads,  # the most asked for: the addresses are tried one after another
     *accounts,
     *passing,
     *lists,
@@ -143,6 +144,5 @@ urlpatterns = [
     *files,
     *talk,
     *shelves,
-    *downloads,
     re_path(r"^api(?:/.*)?$", misc.unknown),
 ]
