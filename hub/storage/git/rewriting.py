@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hub.storage.git.objects import ObjectBatch, hash_object
+from hub.storage.git.operations import MAX_PATH_BYTES
 from hub.storage.git.pointers import MAX_POINTER_BYTES, parse_pointer
 from hub.storage.git.processes import LONG_S, run_git
 from hub.storage.git.repository import GitRepo
@@ -20,6 +21,7 @@ ENTRY = re.compile(rb"([0-7]+) [^\0]+\0(.{20})", re.DOTALL)
 DROPPED_HEADERS = (b"gpgsig", b"gpgsig-sha256", b"mergetag")
 SIGNATURE = re.compile(rb"^-----BEGIN [A-Z ]+-----$.*", re.DOTALL | re.MULTILINE)
 FLUSH_BYTES = 64 * 1024**2
+MAX_PATHS = 10_000  # that a rehearsal lists
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Rewriting:
     tags: dict[str, str] = field(default_factory=dict)  # likewise, of annotated tags
     trees: set[str] = field(default_factory=set)  # that hold such a file, at any depth
     holding: set[str] = field(default_factory=set)  # commits whose own tree holds one
-    paths: set[str] = field(default_factory=set)  # where the files stand in these commits
+    paths: set[str] = field(default_factory=set)  # where the files stand in these commits, of a rehearsal
 
 
 class Rewriter:
@@ -45,8 +47,8 @@ class Rewriter:
         self._is_rehearsal = is_rehearsal
         self._raw = {bytes.fromhex(oid) for oid in self.blobs}
         self._trees: dict[str, str | None] = {}  # -> the same id, another one, or None where nothing is left
-        self._paths: dict[str, set[str]] = {}  # of changed trees
-        self._judged: set[str] = set()  # commits
+        self._roots: set[str] = set()  # of commits that hold such a file
+        self._judged: set[str] = set()  # commits and tags
         self._batch = ObjectBatch()
         self._waiting_bytes = 0
 
@@ -61,6 +63,8 @@ class Rewriter:
         for oid in kinds["tag"]:
             self._judge_tag(oid)
         self._flush()
+        if self._is_rehearsal:
+            self._find_paths(sorted(self._roots))
         return self.found
 
     def _add(self, kind: str, data: bytes) -> str:
@@ -86,39 +90,62 @@ class Rewriter:
 
     # trees
 
-    def _judge_tree(self, oid: str) -> str | None:
-        """The id of the tree without the files, None when nothing is left of it. Depth is bounded at every door."""
-        if oid not in self._trees:
-            data = None if oid == EMPTY_TREE else self._read(oid)
+    def _judge_tree(self, start: str) -> str | None:
+        """The id of the tree without the files, None when nothing is left of it. Without recursion: what no reference
+        reaches may be of any depth."""
+        waiting: list[tuple[str, bytes | None]] = [(start, None)]
+        while waiting:
+            oid, data = waiting.pop()
+            if oid in self._trees:
+                continue
+            if data is None:
+                data = None if oid == EMPTY_TREE else self._read(oid)
+                below = [raw.hex() for mode, raw in ENTRY.findall(data or b"") if mode.lstrip(b"0") == FOLDER]
+                unjudged = [folder for folder in below if folder not in self._trees]
+                if data is not None and unjudged:
+                    waiting += [(oid, data), *((folder, None) for folder in unjudged)]
+                    continue
             self._trees[oid] = oid if data is None or not self._holds(data) else self._rewrite_tree(oid, data)
-        return self._trees[oid]
+        return self._trees[start]
 
     def _holds(self, data: bytes) -> bool:
         is_held = False
         for mode, raw in ENTRY.findall(data):
             if mode.lstrip(b"0") == FOLDER:
-                is_held |= self._judge_tree(raw.hex()) != raw.hex()
+                is_held |= self._trees[raw.hex()] != raw.hex()
             else:
-                is_held |= raw in self._raw
+                is_held |= raw in self._raw and mode != SUBMODULE
         return is_held
 
     def _rewrite_tree(self, oid: str, data: bytes) -> str | None:
         kept: dict[bytes, Leaf] = {}
-        paths: set[str] = set()
         for name, leaf in parse_tree(data).items():
-            shown = name.decode(errors="replace")
             if leaf.mode == FOLDER:
-                new = self._judge_tree(leaf.oid)
-                paths |= {f"{shown}/{path}" for path in self._paths.get(leaf.oid, ())}
+                new = self._trees[leaf.oid]
                 if new is not None:
                     kept[name] = Leaf(leaf.mode, new)
-            elif leaf.oid in self.blobs and leaf.mode != SUBMODULE:
-                paths.add(shown)
-            else:
+            elif leaf.oid not in self.blobs or leaf.mode == SUBMODULE:
                 kept[name] = leaf
-        self._paths[oid] = paths
         self.found.trees.add(oid)
         return self._add("tree", format_tree(kept)) if kept else None
+
+    def _find_paths(self, roots: Iterable[str]) -> None:
+        """Down through the trees that change. A few trees that contain each other unfold without end, so not all."""
+        waiting = [("", root) for root in roots]
+        seen = set(waiting)
+        while waiting:
+            folder, oid = waiting.pop()
+            for name, leaf in parse_tree(self._read(oid) or b"").items():
+                path = folder + name.decode(errors="replace")
+                step = (f"{path}/", leaf.oid)
+                if leaf.mode == FOLDER and leaf.oid in self.found.trees and step not in seen:
+                    seen.add(step)
+                    if len(path) < MAX_PATH_BYTES:
+                        waiting.append(step)
+                elif leaf.oid in self.blobs and leaf.mode not in (FOLDER, SUBMODULE):
+                    self.found.paths.add(path)
+                if len(self.found.paths) >= MAX_PATHS:
+                    return
 
     # commits and tags
 
@@ -146,7 +173,7 @@ class Rewriter:
         new_tree = self._judge_tree(tree)
         if new_tree != tree:
             self.found.holding.add(oid)
-            self.found.paths |= self._paths[tree]
+            self._roots.add(tree)
         elif not any(parent in self.found.commits for parent in parents):
             return
         if new_tree is None:
@@ -158,18 +185,21 @@ class Rewriter:
         body = data.partition(b"\n\n")[2]
         self.found.commits[oid] = self._add("commit", b"\n".join(lines) + b"\n\n" + body)
 
-    def _judge_tag(self, oid: str) -> None:
+    def _judge_tag(self, start: str) -> None:
         """An annotated tag of a commit, or of another tag, which is looked at first."""
-        data = self._read(oid) if oid not in self.found.tags else None
-        target = data.partition(b"\n")[0].removeprefix(b"object ").decode(errors="replace") if data else ""
-        if data is None or len(target) != 40:
-            return
-        if b"\ntype tag\n" in data[:200]:
-            self._judge_tag(target)
-        new = self.found.commits.get(target) or self.found.tags.get(target)
-        if new is not None:
-            said = SIGNATURE.sub(b"", data[len(b"object ") + 40 :])
-            self.found.tags[oid] = self._add("tag", b"object " + new.encode() + said)
+        waiting = [start]
+        while waiting:
+            oid = waiting[-1]
+            data = self._read(oid) if oid not in self._judged else None
+            target = data.partition(b"\n")[0].removeprefix(b"object ").decode(errors="replace") if data else ""
+            if data and b"\ntype tag\n" in data[:200] and target not in self._judged:
+                waiting.append(target)
+                continue
+            self._judged.add(waiting.pop())
+            new = self.found.commits.get(target) or self.found.tags.get(target)
+            if data and new is not None:
+                said = SIGNATURE.sub(b"", data[len(b"object ") + 40 :])
+                self.found.tags[oid] = self._add("tag", b"object " + new.encode() + said)
 
 
 def read_headers(data: bytes) -> list[tuple[bytes, bytes]]:

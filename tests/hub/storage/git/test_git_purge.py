@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from hub.storage.errors import InvalidOperation, StorageError, UnknownRevision
-from hub.storage.git import ANY, AddFile, Author, DeleteFile, GitRepo, RepositoryPair, purging, repository
+from hub.storage.git import ANY, AddFile, Author, DeleteFile, GitRepo, RepositoryPair, purging, repository, rewriting
 from hub.storage.git.commits import format_commit
 from hub.storage.git.objects import ObjectBatch, hash_object
 from hub.storage.git.pair import list_object_ids
 from hub.storage.git.rewriting import Rewriter, find_versions
+from hub.storage.git.trees import FOLDER, SUBMODULE, Leaf, format_tree
 
 SECRET = b"key = hunter2-tides\n"
 BLOB = hash_object("blob", SECRET)
@@ -243,6 +244,33 @@ def test_a_rehearsal_tells_where_it_stands_and_writes_nothing(pair: RepositoryPa
     assert len(found.commits) == 3 and list_object_ids(pair.members) == before
     assert find_versions(pair.members, "conf/key.env") == {BLOB}
     assert find_versions(pair.members, "conf") == find_versions(pair.members, "nowhere") == set()
+
+
+def test_a_pack_of_traps_stands_in_no_way(pair: RepositoryPair, monkeypatch: Any):
+    """Whoever may propose brings objects that no commit names: any depth, trees that unfold without end, chains of tags."""
+    made = leak(pair)
+    batch = ObjectBatch()
+    deep = bomb = batch.add("tree", format_tree({b"k": Leaf(b"100644", BLOB)}))
+    for _ in range(1500):
+        deep = batch.add("tree", format_tree({b"d" * 200: Leaf(FOLDER, deep)}))
+    for _ in range(12):
+        bomb = batch.add("tree", format_tree({b"%d" % number: Leaf(FOLDER, bomb) for number in range(10)}))
+    author = History(pair.members).author()
+    for tree in (deep, bomb):
+        batch.add("commit", format_commit(tree=tree, parents=[made["first"]], author=author, message="Trap"))
+    link = batch.add("tree", format_tree({b"m": Leaf(SUBMODULE, BLOB)}))
+    tag = made["leaked"]
+    for number in range(1500):
+        kind = "tag" if number else "commit"
+        said = f"object {tag}\ntype {kind}\ntag t\ntagger A <a@b> 0 +0000\n\nx\n"
+        tag = batch.add("tag", said.encode())
+    batch.flush(pair.members.handle)
+    monkeypatch.setattr(rewriting, "MAX_PATHS", 50)
+    found = Rewriter(pair.members, [BLOB], is_rehearsal=True).run()
+    assert len(found.paths) == 50 and max(map(len, found.paths)) < 2000
+    commits = purging.purge(pair, "p1", [BLOB])["commits"]
+    check_gone(pair, tag, deep, bomb, *commits)
+    assert link in list_object_ids(pair.members)  # names no file of ours
 
 
 def test_two_purges_do_not_mix(pair: RepositoryPair):
