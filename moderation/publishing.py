@@ -14,6 +14,7 @@ from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.places import pair
 from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
+from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
 from moderation import audit, gate, manifests, signing
 from moderation.gate import contents_by_digest, files_of
@@ -59,6 +60,7 @@ def publish(release: Release) -> None:
     repo = Repo.objects.get(pk=release.repo_id)
     look_again(repo, release.commit, "Something changed since it was proposed.")
     with transaction.atomic():
+        hold_still(repo)
         row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
         if row.state != State.PROPOSED:
             return
@@ -135,6 +137,8 @@ def set_state(*, release: Release, by: User, state: str, reason: str) -> Release
     if is_lifting(seen, state):  # Outside the transaction: the gate reads every file's row and git.
         look_again(seen.repo, seen.commit, "It cannot be given out again.", is_lifting=True)
     with transaction.atomic():
+        if is_lifting(seen, state):
+            hold_still(seen.repo)
         row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
         check_change(row, by, state, reason)
         if row.state != seen.state:

@@ -136,9 +136,9 @@ def start_purge(
     if found.why_not:
         raise Conflict(found.why_not)
     with transaction.atomic():
-        Repo.everything.select_for_update().get(pk=repo.pk)
-        if Purge.objects.filter(repo=repo, state__in=Purge.UNFINISHED).exists():
-            raise Conflict(f"A purge of {repo.full_name} is not finished yet; look at it in a minute.")
+        hold_still(repo)
+        if problem := why_not_purge(repo, found.commits):  # published a moment ago
+            raise Conflict(problem)
         row = Purge.objects.create(
             repo=repo, by=by, paths=found.paths, blobs=found.blobs, files=found.files, is_kept_out=is_kept_out
         )
@@ -146,6 +146,14 @@ def start_purge(
         is_short = len(found.commits) <= SOON_COMMITS
         enqueue_purge(row, delay_s=SECOND_LOOK_S if is_short else 0)
     return row, is_short
+
+
+def hold_still(repo: Repo) -> None:
+    """Until the end of the caller's transaction nobody begins a purge here, or gives out a release. Raises Conflict while
+    a purge is not finished: the commits of today are not there tomorrow."""
+    Repo.everything.select_for_update().get(pk=repo.pk)
+    if Purge.objects.filter(repo=repo, state__in=Purge.UNFINISHED).exists():
+        raise Conflict(f"A purge of {repo.full_name} is not finished yet; look at it in a minute.")
 
 
 def enqueue_purge(row: Purge, *, delay_s: float = 0) -> None:
@@ -169,9 +177,10 @@ def delete_files(*, repo: Repo, by: User, shas: Sequence[str]) -> None:
     both = pair(repo)
     blobs, files = find_doomed(repo, both, [], [f"sha256:{sha256}" for sha256 in shas])
     found = Rewriter(both.members, blobs, is_rehearsal=True).run()
-    if problem := why_not_purge(repo, found.holding):
-        raise Conflict(problem)
     with transaction.atomic():
+        hold_still(repo)
+        if problem := why_not_purge(repo, found.holding):
+            raise Conflict(problem)
         row = Purge.objects.create(
             repo=repo, by=by, paths=sorted(found.paths), files=sorted(files), is_kept_out=False, state=Purge.State.DONE,
             finished_at=timezone.now(),

@@ -218,6 +218,25 @@ def test_a_release_is_never_changed(client: Client, repo: Any, alice: Any):
     assert ask(client, alice, "conf/key.env").status_code == 201
 
 
+def test_a_release_that_is_published_meanwhile_stays_whole(repo: Any, alice: Any, monkeypatch: Any):
+    """A long history is looked through for seconds before anything is decided."""
+    from hub.common.errors import Conflict
+    from hub.repos import purging
+    from hub.repos.models import RepoRelease
+
+    preview = purging.preview_purge
+
+    def look_slowly(**wanted: Any) -> Any:
+        found = preview(**wanted)
+        RepoRelease.objects.create(repo=repo, tag="v1.0.0", commit=members_head(repo))
+        return found
+
+    monkeypatch.setattr(purging, "preview_purge", look_slowly)
+    with pytest.raises(Conflict, match=r"v1\.0\.0"):
+        purging.purge_files(repo=repo, by=alice.user, paths=["conf/key.env"])
+    assert SECRET in public_texts(repo) and not repo.purges.exists()
+
+
 @pytest.mark.parametrize(
     ("given", "status", "words"),
     [

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from hub.common.errors import Conflict
 from hub.repos.models import RepoCollaborator, RepoRelease
 from hub.repos.places import pair
+from hub.repos.purging import carry_out, start_purge
 from moderation import audit, manifests, publishing, signing
 from moderation.models import AuditEntry, Release
 from moderation.policy import AWAITS_RELEASE
@@ -34,6 +36,20 @@ def test_a_crash_between_row_and_tag_is_finished_later(
     assert finish_interrupted() == 1
     assert read_weights(proposed.repo, "v1.0.0") == weights(1)
     assert finish_interrupted() == 0
+
+
+def test_nothing_is_given_out_of_a_history_that_is_about_to_change(
+    releasable: Workshop, proposed: Release, bob: Person, dora: Person
+) -> None:
+    repo = releasable.model
+    purge, _ = start_purge(repo=repo, by=repo.owner, paths=["README.md"])  # the work itself is left to the job
+    approve(release=proposed, by=bob.user)
+    with pytest.raises(Conflict, match="not finished"):
+        approve(release=proposed, by=dora.user)
+    assert not RepoRelease.objects.exists()
+    carry_out(purge)
+    proposed.refresh_from_db()
+    assert proposed.state == "refused" and "propose the release again" in proposed.state_reason
 
 
 def test_the_hub_finishes_by_itself_what_a_crash_cut_off(
