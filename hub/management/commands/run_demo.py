@@ -8,7 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from hub.site.bootstrap.assets import AssetUnavailable
-from hub.site.demo.line import Line, StationFailed, walk
+from hub.site.demo.line import Line, StationFailed
+from hub.site.demo.stations import walk
 
 
 class Command(BaseCommand):
