@@ -134,6 +134,19 @@ class NewRepoForm(forms.Form):
         self.fields["owner"].choices = [(name, name) for name in owners]  # type: ignore[attr-defined]
 
 
+class CopyForm(NewRepoForm):
+    """What a copy of a repository is called; private ones have private copies."""
+
+    description = None  # type: ignore[assignment]  # the copy keeps the sentence of its source
+
+    def __init__(self, *args: Any, source: Any, owners: list[str], **kwargs: Any):
+        initial = {"name": source.name, "visibility": "private" if source.is_private else "public"}
+        super().__init__(*args, owners=owners, initial=initial, **kwargs)
+        if source.is_private:
+            choices = self.fields["visibility"].choices  # type: ignore[attr-defined]
+            self.fields["visibility"].choices = [choice for choice in choices if choice[0] == "private"]  # type: ignore[attr-defined]
+
+
 class NewOrganizationForm(forms.Form):
     name = forms.CharField(
         max_length=96,

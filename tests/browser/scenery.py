@@ -124,6 +124,7 @@ class Scenery:
             "own-collection": self.collection,
             "edit-collection": f"{self.collection}/edit",
             "collect": f"{self.dataset}/collect",
+            "copy": f"{self.dataset}/copy",
             "new-organization": "/new/organization",
             "new-proposal": "/new/proposal",
             "choose-target": f"/propose?base={BASE}",
