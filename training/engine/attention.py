@@ -1,7 +1,8 @@
 """Attention over documents that lie one after another: none sees its neighbour.
 
-Registered with transformers under NAME, so it serves every architecture on hf_format's list. transformers builds no
-mask for a name without one. Legend: H heads, K key heads, N positions, D head width."""
+Registered with transformers under NAME, so it serves every architecture whose layers attend. transformers builds no
+mask for a name without one: windows, soft caps and sinks are ours to apply, and what is not known here is refused.
+Legend: B rows, H heads, K key heads, N positions, D head width."""
 
 from __future__ import annotations
 
@@ -13,43 +14,101 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "packed_documents"
+# Settings that models hand to every attention and that change nothing here.
+WITHOUT_EFFECT = {"position_ids", "use_cache", "output_attentions", "output_hidden_states", "cache_position"} | {
+    "output_router_logits"
+}
 
 
 def attend(
     module: torch.nn.Module,
-    query_1HND: torch.Tensor,
-    key_1KND: torch.Tensor,
-    value_1KND: torch.Tensor,
+    query_BHND: torch.Tensor,
+    key_BKND: torch.Tensor,
+    value_BKND: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     document_lengths: tuple[int, ...] | None = None,
     document_ends: torch.Tensor | None = None,
-    **_: Any,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each document; [1, N, H, D]. Without `document_lengths` all positions are one document.
+    """Causal attention within each document; [B, N, H, D]. Without `document_lengths` every row is one document.
 
-    `document_ends` int32 [S + 1] on the device, where the fused kernel of CUDA is to be used."""
-    assert attention_mask is None, "packed documents need no mask, and padding is not supported"
-    if document_ends is not None and document_lengths is not None:
+    `document_ends` int32 [S + 1] on the device, where the fused kernel of CUDA is to be used. `sliding_window` counts
+    the position itself; `s_aux` [H] are sinks."""
+    assert attention_mask is None, "packed documents need no mask; filling stands to the right, unseen"
+    assert getattr(module, "is_causal", True), "attention to both sides is not supported"
+    assert others.keys() <= WITHOUT_EFFECT, f"unknown settings of attention: {sorted(others.keys() - WITHOUT_EFFECT)}"
+    longest = max(document_lengths) if document_lengths else key_BKND.shape[2]
+    window = sliding_window if sliding_window and sliding_window < longest else None
+    is_plain = window is None and softcap is None and s_aux is None
+    if is_plain and document_ends is not None and document_lengths is not None:
         # Rotating by fp32 angles may have widened queries and keys; values have the precision that was asked for.
-        query, key = query_1HND.to(value_1KND.dtype), key_1KND.to(value_1KND.dtype)
-        return _attend_fused(query, key, value_1KND, scaling, max(document_lengths), document_ends), None
-    repeats = query_1HND.shape[1] // key_1KND.shape[1]
-    key = key_1KND.repeat_interleave(repeats, dim=1) if repeats > 1 else key_1KND
-    value = value_1KND.repeat_interleave(repeats, dim=1) if repeats > 1 else value_1KND
+        query, key = query_BHND.to(value_BKND.dtype), key_BKND.to(value_BKND.dtype)
+        return _attend_fused(query, key, value_BKND, scaling, longest, document_ends), None
+    repeats = query_BHND.shape[1] // key_BKND.shape[1]
+    key = key_BKND.repeat_interleave(repeats, dim=1) if repeats > 1 else key_BKND
+    value = value_BKND.repeat_interleave(repeats, dim=1) if repeats > 1 else value_BKND
+    attend_one = functools.partial(_attend_one, scaling=scaling, window=window, softcap=softcap, sinks=s_aux)
     if document_lengths is None:
         # Also the decoding step of a sample: one query that sees every key.
-        return _attend_one(query_1HND, key, value, scaling).transpose(1, 2).contiguous(), None
+        return attend_one(query_BHND, key, value).transpose(1, 2).contiguous(), None
     # split, not slices: its backward is one concatenation, a slice's is a whole-size zero tensor for each document.
-    parts = zip(*(torch.split(t, list(document_lengths), dim=2) for t in (query_1HND, key, value)), strict=True)
-    out_1HND = torch.cat([_attend_one(q, k, v, scaling) for q, k, v in parts], dim=2)
-    return out_1HND.transpose(1, 2).contiguous(), None
+    parts = zip(*(torch.split(t, list(document_lengths), dim=2) for t in (query_BHND, key, value)), strict=True)
+    out_BHND = torch.cat([attend_one(q, k, v) for q, k, v in parts], dim=2)
+    return out_BHND.transpose(1, 2).contiguous(), None
 
 
-def _attend_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    causal = query.shape[2] > 1
-    return scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scaling)
+def _attend_one(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scaling: float | None,
+    window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    queries, keys = query.shape[2], key.shape[2]
+    window = window if window and window < keys else None
+    if softcap is not None or sinks is not None:
+        return _attend_eagerly(query, key, value, scaling, _see(queries, keys, window, key.device), softcap, sinks)
+    if window is not None:
+        seen = _see(queries, keys, window, key.device)
+        return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scaling)
+    return scaled_dot_product_attention(query, key, value, is_causal=queries > 1, scale=scaling)
+
+
+def _see(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """bool [queries, keys]: may the row see the column? The queries are the last of the keys' positions."""
+    at = torch.arange(keys - queries, keys, device=device)[:, None]
+    of = torch.arange(keys, device=device)[None]
+    seen = of <= at
+    return seen if window is None else seen & (of > at - window)
+
+
+def _attend_eagerly(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    seen: torch.Tensor,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """With all scores in memory: a soft cap bends them below itself, a sink takes a share and gives nothing."""
+    scores = query @ key.transpose(2, 3) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.float().masked_fill(~seen, -torch.inf)
+    if sinks is not None:
+        column = sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, column], dim=-1)
+    shares = torch.softmax(scores, dim=-1)[..., : key.shape[2]]
+    return shares.to(value.dtype) @ value
 
 
 def _attend_fused(

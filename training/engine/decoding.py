@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from training.engine.architectures import PADDED, get_family
 from training.engine.errors import EngineError
 
 MAX_NEW_TOKENS = 8192
@@ -52,23 +53,42 @@ def decode(
     on_token: Callable[[int, int], None] = lambda row, token: None,
 ) -> list[list[int]]:
     """New token ids per prompt, without the stop token. The caller has checked that prompt + new tokens fit."""
-    from transformers import DynamicCache
-
     answers: list[list[int]] = [[] for _ in prompts]
     generators = [_start_generator(settings, seed) for seed in row_seeds or [0] * len(prompts)]
-    alive = list(range(len(prompts)))
-    tokens, seen = _pad_left(prompts, model.device)
+    rows = list(range(len(prompts)))
+    for group in _group_equals(prompts) if get_family(model.config).packing == PADDED else [rows]:
+        _decode_together(model, prompts, group, answers, generators, settings, stop_ids, on_token)
+    return answers
+
+
+def _group_equals(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows by the length of their prompt: a state would run over the filling before a shorter one."""
+    lengths = sorted({len(prompt) for prompt in prompts})
+    return [[row for row, prompt in enumerate(prompts) if len(prompt) == length] for length in lengths]
+
+
+def _decode_together(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    alive: list[int],
+    answers: list[list[int]],
+    generators: list[torch.Generator],
+    settings: Settings,
+    stop_ids: frozenset[int],
+    on_token: Callable[[int, int], None],
+) -> None:
+    """Fill `answers` of the rows `alive`, which share every pass."""
+    from transformers import DynamicCache
+
+    family = get_family(model.config)
+    tokens, seen = _pad_left([prompts[row] for row in alive], model.device)
     cache = DynamicCache(config=model.config)
     for step in range(settings.max_new_tokens):
-        positions = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        logits_BV = model(
-            input_ids=tokens,
-            attention_mask=seen,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        inputs = {"input_ids": tokens, family.cache: cache}
+        if family.packing != PADDED:
+            positions = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+            inputs |= {"attention_mask": seen, "position_ids": positions}
+        logits_BV = model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
         picked = [_pick(logits, settings, generators[row]) for logits, row in zip(logits_BV, alive, strict=True)]
         kept = [place for place, token in enumerate(picked) if token not in stop_ids]
         for place in kept:
@@ -78,12 +98,12 @@ def decode(
             break
         if len(kept) < len(alive):
             chosen = torch.tensor(kept, device=model.device)
-            cache.batch_select_indices(chosen)
+            # Selects rows too, and unlike batch_select_indices knows states.
+            cache.reorder_cache(chosen)  # type: ignore[arg-type]
             seen = seen[chosen]
             alive = [alive[place] for place in kept]
         tokens = torch.tensor([[picked[place]] for place in kept], device=model.device)
         seen = torch.cat([seen, torch.ones_like(tokens)], dim=1)
-    return answers
 
 
 def _start_generator(settings: Settings, row_seed: int) -> torch.Generator:

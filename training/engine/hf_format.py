@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from typing import Any
 import torch
 
 from training.engine import attention
+from training.engine.architectures import MODEL_TYPES, find_context
 from training.engine.batches import Batch
 from training.engine.digests import list_files
+from training.engine.documents import compute_logits
 from training.engine.errors import EngineError
 from training.engine.recipe import Architecture
 from training.engine.tokenizer import read_json_object
 
-# Architectures whose attention is plain causal attention within a document: only these may be packed.
-MODEL_TYPES = ("llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3")
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 MAX_SHAPE = {
     "num_hidden_layers": 512,
@@ -29,6 +30,10 @@ MAX_SHAPE = {
     "intermediate_size": 1 << 18,
     "vocab_size": 1 << 20,
     "num_attention_heads": 1 << 10,
+    "head_dim": 1 << 12,
+    "state_size": 1 << 12,
+    "conv_kernel": 1 << 8,
+    "num_local_experts": 1 << 10,
 }
 MAX_RELOAD_DIFFERENCE = 1e-3  # of logits, between what was trained and what the files say, at equal precision
 
@@ -61,11 +66,17 @@ def check_model_folder(folder: Path, name: str) -> None:
         )
     if config.get("quantization_config"):
         raise EngineError(f"{name} is quantized; name the original weights", code="quantized")
+    if config.get("use_bidirectional_attention"):
+        raise EngineError(f"{name} reads to both sides, so it cannot be asked to go on", code="model_type_unknown")
+    _check_size(config, name)
+    _check_weights(folder, name)
+
+
+def _check_size(config: Mapping[str, Any], name: str) -> None:
     for key, most in MAX_SHAPE.items():
         value = config.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise EngineError(f"config.json of {name}: {key} must be 1 to {most}", code="config_invalid")
-    _check_weights(folder, name)
 
 
 def _check_weights(folder: Path, name: str) -> None:
@@ -97,21 +108,16 @@ def read_shape(folder: Path, name: str) -> Shape:
     return Shape(sum(p.numel() for p in model.parameters()), find_context(config), dtype)
 
 
-def find_context(config: Any) -> int:
-    """Tokens the model may be packed to: its positions, and no more than its window where it has one."""
-    context = int(config.max_position_embeddings)
-    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
-    window = getattr(config, "sliding_window", None)
-    return min(context, int(window)) if slides and window else context
-
-
 def _load_config(folder: Path, name: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EngineError(f"config.json of {name} cannot be read: {error}", code="config_invalid") from error
+    # Again: some families know their sizes by a second name, which the file may use.
+    _check_size({key: value for key in MAX_SHAPE if (value := getattr(config, key, None)) is not None}, name)
+    return config
 
 
 def load_model(folder: Path, name: str, *, dtype: torch.dtype, device: torch.device) -> Any:
@@ -209,15 +215,6 @@ def save_model(model: Any, folder: Path, *, dtype: torch.dtype) -> Any:
     model.config.use_cache = True
     model.save_pretrained(folder, max_shard_size="4GB")
     return model
-
-
-@torch.no_grad()
-def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
-    """fp32 [N, V] of a small batch, its documents apart."""
-    described = attention.describe_documents(batch.lengths, batch.tokens.device, None)
-    out = model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **described)
-    logits: torch.Tensor = out.logits[0].float()
-    return logits
 
 
 def measure_difference(model: Any, reloaded: Any, batch: Batch) -> float:

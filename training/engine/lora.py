@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from training.engine.architectures import get_family
 from training.engine.config import Plan
 from training.engine.devices import seed_everything
 from training.engine.digests import format_canonical
@@ -12,16 +13,18 @@ from training.engine.tokenizer import read_json_object
 
 
 def add_adapter(model: Any, plan: Plan) -> Any:
-    """The model with an adapter on every linear layer but the head; only the adapter learns. Drawn from plan.seed."""
+    """The model with an adapter on every linear layer but the head, or on those that its architecture allows; only the
+    adapter learns. Drawn from plan.seed."""
     from peft import LoraConfig, get_peft_model
 
     seed_everything(plan.seed)
+    adapted = get_family(model.config).adapted
     settings = LoraConfig(
         r=plan.rank,
         lora_alpha=plan.alpha,  # type: ignore[arg-type]  # peft says int and takes any number
         lora_dropout=0.0,
         bias="none",
-        target_modules="all-linear",
+        target_modules=adapted if isinstance(adapted, str) else list(adapted),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, settings)

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from training.engine import attention
+from training.engine.architectures import get_soft_cap
 from training.engine.batches import IGNORED, Batch
+from training.engine.documents import apply_head, get_plain, read_hidden
 
 CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}  # of fp32 logits
 
@@ -26,6 +27,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
         wants: tuple[bool, bool],
+        cap: float | None,
     ) -> torch.Tensor:
         weight = weight_VD.to(dtype)
         grad_hidden = torch.empty_like(hidden_ND) if wants[0] else None
@@ -35,12 +37,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             part = slice(start, start + chunk)
             hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
             logits = (hidden @ weight.t()).float()
+            if cap is not None:
+                bent = torch.tanh(logits / cap)
+                logits, slope = cap * bent, 1.0 - bent.square()
             normaliser = logits.logsumexp(1)
             total += (normaliser - logits.gather(1, targets[:, None])[:, 0]).sum()
             if not any(wants):
                 continue
             grad = logits.sub_(normaliser[:, None]).exp_()  # softmax, in place
             grad[torch.arange(len(targets), device=grad.device), targets] -= 1.0
+            if cap is not None:
+                grad *= slope
             grad = grad.to(dtype)
             if grad_hidden is not None:
                 grad_hidden[part] = (grad @ weight).to(hidden_ND.dtype)
@@ -53,7 +60,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, scale: torch.Tensor) -> Any:
         grad_hidden, grad_weight = ctx.grads
         scaled = [g.mul_(scale.to(g.dtype)) if g is not None else None for g in (grad_hidden, grad_weight)]
-        return (*scaled, None, None, None, None)
+        return (*scaled, None, None, None, None, None)
 
 
 def sum_cross_entropy(
@@ -63,25 +70,28 @@ def sum_cross_entropy(
     *,
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """Sum over the learnt positions, fp32 scalar. Positions that are not learnt cost nothing: no logits are made.
 
-    `dtype` is that of the matrix products; backward may run once."""
+    `dtype` is that of the matrix products, `cap` what the logits are bent below; backward may run once."""
     learnt = targets_N != IGNORED
     hidden, targets = hidden_ND[learnt], targets_N[learnt]
     chunk = chunk or max(16, CHUNK_BYTES[hidden.device.type] // (4 * len(weight_VD)))
     needs_grad = torch.is_grad_enabled()
     wants = (needs_grad and hidden.requires_grad, needs_grad and weight_VD.requires_grad)
     with torch.autocast(hidden.device.type, enabled=False):
-        result: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, weight_VD, targets, chunk, dtype, wants)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, weight_VD, targets, chunk, dtype, wants, cap)  # type: ignore[no-untyped-call]
     return result
 
 
 def compute_loss_sum(model: Any, batch: Batch, *, dtype: torch.dtype) -> torch.Tensor:
     """Summed cross-entropy of a batch; `model` may be wrapped by peft. `dtype` is that of the matrix products."""
-    plain = model.get_base_model() if hasattr(model, "peft_config") else model
-    described = attention.describe_documents(
-        batch.lengths, batch.tokens.device, dtype if dtype != torch.float32 else None
-    )
-    out = plain.model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **described)
-    return sum_cross_entropy(out.last_hidden_state[0], plain.lm_head.weight, batch.targets, dtype=dtype)
+    hidden_ND = read_hidden(model, batch, dtype=dtype)
+    plain = get_plain(model)
+    head = plain.get_output_embeddings()
+    if type(head) is torch.nn.Linear and head.bias is None:
+        return sum_cross_entropy(hidden_ND, head.weight, batch.targets, dtype=dtype, cap=get_soft_cap(plain.config))
+    learnt = batch.targets != IGNORED
+    logits = apply_head(model, hidden_ND[learnt]).float()
+    return torch.nn.functional.cross_entropy(logits, batch.targets[learnt], reduction="sum")

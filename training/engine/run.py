@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from training.engine import devices, hf_format, lora
+from training.engine.architectures import find_packing
 from training.engine.batches import Batches
 from training.engine.config import Facts, Plan, finish_plan, load_plan, make_plan, save_plan
 from training.engine.corpus import Corpus, open_corpus
@@ -155,6 +156,7 @@ def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_afte
         "stage", stage="train", state="started", method=plan.method, steps=plan.steps, trained_parameters=learning,
         context_tokens=plan.context_tokens, batch_tokens=plan.batch_tokens, learning_rate=plan.learning_rate,
         rows=batches.packing.rows, device=devices.describe_device(job.device), threads=plan.threads,
+        packing=find_packing(model.config),
     )  # fmt: skip
     samples = Samples(
         choose_prompts(corpus, tokenizer),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.engine.architectures import get_family
 from training.engine.batches import IGNORED, Batch, make_batch
 from training.engine.corpus import Corpus
 from training.engine.losses import compute_loss_sum
@@ -40,10 +41,10 @@ def answer_greedily(model: Any, ids: list[int], *, end_tokens: set[int], new_tok
     """The most likely continuation, without random numbers; stops before an end token."""
     device = next(model.parameters()).device
     said: list[int] = []
-    step, past = torch.tensor([ids], device=device), None
+    step, past, cache = torch.tensor([ids], device=device), None, get_family(model.config).cache
     for _ in range(new_tokens):
-        out = model(input_ids=step, past_key_values=past, use_cache=True)
-        past = out.past_key_values
+        out = model(input_ids=step, use_cache=True, **{cache: past})
+        past = out[cache]
         token = int(out.logits[0, -1].argmax())
         if token in end_tokens:
             break

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from training.engine.architectures import find_context, get_family
 from training.engine.devices import choose_device, count_threads
 from training.engine.errors import EngineError
-from training.engine.hf_format import find_context, load_model
+from training.engine.hf_format import load_model
 from training.engine.tokenizer import load_tokenizer
 
 MAX_TEMPLATE_BYTES = 64 << 10  # the longest template of a known model has 12 KiB
@@ -43,7 +44,7 @@ def open_model(folder: Path, device: str = "auto") -> Served:
     check_template(tokenizer)
     model = load_model(folder, name, dtype=torch.float32, device=choose_device(device))
     # Training's packed attention knows neither padding nor a mask, and both are needed here.
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(get_family(model.config).attention)
     return Served(model.eval(), tokenizer, find_context(model.config))
 
 

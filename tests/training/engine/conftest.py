@@ -15,5 +15,8 @@ def engine_environment(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def restore_torch_settings():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)

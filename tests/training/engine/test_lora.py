@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, save_base
+from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, make_family, save_base
 from training.engine.batches import make_batch
-from training.engine.hf_format import compute_logits, load_model
+from training.engine.documents import compute_logits
+from training.engine.hf_format import load_model, save_model
+from training.engine.lora import add_adapter, merge_adapter
 
 LORA = "method: lora, rank: 4, steps: 10, batch_tokens: 256, context_tokens: 128, learning_rate: 0.01"
 
@@ -38,6 +42,54 @@ def test_a_merged_adapter_says_what_base_and_adapter_say(tmp_path):
         joined = compute_logits(apart, make_probe())
     torch.testing.assert_close(merged, joined, rtol=1e-5, atol=1e-5)
     assert (merged - base).abs().max() > 0.01, "the adapter learnt something"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "adapted"),
+    [
+        ("gpt_neox", {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}),
+        ("gemma2", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+        ("lfm2", {"in_proj", "out_proj", "q_proj", "k_proj", "v_proj", "w1", "w2", "w3"}),
+        ("mamba", {"in_proj"}),
+    ],
+)
+def test_an_adapter_of_another_architecture_says_the_same_merged_and_read_back(tmp_path, model_type, adapted):
+    from transformers import AutoModelForCausalLM
+
+    model = make_family(model_type)
+    base = compute_logits(model, make_probe())
+    model = add_adapter(model, SimpleNamespace(seed=1, rank=4, alpha=8.0))
+    assert {name.split(".")[-4] for name, p in model.named_parameters() if p.requires_grad} == adapted
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.2)
+    joined = compute_logits(model, make_probe())
+    save_model(merge_adapter(model), tmp_path / "merged", dtype=torch.float32)
+    merged = compute_logits(load_plain(tmp_path / "merged"), make_probe())
+    torch.testing.assert_close(merged, joined, rtol=1e-4, atol=1e-4)
+    assert (merged - base).abs().max() > 0.01
+    elsewhere = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", attn_implementation="eager").to(DEVICE)
+    with torch.no_grad():
+        torch.testing.assert_close(elsewhere(make_probe().tokens).logits[0], merged, rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_space_model_is_trained_saved_and_asked(tmp_path):
+    from training.engine.decoding import Settings
+    from training.engine.generate import Prompt, answer_prompts
+    from training.engine.serving import open_model
+
+    bench = make_bench(tmp_path)
+    save_base(bench.base, model_type="mamba")
+    bench.write_recipe(train=LORA)
+    code, events = bench.run()
+    assert code == 0, events[-1]
+    assert [e["packing"] for e in events if e.get("stage") == "train" and e.get("state") == "started"] == ["padded"]
+    losses = [record["loss"] for record in bench.read_metrics()]
+    assert losses[-1] < losses[0] and bench.read_result()["max_logit_difference"] < 1e-4
+    served = open_model(tmp_path / "out" / "model", DEVICE)
+    (answer,) = answer_prompts(served, [Prompt("1", "What of sea?")], Settings(max_new_tokens=4))
+    assert answer.tokens > 0
 
 
 def test_the_adapter_folder_has_the_layout_of_peft(tmp_path):

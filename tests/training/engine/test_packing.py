@@ -1,4 +1,4 @@
-"""Packed documents: nothing is lost, nothing leaks, and the maths is that of one document a row."""
+"""Packed documents: nothing is lost, and many small passes are one large one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.engine.tiny_models import DEVICE, make_model
+from tests.training.engine.tiny_models import DEVICE, make_documents, make_model
 from training.engine.batches import IGNORED, make_batch
-from training.engine.hf_format import MODEL_TYPES, compute_logits
+from training.engine.documents import compute_logits
 from training.engine.losses import compute_loss_sum
 from training.engine.packing import pack
 
 RNG = np.random.default_rng(3)
-
-
-def make_documents(lengths: list[int], seed: int = 3) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Inputs and targets; about a third of the targets is not learnt."""
-    rng = np.random.default_rng(seed)
-    documents = [rng.integers(3, 330, n + 1) for n in lengths]
-    targets = [np.where(rng.random(len(d) - 1) < 0.33, IGNORED, d[1:]) for d in documents]
-    return [d[:-1] for d in documents], targets
 
 
 def gradients(model) -> dict[str, torch.Tensor]:
@@ -31,53 +23,8 @@ def gradients(model) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_packed_gradients_equal_those_of_padded_rows(model_type):
-    lengths = [17, 3, 40, 1, 9]
-    inputs, targets = make_documents(lengths)
-    packed = make_model(model_type)
-    compute_loss_sum(packed, make_batch(inputs, targets, torch.device(DEVICE)), dtype=torch.float32).backward()
-
-    # The reference: transformers' own eager attention, one document a row, padded on the right.
-    padded = make_model(model_type, attention_name="eager")
-    longest = max(lengths)
-    ids, labels, mask = (torch.zeros(len(lengths), longest, dtype=torch.long, device=DEVICE) for _ in range(3))
-    labels.fill_(IGNORED)
-    for row, (tokens, target) in enumerate(zip(inputs, targets, strict=True)):
-        ids[row, : len(tokens)] = torch.from_numpy(tokens)
-        labels[row, : len(tokens)] = torch.from_numpy(target)
-        mask[row, : len(tokens)] = 1
-    logits = padded(input_ids=ids, attention_mask=mask).logits
-    torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    ).backward()
-
-    ours, theirs = gradients(packed), gradients(padded)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        error = (ours[name] - theirs[name]).norm() / theirs[name].norm()
-        assert error < 1e-5, (name, float(error))
-
-
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_a_document_does_not_see_its_neighbours(model_type):
-    model = make_model(model_type)
-    mine, _ = make_documents([23], seed=8)
-    others, _ = make_documents([11, 30], seed=9)
-    changed, _ = make_documents([11, 30], seed=10)
-
-    def logits_of_mine(neighbours):
-        order = [neighbours[0], mine[0], neighbours[1]]
-        batch = make_batch(order, [np.full(len(d), IGNORED) for d in order], torch.device(DEVICE))
-        return compute_logits(model, batch)[11:34]
-
-    assert torch.equal(logits_of_mine(others), logits_of_mine(changed))  # not one bit
-    alone = compute_logits(model, make_batch(mine, [np.full(23, IGNORED)], torch.device(DEVICE)))
-    torch.testing.assert_close(logits_of_mine(others), alone, rtol=1e-5, atol=1e-5)
-
-
 def test_without_document_lengths_a_neighbour_would_be_seen():
-    """The test above can fail: told that all is one document, the same model gives other numbers."""
+    """That nothing leaks (test_architectures.py) is a finding: told that all is one document, the same model gives other numbers."""
     model = make_model()
     inputs, _ = make_documents([11, 23])
     batch = make_batch(inputs, [np.full(len(d), IGNORED) for d in inputs], torch.device(DEVICE))

@@ -12,6 +12,8 @@ import pytest
 
 from tests.training.engine.tiny_models import Bench, make_bench, make_chat_rows, refusal, write_rows
 from training.engine.corpus.readers import MAX_LINE_BYTES
+from training.engine.errors import EngineError
+from training.engine.hf_format import read_shape
 
 TRAIN = "method: full, steps: 2, batch_tokens: 128"
 
@@ -203,7 +205,9 @@ def test_code_in_a_model_repository_is_never_run(bench, tmp_path, name):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"model_type": "mamba"}, "model_type_unknown"),
+        ({"model_type": "rwkv"}, "model_type_unknown"),
+        ({"model_type": "gemma3_text", "use_bidirectional_attention": True}, "model_type_unknown"),
+        ({"head_dim": 10**9}, "config_invalid"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantized"),
         ({"num_hidden_layers": 10**9}, "config_invalid"),
         ({"hidden_size": "many"}, "config_invalid"),
@@ -212,6 +216,12 @@ def test_code_in_a_model_repository_is_never_run(bench, tmp_path, name):
 def test_a_config_that_cannot_be_trained(bench, changes, code):
     change_json(bench.base / "config.json", **changes)
     assert refuse(bench)[0] == code
+
+
+def test_a_size_under_its_second_name(bench):
+    change_json(bench.base / "config.json", model_type="gpt_oss", num_experts=10**9)
+    with pytest.raises(EngineError, match="num_local_experts must be 1 to 1024"):
+        read_shape(bench.base, "tiny")
 
 
 def test_weights_that_lack_a_layer(bench):

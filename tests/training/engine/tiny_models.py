@@ -13,9 +13,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from training.engine import attention, events
+from training.engine.batches import IGNORED
 from training.engine.hf_format import draw_weights
 from training.engine.tokenizer import train_tokenizer
 
@@ -70,12 +72,54 @@ def make_model(model_type: str = "llama", *, attention_name: str = attention.NAM
     return model.to(DEVICE)
 
 
-def save_base(folder: Path, *, seed: int = 5, dtype: torch.dtype = torch.float32) -> Path:
-    """A tiny llama with tokenizer and chat template, as a contributor would upload it."""
-    from transformers import LlamaForCausalLM
+# What a family needs beside TINY to be small and whole.
+FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 256},
+    "gemma3_text": {
+        "head_dim": 8, "query_pre_attn_scalar": 12, "layer_types": ["sliding_attention", "full_attention"]
+    },
+    "gpt_neox": {"num_key_value_heads": None, "tie_word_embeddings": False},
+    "gpt_oss": {
+        "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False,
+        "sliding_window": 256,
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "mamba": {"intermediate_size": 64, "state_size": 4, "time_step_rank": 2},
+    "mamba2": {"state_size": 4, "num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 16},
+    "olmo3": {"layer_types": ["sliding_attention", "full_attention"]},
+    "phi": {"tie_word_embeddings": False},
+}  # fmt: skip
+
+
+def make_family(model_type: str, *, attention_name: str = attention.NAME, **changes: Any) -> Any:
+    """A tiny model of any listed architecture. Its vectors differ from one, so that biases and gains are told apart."""
+    settings = {**FAMILY_SETTINGS.get(model_type, {}), **changes}
+    model = make_model(model_type, attention_name=attention_name, **settings)
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim < 2:
+                centre = 0.0 if name.endswith("bias") else 1.0
+                parameter.copy_(torch.empty(parameter.shape).normal_(centre, 0.2, generator=generator))
+    return model
+
+
+def make_documents(lengths: list[int], seed: int = 3) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Inputs and targets; about a third of the targets is not learnt."""
+    rng = np.random.default_rng(seed)
+    documents = [rng.integers(3, 330, n + 1) for n in lengths]
+    targets = [np.where(rng.random(len(d) - 1) < 0.33, IGNORED, d[1:]) for d in documents]
+    return [d[:-1] for d in documents], targets
+
+
+def save_base(folder: Path, *, model_type: str = "llama", seed: int = 5, dtype: torch.dtype = torch.float32) -> Path:
+    """A tiny model with tokenizer and chat template, as a contributor would upload it."""
+    from transformers import AutoModelForCausalLM
 
     tokenizer = make_tokenizer()
-    model = LlamaForCausalLM(make_config("llama", len(tokenizer)))
+    config = make_config(model_type, len(tokenizer), **FAMILY_SETTINGS.get(model_type, {}))
+    model = AutoModelForCausalLM.from_config(config)
     draw_weights(model, seed=seed, deviation=0.05)
     folder.mkdir(parents=True, exist_ok=True)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

@@ -3,6 +3,7 @@
 Requests become a tree of tokens: choices of one question are branches of the same stem. The tree is laid out as one row
 in which a token sees its ancestors only, so one forward pass scores every branch, without padding and without a cache.
 How many branches share a pass changes no score (within rounding), because no token sees another branch.
+A model that does not attend plainly (architectures.py) reads each request in a row of its own instead.
 
 Legend: N tokens of a tree, V vocabulary."""
 
@@ -15,8 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
+from training.engine.architectures import FUSED, find_packing
+from training.engine.documents import apply_head, get_body
 from training.engine.errors import EngineError
+
+Path = list[tuple[int, int]]  # per token of a continuation: where it is predicted, the token
 
 TREE_TOKENS = 512  # attention costs N^2: beyond this the mask costs more than the sharing saves on CPU
 
@@ -47,8 +53,7 @@ class Tree:
     parents: list[int] = field(default_factory=list)  # -1 for a root
     depths: list[int] = field(default_factory=list)
     children: dict[tuple[int, int], int] = field(default_factory=dict)  # (parent, token) -> node
-    # (request's number, per token of its continuation: the node it is predicted at, the token)
-    paths: list[tuple[int, list[tuple[int, int]]]] = field(default_factory=list)
+    paths: list[tuple[int, Path]] = field(default_factory=list)  # by the number of the request; places are nodes
 
     def count_new(self, tokens: Sequence[int]) -> int:
         node = -1
@@ -93,18 +98,24 @@ def score_requests(
     tree_tokens: int = TREE_TOKENS,
     tell: Callable[[int], None] = lambda done: None,
 ) -> list[Likelihood]:
-    """One likelihood per request, in their order. Longer than `context_tokens`: the oldest tokens are left out.
-
-    The model must attend plainly (no window below `context_tokens`, no state): all that hf_format loads do."""
+    """One likelihood per request, in their order. Longer than `context_tokens`: the oldest tokens are left out."""
     cut = [_shorten(request, context_tokens) for request in requests]
     found: list[Likelihood | None] = [None] * len(cut)
     done = 0
-    for tree in plant_trees(cut, tree_tokens):
-        for number, likelihood in _score_tree(model, tree):
+    for scored in _score_shared(model, cut, tree_tokens):
+        for number, likelihood in scored:
             found[number] = likelihood
-        done += len(tree.paths)
+        done += len(scored)
         tell(done)
     return [likelihood for likelihood in found if likelihood is not None]
+
+
+def _score_shared(model: Any, requests: Sequence[Request], tree_tokens: int) -> Iterator[list[tuple[int, Likelihood]]]:
+    if find_packing(model.config) == FUSED:
+        yield from (_score_tree(model, tree) for tree in plant_trees(requests, tree_tokens))
+    else:
+        # A tree's mask would let a token see past a window, and a state knows no branches.
+        yield from (_score_rows(model, requests, rows) for rows in plan_rows(requests, tree_tokens))
 
 
 def plant_trees(requests: Sequence[Request], tree_tokens: int) -> Iterator[Tree]:
@@ -122,25 +133,57 @@ def plant_trees(requests: Sequence[Request], tree_tokens: int) -> Iterator[Tree]
         yield tree
 
 
+def plan_rows(requests: Sequence[Request], most_tokens: int) -> Iterator[list[int]]:
+    """Numbers of requests of like length, at most `most_tokens` with their filling (a longer request stands alone)."""
+    lengths = [len(request.read_tokens()) for request in requests]
+    rows: list[int] = []
+    for number in sorted(range(len(requests)), key=lambda i: (lengths[i], i)):
+        if rows and (len(rows) + 1) * lengths[number] > most_tokens:
+            yield rows
+            rows = []
+        rows.append(number)
+    if rows:
+        yield rows
+
+
 @torch.inference_mode()
-def _score_tree(model: Any, tree: Tree) -> Iterator[tuple[int, Likelihood]]:
-    steps = [step for _, path in tree.paths for step in path]
-    needed = sorted({node for node, _ in steps})
-    row_of = {node: row for row, node in enumerate(needed)}
-    logits = _forward(model, tree, needed)
+def _score_tree(model: Any, tree: Tree) -> list[tuple[int, Likelihood]]:
+    needed = sorted({node for _, path in tree.paths for node, _ in path})
+    return _rate(_forward(model, tree, needed), {node: row for row, node in enumerate(needed)}, tree.paths)
+
+
+@torch.inference_mode()
+def _score_rows(model: Any, requests: Sequence[Request], numbers: list[int]) -> list[tuple[int, Likelihood]]:
+    """Each request in its own row. The filling stands to the right, where nothing looks."""
+    read = [torch.tensor(requests[number].read_tokens()) for number in numbers]
+    rows = pad_sequence(read, batch_first=True).to(model.device)
+    hidden = get_body(model)(input_ids=rows, use_cache=False).last_hidden_state.flatten(0, 1)
+    paths: list[tuple[int, Path]] = []
+    for row, number in enumerate(numbers):
+        first = row * rows.shape[1] + len(requests[number].context) - 1
+        paths.append((number, list(enumerate(requests[number].continuation, start=first))))
+    needed = [place for _, path in paths for place, _ in path]
+    logits = apply_head(model, hidden[torch.tensor(needed, device=model.device)])
+    return _rate(logits, {place: row for row, place in enumerate(needed)}, paths)
+
+
+def _rate(logits: torch.Tensor, row_of: dict[int, int], paths: list[tuple[int, Path]]) -> list[tuple[int, Likelihood]]:
+    """`logits` [R, V]; `row_of` says which of its rows a place of the paths is."""
+    steps = [step for _, path in paths for step in path]
     logprobs = torch.log_softmax(logits.float(), dim=-1)
-    rows = torch.tensor([row_of[node] for node, _ in steps], device=logits.device)
+    rows = torch.tensor([row_of[place] for place, _ in steps], device=logits.device)
     targets = torch.tensor([token for _, token in steps], device=logits.device)
     # One transfer for all: a .item() a token would wait for the device each time.
     values = logprobs[rows, targets].double().tolist()
     if not all(map(math.isfinite, values)):
         raise EngineError("The model's probabilities are not numbers; its weights hold NaN.", code="not_finite")
     hits = (logits.argmax(dim=-1)[rows] == targets).tolist()
-    start = 0
-    for number, path in tree.paths:
+    rated, start = [], 0
+    for number, path in paths:
         end = start + len(path)
-        yield number, Likelihood(math.fsum(values[start:end]), all(hits[start:end]))
+        rated.append((number, Likelihood(math.fsum(values[start:end]), all(hits[start:end]))))
         start = end
+    return rated
 
 
 def _forward(model: Any, tree: Tree, rows: list[int]) -> torch.Tensor:
