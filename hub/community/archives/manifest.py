@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from hub.common.errors import InvalidInput
 from hub.community.archives.tar import PIECE_BYTES, TarReader
+from hub.community.discussions import plain_text
 
 FORMAT = "model-commons-repository"
 VERSION = 1
@@ -79,7 +80,7 @@ def read_manifest(reader: TarReader) -> Manifest:
     if len({entry.name for entry in entries}) < len(entries):
         raise InvalidInput(f"The {MANIFEST} names a file twice.")
     words = {key: told[key] if isinstance(told.get(key), str) else "" for key in ("type", "name", "hub", "exported_at")}
-    return Manifest(entries=entries, **{key: value[:200] for key, value in words.items()})
+    return Manifest(entries=entries, **{key: plain_text(value[:200]) for key, value in words.items()})
 
 
 def check_entry(row: Any, place: int) -> Entry:

@@ -39,6 +39,7 @@ from hub.repos.models import LooseBytes, Repo, UploadedBlob
 from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.repos.quotas import keep_counting, key_of, limit_of, list_counted
+from hub.repos.refs import check_branch_name, check_tag_name
 from hub.storage.blobs import StoredFile
 from hub.storage.errors import StorageError
 from hub.storage.git import GitRepo, RefMove
@@ -192,6 +193,9 @@ def check_refs(git: GitRepo, refs: dict[str, str], repo: Repo, told: Told) -> No
         is_pull = ref.startswith(PULL) and is_number(number) and int(number) in pulls
         if not (ref.startswith((BRANCH, TAG)) or is_pull):
             raise InvalidInput(f"The archive names {ref[:100]}, which is no branch, tag or pull request of it.")
+        if not is_pull:  # here, too, some names are the hub's own
+            kind, check_name_of = (BRANCH, check_branch_name) if ref.startswith(BRANCH) else (TAG, check_tag_name)
+            check_name_of(repo, ref.removeprefix(kind))
         commit = git.peel(oid)
         if commit != oid and not ref.startswith(TAG):
             raise InvalidInput(f"The archive lets {ref[:100]} name something else than a commit.")

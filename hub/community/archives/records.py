@@ -17,6 +17,7 @@ from hub.community.discussions import MAX_COMMENT_CHARACTERS, MAX_TITLE, plain_t
 from hub.community.models import Check, Discussion, Review
 from hub.repos.lifecycle import MAX_DESCRIPTION_CHARACTERS
 from hub.repos.models import GATES, Repo, RepoRelease
+from hub.storage.git.operations import is_valid_ref
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # a release may list many files
 MAX_RECORDS = 2_000_000
@@ -145,7 +146,7 @@ def check_pull_request(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InvalidInput("'pull_request' must be an object or null")
     return {
-        "target": text(record, "target", 100),
+        "target": branch(record, "target"),
         "base": matching(record, "base", SHA),
         "merge_commit": matching(record, "merge_commit", SHA) if record.get("merge_commit") else "",
         "merged_at": moment(record, "merged_at", may_lack=True),
@@ -190,6 +191,13 @@ def text(record: dict[str, Any], key: str, most: int) -> str:
     if not isinstance(value, str) or len(value) > most:
         raise InvalidInput(f"{key!r} must be a text of at most {most:,} characters")
     return plain_text(value)
+
+
+def branch(record: dict[str, Any], key: str) -> str:
+    value = text(record, key, 100)
+    if not is_valid_ref(f"refs/heads/{value}"):
+        raise InvalidInput(f"{key!r} must be the name of a branch")
+    return value
 
 
 def name(record: dict[str, Any], key: str) -> str:

@@ -25,6 +25,7 @@ from hub.community.archives.manifest import (
     Manifest,
     describe_file,
 )
+from hub.community.archives.records import DATA
 from hub.community.archives.tar import END, PIECE_BYTES, format_header, padding, size_with_header
 from hub.community.models import Discussion, Event, PullRequest
 from hub.repos.blobs import may_leave
@@ -173,7 +174,7 @@ def describe_pull_request(pull_request: PullRequest) -> dict[str, Any]:
 
 
 def describe_event(event: Event) -> dict[str, Any]:
-    data = {key: value for key, value in event.data.items() if key != "imported_author"}
+    data = {key: value for key, value in event.data.items() if key in DATA[event.kind]}  # some are for this hub alone
     if data.get("hidden"):
         data["text"] = ""  # what was hidden is told to nobody
     author = told_name(event.author) or event.data.get("imported_author") or None

@@ -274,6 +274,7 @@ def test_records_are_believed_line_by_line_or_not_at_all(tides: Any, bob: Any, s
         "lacks the commits of pull request 1": changed(talk, pull_request={"target": "main", "base": "0" * 40}),
         "belongs to no discussion": changed(entry, discussion=77),
         "'kind' must be one of": changed(entry, kind="approval"),
+        "'target' must be the name of a branch": changed(talk, pull_request={"target": "../x", "base": "0" * 40}),
         "which this hub does not know": changed(entry, data={"imported_author": "alice"}),
     }
     for words, records in wrong.items():
@@ -281,6 +282,38 @@ def test_records_are_believed_line_by_line_or_not_at_all(tides: Any, bob: Any, s
             take(repack(files, records=records), bob)
         assert words in refusal.value.message, (words, refusal.value.message)
     assert nothing_is_left(settings)
+
+
+def test_names_that_the_hub_itself_answers_come_with_no_archive(tides: Any, bob: Any, settings: Any) -> None:
+    """Whoever asks for `stable` would take such a branch for a release."""
+    files = unpack(export(tides))
+    head, _, packed = files["repository.bundle"].partition(b"\n\n")
+    oid = head.splitlines()[1].split()[0]
+    for ref, words in ((b"refs/heads/stable", "hub itself"), (b"refs/tags/candidate", "hub itself"),
+                       (b"refs/heads/refs/pr/1", "hub itself"), (b"refs/heads/" + b"x" * 101, "at most 100")):  # fmt: skip
+        with pytest.raises(HubError, match=words):
+            take(repack(files, bundle=head + b"\n" + oid + b" " + ref + b"\n\n" + packed), bob)
+    assert nothing_is_left(settings)
+
+
+def test_words_that_no_database_keeps_do_no_harm(tides: Any, bob: Any) -> None:
+    files = unpack(export(tides))
+    release = {"record": "release", "tag": "v1\0", "commit": "0" * 40, "state": "published", "published_at": None}
+    lines = files["records.jsonl"].splitlines()
+    lines.insert(1, json.dumps(release).encode())
+    files["manifest.json"] = json.dumps(json.loads(files["manifest.json"]) | {"name": "a\ud800\0b"}).encode()
+    again = take(repack(files, records=b"\n".join(lines) + b"\n"), bob)
+    assert again.discussions.get(number=5).title.startswith("Releases of ab on ")
+
+
+def test_what_a_purge_told_its_pull_requests_goes_and_comes_too(tides: Any, alice: Any, bob: Any) -> None:
+    from hub.repos.purging import purge_files
+
+    purge_files(repo=tides, by=alice.user, paths=["tides.csv"])
+    tides.refresh_from_db()
+    again = take(export(tides), bob)
+    told = again.discussions.get(number=4).events.filter(kind="comment").last()
+    assert "Files were purged" in told.data["text"] and "purge" not in told.data
 
 
 def test_naming_a_digest_gives_nobody_the_bytes_of_others(tides: Any, bob: Any, settings: Any) -> None:
