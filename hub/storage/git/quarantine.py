@@ -62,6 +62,7 @@ class Quarantine:
         self.seen_refs = list_visible_refs(destination, visible=visible, public=public)
         self._visible = visible
         self._public = public
+        self._reached: set[bytes] = set()  # ids of what the checked tips bring
         self._folder = destination.path / FOLDER / secrets.token_hex(8)
         self.repo = GitRepo(self._folder / "push.git")
 
@@ -131,7 +132,8 @@ class Quarantine:
         lines = [*tips, *(f"^{oid}" for oid in self.known)]
         given = "".join(f"{line}\n" for line in lines).encode()
         try:
-            run_git(self.repo.path, "rev-list", "--objects", "--quiet", "--stdin", stdin=given, limit_s=LONG_S)
+            listing = ["rev-list", "--objects", "--no-object-names", "--stdin"]
+            self._reached.update(run_git(self.repo.path, *listing, stdin=given, limit_s=LONG_S).split())
         except GitFailed:
             raise InvalidOperation(INCOMPLETE) from None
         handle = self.repo.handle
@@ -139,13 +141,14 @@ class Quarantine:
         TreeInspector(handle).inspect({root_of(handle, oid) for oid in commits})
 
     def migrate(self, accepted: Iterable[str], *, everything: bool) -> None:
-        """Move the objects in, durably; only what `accepted` reaches unless `everything` was accepted.
+        """Move the objects in, durably; only what `accepted` reaches unless `everything` was accepted. What the pack holds
+        beside that was looked at by nobody and stays out: members can ask for any object by its id.
 
         The caller stands in the destination's queue and moves references afterwards."""
         accepted = sorted(set(accepted))
         if not accepted:
             return
-        if not everything:
+        if not everything or self._holds_more():
             copy_objects(self.repo.path, self.destination.path, wanted=accepted, held=list(self.known))
             return
         source, target = self.repo.path / "objects", self.destination.path / "objects"
@@ -157,6 +160,14 @@ class Quarantine:
             os.replace(file, folder / file.name)
         for folder in {target / file.parent.name for file in files} | {target}:
             sync_folder(folder)
+
+    def _holds_more(self) -> bool:
+        """Whether something came that no checked tip reaches. What completes a thin pack is in the destination already."""
+        indexes = (self.repo.path / "objects" / "pack").glob("pack-*.idx")
+        told = b"".join(run_git(self.repo.path, "show-index", stdin=index.read_bytes()) for index in indexes)
+        more = {line.split(b" ")[1] for line in told.splitlines()} - self._reached
+        here = self.destination.handle.odb
+        return not all(here.exists(oid.decode()) for oid in more)
 
 
 def _feed(body: Readable, pipe: IO[bytes], limit_bytes: int) -> None:

@@ -382,6 +382,26 @@ def test_a_stranger_cannot_take_pending_content_by_naming_its_id(
     assert "refs/pr/0" not in pair.members.refs() and "refs/pr/1" in pair.members.refs()
 
 
+def test_what_no_commit_names_stays_out_of_the_repository(
+    pair: RepositoryPair, copy: Path, start: str, git: Git
+) -> None:
+    """No judge has seen it, and members can fetch it by its id: a purged secret would be back."""
+    secret = git(copy, "hash-object", "-w", "--stdin", stdin="key = hunter2\n").strip()
+    tree = git(copy, "rev-parse", f"{start}^{{tree}}").strip()
+    tip = git(copy, "commit-tree", tree, "-p", start, "-m", "innocent").strip()
+    old = git(copy, "rev-parse", f"{start}:README.md").strip()
+    for number, stray in enumerate([[secret], [old]]):  # what is here already does no harm
+        pack = build_pack(git, copy, [tip, *stray])
+        request = format_packet(f"{ZERO} {tip} refs/heads/b{number}\0report-status".encode()) + b"0000" + pack
+        answer = receive(
+            pair.members, io.BytesIO(request), judge=lambda _, commands: [RefResult(command) for command in commands]
+        )
+        assert f"ok refs/heads/b{number}".encode() in answer, answer
+        assert pair.members.read_ref(f"refs/heads/b{number}") == tip
+        assert not pair.members.handle.odb.exists(secret)
+    git(pair.members.path, "fsck", "--strict", "--full")
+
+
 def build_pack(git: Git, copy: Path, oids: list[str]) -> bytes:
     name = git(copy, "pack-objects", "-q", "x", stdin="".join(f"{oid}\n" for oid in oids)).strip()
     return (copy / f"x-{name}.pack").read_bytes()
