@@ -18,7 +18,7 @@ from hub.api.auth import reads_own_tokens
 from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
 from hub.api.lfs.tickets import LONG_S, make_ticket, read_ticket
 from hub.common.errors import InvalidInput
-from hub.repos.blobs import may_commit_blob, store, take_in
+from hub.repos.blobs import store, take_in
 from hub.repos.loose import hold_for, is_held, let_go
 from hub.repos.models import Repo, UploadedBlob
 from hub.repos.places import uploads
@@ -78,7 +78,7 @@ def take_part(request: HttpRequest, ticket: str, number: str) -> HttpResponse:
     repo, user, oid, size, upload_id = open_upload(ticket)
     if not 1 <= int(number) <= count_parts(size):
         raise InvalidInput(f"This upload has {count_parts(size)} parts, so there is no part {number}.")
-    if not may_commit_blob(repo=repo, by=user, sha256=oid):
+    if not has_arrived(repo, user, oid, size):
         keep_room(repo, user, upload_id, size)
     expected = min(part_bytes_of(size), size - (int(number) - 1) * part_bytes_of(size))
     try:
@@ -133,7 +133,8 @@ def read_etags(data: Json, oid: str, size: int) -> list[str]:
     parts = data.get("parts")
     if data.get("oid") != oid or not isinstance(parts, list):
         raise InvalidInput(f'Send {{"oid": "{oid[:12]}…", "parts": [{{"partNumber": 1, "etag": "…"}}, …]}}.')
-    told = {part.get("partNumber"): part.get("etag") for part in parts if isinstance(part, dict)}
+    named = [part for part in parts if isinstance(part, dict) and type(part.get("partNumber")) is int]
+    told = {part["partNumber"]: part.get("etag") for part in named}
     etags = [told.get(number) for number in range(1, count_parts(size) + 1)]
     if len(parts) != len(etags) or not all(isinstance(etag, str) for etag in etags):
         raise InvalidInput(f"This upload has {len(etags)} parts; name each with its partNumber and etag.")

@@ -149,6 +149,7 @@ def test_an_upload_that_is_not_whole_is_not_completed(upload: Upload):
         ([], {"parts": "all"}, "parts"),
         ([], {"parts": [1, 2, 3]}, "has 3 parts"),
         ([], {"parts": [{"partNumber": 1, "etag": 7}] * 3}, "has 3 parts"),
+        ([], {"parts": [{"partNumber": [number], "etag": first} for number in (1, 2, 3)]}, "has 3 parts"),
     ]:
         refused = upload.complete(etags, **more)
         assert refused.status_code == 400 and says in refused.json()["error"], refused.content
@@ -196,6 +197,21 @@ def test_parts_of_uploads_that_are_never_completed_take_room_too(upload: Upload,
     again = Upload(client, alice)  # its own parts are not counted twice
     assert again.complete(again.put_all()).status_code == 200
     assert usage_of(alice.user) == 250_000
+
+
+def test_who_holds_an_object_sends_no_parts_of_it_under_other_sizes(upload: Upload, client: Client, alice: Any):
+    """The size in a batch is only what the client says: each would take its room on disk for nothing."""
+    from hub.repos.models import Quota
+
+    body = {"operation": "upload", "transfers": ["multipart"], "objects": [{"oid": OID, "size": 300_000}]}
+    bearer = {"Authorization": f"Bearer {alice.token}"}
+    offered = client.post(DOOR, body, content_type="application/json", headers=bearer).json()
+    other = urlsplit(offered["objects"][0]["actions"]["upload"]["href"]).path
+    assert upload.complete(upload.put_all()).status_code == 200
+    Quota.objects.create(user=alice.user, max_bytes=400_000)
+    refused = upload.put(1, href=other)
+    assert refused.status_code in (403, 413, 507) and "does not fit" in refused.json()["error"]
+    assert upload.put(1).status_code == 200  # a part whose answer was lost
 
 
 def test_forgotten_parts_are_taken_away_by_the_collection(upload: Upload, data_dir: Path):
