@@ -11,6 +11,8 @@ METRICS = {
     "accuracy": "share of right answers",
     "exact_match": "share of exact answers",
     "f1": "words in common with the answer",
+    "chrf": "runs of characters in common with the answer",
+    "rouge_l": "words in common with the answer, in its order",
     "bits_per_byte": "bits per byte, lower is better",
     "mean": "mean of its parts",
 }

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import string
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from training.engine.evals.likelihood import TREE_TOKENS, Likelihood, Request, score_requests
 from training.engine.evals.suite import Row, Task
+from training.engine.evals.text_metrics import TEXT_METRICS
 from training.engine.generate import Prompt, Settings, answer_prompts
 from training.engine.serving import Served
 
 STOP_BEFORE = re.compile(r"\n\s*(?:Question:|\n)")  # a base model goes on with a question of its own
-ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 Tell = Callable[[int], None]
 
@@ -91,30 +89,11 @@ def _score_answers(task: Task, served: Served, tell: Tell, tree_tokens: int) -> 
     prompts = [Prompt(id=str(number), text=row["prompt"]) for number, row in enumerate(task.rows)]
     settings = Settings(max_new_tokens=task.max_new_tokens)
     answers = answer_prompts(served, prompts, settings, tell=tell)
-    rate = exact_match if task.metric == "exact_match" else f1
+    rate = TEXT_METRICS[task.metric or "exact_match"]
     for row, answer in zip(task.rows, answers, strict=True):
         text = STOP_BEFORE.split(answer.text.strip())[0].strip()
         expected = row.get("answers") or [row["answer"]]
         yield max(rate(text, right) for right in expected), 1.0, {"text": text}
-
-
-def normalise_answer(text: str) -> list[str]:
-    """Words without case, punctuation and articles, as SQuAD compares them."""
-    plain = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return ARTICLES.sub(" ", plain).split()
-
-
-def exact_match(text: str, right: str) -> float:
-    return float(normalise_answer(text) == normalise_answer(right))
-
-
-def f1(text: str, right: str) -> float:
-    """Harmonic mean of precision and recall over words. Source: Rajpurkar 2016, https://arxiv.org/abs/1606.05250"""
-    given, wanted = normalise_answer(text), normalise_answer(right)
-    shared = sum((Counter(given) & Counter(wanted)).values())
-    if not given or not wanted:
-        return float(given == wanted)
-    return 2 * shared / (len(given) + len(wanted))
 
 
 def _score_texts(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:

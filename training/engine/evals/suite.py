@@ -23,7 +23,7 @@ DEFAULT_MARGIN = 0.01
 
 METRICS = {
     "multiple_choice": ("accuracy",),
-    "generation": ("exact_match", "f1"),
+    "generation": ("exact_match", "f1", "chrf", "rouge_l"),
     "perplexity": ("bits_per_byte",),
 }
 LOWER_IS_BETTER = {"bits_per_byte"}
