@@ -9,6 +9,9 @@ register = template.Library()
 
 METRICS = {
     "accuracy": "share of right answers",
+    "acc": "share of right answers",
+    "acc_norm": "share of right answers, choices by likelihood per character",
+    "acc_bytes": "share of right answers, choices by likelihood per byte",
     "exact_match": "share of exact answers",
     "f1": "words in common with the answer",
     "chrf": "runs of characters in common with the answer",

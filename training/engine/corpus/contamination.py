@@ -47,12 +47,13 @@ def list_grams(words: list[str], length: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_questions(suite: InputRepo) -> Iterator[str]:
-    """Every question, prompt and text in the suite's jsonl files."""
+    """Every question, prompt and text in the suite's files; where a row has none of these columns, all its texts."""
     for path in suite.list_files():
-        if path.lower().endswith(".jsonl"):
+        if path.lower().endswith((".jsonl", ".parquet")):
             for row in read_rows(suite, path):
                 yield from _find_texts(row.value)
 
 
 def _find_texts(row: dict[str, Any]) -> Iterator[str]:
-    return (row[name] for name in QUESTION_COLUMNS if isinstance(row.get(name), str))
+    named = [row[name] for name in QUESTION_COLUMNS if isinstance(row.get(name), str)]
+    return iter(named or [text for text in row.values() if isinstance(text, str)])

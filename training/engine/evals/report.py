@@ -26,7 +26,7 @@ from training.engine.evals.statistics import (
 from training.engine.evals.suite import LOWER_IS_BETTER, Suite, Task
 
 MIN_TEXTS = 5  # resampling fewer texts says nothing
-ASKED = ("question", "choices", "answer", "prompt", "answers")
+ASKED = ("context", "question", "choices", "answer", "prompt", "answers")
 MAX_LOGGED_CHARACTERS = 2000
 
 Scores = dict[str, list[RowScore]]  # task -> its rows in order

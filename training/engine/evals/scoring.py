@@ -35,7 +35,12 @@ def score_task(
     task: Task, served: Served, *, tell: Tell = lambda done: None, tree_tokens: int = TREE_TOKENS
 ) -> list[RowScore]:
     """Scores in the order of the rows. `tree_tokens` bounds memory and changes no score (see likelihood)."""
-    score = {"multiple_choice": _score_choices, "generation": _score_answers, "perplexity": _score_texts}[task.kind]
+    score = {
+        "multiple_choice": _score_choices,
+        "generation": _score_answers,
+        "perplexity": _score_texts,
+        "harness": _score_harness,
+    }[task.kind]
     return [
         RowScore(task.name, task.name_slice(row), number, *result)
         for number, (row, result) in enumerate(zip(task.rows, score(task, served, tell, tree_tokens), strict=True))
@@ -121,3 +126,18 @@ def split_text(tokenizer: Any, text: str, limit: int) -> Iterator[Request]:
         window = tokens[first : first + limit]
         before = tokens[first + len(window) - limit - 1 : first] if first else (start,)
         yield Request(before, window)
+
+
+def _score_harness(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    from training.engine.evals.harness_scoring import score_generation, score_pairs, score_rolling
+
+    assert task.harness is not None and task.metric is not None
+
+    def score(requests: list[Request]) -> list[Likelihood]:
+        return _score(served, requests, tell, tree_tokens)
+
+    if task.harness.output_type == "generate_until":
+        return score_generation(task.harness, task.rows, task.filter, served, tell)
+    if task.harness.output_type == "loglikelihood_rolling":
+        return score_rolling(task.rows, served, score)
+    return score_pairs(task.harness, task.rows, task.metric, served, score)

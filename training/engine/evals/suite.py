@@ -7,12 +7,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training.engine.digests import digest_file, digest_listing
 from training.engine.errors import EngineError
 from training.engine.recipe_fields import INVALID, Choice, Flag, ListOf, Number, Record, Text, key
 from training.engine.yaml_document import Node, Problem, read_yaml
+
+if TYPE_CHECKING:
+    from training.engine.evals.harness_file import HarnessFile
 
 MAX_FILE_BYTES = 256 << 20
 MAX_LINE_BYTES = 1 << 20
@@ -25,6 +28,7 @@ METRICS = {
     "multiple_choice": ("accuracy",),
     "generation": ("exact_match", "f1", "chrf", "rouge_l"),
     "perplexity": ("bits_per_byte",),
+    "harness": ("acc", "acc_norm", "acc_bytes", "exact_match", "bits_per_byte"),  # one that its file lists
 }
 LOWER_IS_BETTER = {"bits_per_byte"}
 
@@ -35,13 +39,20 @@ Row = dict[str, Any]
 class Task:
     name: str = key(Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a short name"), "How pages call it.")
     kind: str = key(Choice(*METRICS), "What is asked of the model.")
-    file: str = key(Text(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,199}\.jsonl", "the name of a .jsonl file"), "Its rows.")
-    metric: str | None = key(Choice(*(m for ms in METRICS.values() for m in ms)), "How it is scored.", None)
+    file: str = key(
+        Text(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,199}\.(?:jsonl|ya?ml)", "the name of a .jsonl file (harness: .yaml)"),
+        "Its rows, or the task file of lm-evaluation-harness that names them.",
+    )
+    metric: str | None = key(
+        Choice(*dict.fromkeys(m for ms in METRICS.values() for m in ms)), "How it is scored.", None
+    )
     slice: str | None = key(Text(r"\S{1,64}", "the name of a column"), "Column whose values are told apart.", None)
     margin: float | None = key(Number(0, 10), "Loss that counts as none.", None)
     length_normalised: bool = key(Flag(), "Compare choices by log-likelihood per byte.", False)
     max_new_tokens: int = key(Number(1, 4096, whole=True), "Longest answer of a generation task.", 64)
+    filter: str | None = key(Text(r"\S{1,64}", "the name of a filter"), "Of a harness file; else its first.", None)
     rows: tuple[Row, ...] = ()
+    harness: HarnessFile | None = None
 
     def name_slice(self, row: Row) -> str:
         return str(row[self.slice]) if self.slice else self.name
@@ -71,7 +82,8 @@ def read_suite(folder: Path) -> Suite:
     tasks = [_with_rows(task, folder, problems) for task in suite.tasks]
     if problems:
         raise SuiteError(problems[:MAX_PROBLEMS])
-    names = ["suite.yaml", *sorted({task.file for task in tasks})]
+    data = [name for task in tasks if task.harness for name in task.harness.files]
+    names = ["suite.yaml", *sorted({*data, *(task.file for task in tasks)})]
     digest = digest_listing((name, digest_file(folder / name)) for name in names)
     return replace(suite, tasks=tuple(tasks), digest=digest)
 
@@ -108,6 +120,13 @@ def _find_contradictions(suite: Suite, root: Node) -> Iterator[Problem]:
         seen.add(task.name)
         if task.metric is not None and task.metric not in METRICS[task.kind]:
             yield node.problem(f"{task.kind} has no metric {task.metric}", f"use {' or '.join(METRICS[task.kind])}")
+        if (task.kind == "harness") == task.file.endswith(".jsonl"):
+            hint = "name its .yaml file" if task.kind == "harness" else "name a .jsonl file, or write kind: harness"
+            yield node.problem(f"{task.file} is no file of kind {task.kind}", hint)
+        for name in ("length_normalised", "max_new_tokens") if task.kind == "harness" else ("filter",):
+            if name in node.value:
+                hint = "its file says that" if task.kind == "harness" else "it belongs to kind: harness"
+                yield node.value[name][0].problem(f"{task.kind} has no {name}", hint)
         if ".." in task.file:
             yield node.problem(f"{task.file} leads out of the suite", "keep its files in its folder")
     if not suite.tasks:
@@ -123,6 +142,8 @@ def _with_rows(task: Task, folder: Path, problems: list[str]) -> Task:
     if path.stat().st_size > MAX_FILE_BYTES:
         problems.append(f"{task.file}: larger than {MAX_FILE_BYTES >> 20} MiB; keep a sample of it")
         return task
+    if task.kind == "harness":
+        return _with_harness_rows(task, folder, problems)
     rows: list[Row] = []
     for number, line in _read_lines(path):
         row, problem = _read_row(task, line)
@@ -138,6 +159,22 @@ def _with_rows(task: Task, folder: Path, problems: list[str]) -> Task:
     if not rows and not problems:
         problems.append(f"{task.file}: there are no rows; add one JSON object a line")
     return replace(task, metric=metric, rows=tuple(rows))
+
+
+def _with_harness_rows(task: Task, folder: Path, problems: list[str]) -> Task:
+    from training.engine.evals.harness_tasks import read_harness_task  # jinja2 is not among what the site needs
+
+    found, rows, wrong = read_harness_task(folder, task.file, task.slice)
+    problems += wrong
+    if found is None or wrong:
+        return task
+    metrics, filters = found.list_metrics(), [one.name for one in found.filter_list]
+    if task.metric is not None and task.metric not in metrics:
+        problems.append(f"{task.file}: metric_list has no {task.metric}; it can be scored by {' or '.join(metrics)}")
+    if task.filter is not None and task.filter not in filters:
+        problems.append(f"{task.file}: filter_list has no '{task.filter}'; known there: {', '.join(filters) or 'none'}")
+    told_apart = "slice" if task.slice else None
+    return replace(task, metric=task.metric or metrics[0], slice=told_apart, rows=tuple(rows), harness=found)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
