@@ -51,7 +51,7 @@ class RepositoryPair:
         clearance of everything that `commit` reaches. Idempotent; a crash leaves objects without a reference."""
         check_ref(ref)
         with queue(self.folder, LOCK):
-            self._finish_retraction()
+            self.finish_retraction()
             if commit is not None:
                 self.copy_to_public([commit])
             self.public.move_ref(ref, commit, ANY)
@@ -64,20 +64,20 @@ class RepositoryPair:
         for ref in ref_map:
             check_ref(ref)
         with queue(self.folder, LOCK):
-            self._finish_retraction()
+            self.finish_retraction()
             self._refuse_unknown(ref_map)
             write_durably(self.folder / JOURNAL, json.dumps(dict(ref_map)).encode())
-            self._finish_retraction()
+            self.finish_retraction()
 
     def recover(self) -> bool:
         """Complete a retraction that a crash interrupted. True when there was one."""
         with queue(self.folder, LOCK):
-            return self._finish_retraction()
+            return self.finish_retraction()
 
     def maintain(self) -> None:
         """Fold many small packs, loose objects and references into one each, losing none, reachable or not."""
         with queue(self.folder, LOCK):
-            self._finish_retraction()
+            self.finish_retraction()
             _repack(self.public, keep_unreachable=True)
             # Only what the public half does not hold; it cannot shrink meanwhile, since we hold the pair's lock.
             _repack(self.members, "-l", keep_unreachable=True)
@@ -110,7 +110,8 @@ class RepositoryPair:
         tips = [peel(self.public.handle, tip) for tip in held]
         return not ancestors_not_in(self.members.handle, peel(self.members.handle, oid), tips)
 
-    def _finish_retraction(self) -> bool:
+    def finish_retraction(self) -> bool:
+        """What a crash left of one; whether there was any. The caller holds the pair's lock."""
         journal = self.folder / JOURNAL
         if not journal.exists():
             return False

@@ -39,6 +39,7 @@ def purge(both: RepositoryPair, key: str, blobs: Iterable[str]) -> Journal:
         if journal is not None and journal["key"] != key:
             raise StorageError("Another purge of this repository is not completed yet; try again in a minute.")
         if journal is None or not journal["is_done"]:
+            both.finish_retraction()  # it names commits that are gone afterwards
             journal = write_journal(both, plan(both, key, rewriter, journal))
             complete(both, journal)
             journal = write_journal(both, {**journal, "is_done": True, "doomed": []})

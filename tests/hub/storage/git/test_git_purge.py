@@ -213,6 +213,24 @@ def test_a_crash_at_any_step_leaves_a_whole_repository_and_is_completed(
     assert pair.members.is_ancestor(commits[made["leaked"]], head) and pair.public.has_commit(commits[made["mended"]])
 
 
+@pytest.mark.parametrize("step", ["copy_to_public", "_point_public_at", "prune_public"])
+def test_a_withdrawal_that_was_cut_off_before_is_completed_first(pair: RepositoryPair, monkeypatch: Any, step: str):
+    """What it wrote down names commits that are gone afterwards: nothing could be published here again."""
+    made = leak(pair)
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RepositoryPair, step, die)
+        pair.retract({MAIN: made["leaked"]})
+    commits = purging.purge(pair, "p1", [BLOB])["commits"]
+    check_gone(pair, *commits)
+    assert pair.public.read_ref(MAIN) == commits[made["leaked"]]
+    pair.publish(MAIN, commits[made["mended"]])
+    assert pair.public.read_ref(MAIN) == commits[made["mended"]]
+
+
 def test_who_prepared_before_the_purge_is_refused_after_it(pair: RepositoryPair, alice: Author, monkeypatch: Any):
     """A commit hashes its files before it stands in the queue, a merge is built before its reference moves."""
     made = leak(pair)
