@@ -53,18 +53,21 @@ def get_family(config: Any) -> Family:
     return FAMILIES[config.model_type]
 
 
-def find_packing(config: Any) -> str:
-    """The path of one model: a family that may mask is fused where this config has nothing to mask."""
+def find_packing(config: Any, longest: int | None = None) -> str:
+    """The path of one model: a family that may mask is fused where there is nothing to mask.
+
+    `longest` is that of the documents, in tokens; without it the model's whole context may be read."""
     family = get_family(config)
-    return FUSED if family.packing == MASKED and not _needs_mask(config) else family.packing
+    is_plain = family.packing == MASKED and not _needs_mask(config, longest or find_context(config))
+    return FUSED if is_plain else family.packing
 
 
-def _needs_mask(config: Any) -> bool:
+def _needs_mask(config: Any, longest: int) -> bool:
     if getattr(config, "attn_logit_softcapping", None) or config.model_type == "gpt_oss":
         return True
     window = getattr(config, "sliding_window", None)
     slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
-    return bool(slides and window and window < find_context(config))
+    return bool(slides and window and window < longest)
 
 
 def find_context(config: Any) -> int:

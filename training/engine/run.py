@@ -156,7 +156,7 @@ def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_afte
         "stage", stage="train", state="started", method=plan.method, steps=plan.steps, trained_parameters=learning,
         context_tokens=plan.context_tokens, batch_tokens=plan.batch_tokens, learning_rate=plan.learning_rate,
         rows=batches.packing.rows, device=devices.describe_device(job.device), threads=plan.threads,
-        packing=find_packing(model.config),
+        packing=find_packing(model.config, plan.context_tokens),
     )  # fmt: skip
     samples = Samples(
         choose_prompts(corpus, tokenizer),

@@ -9,7 +9,7 @@ from tests.training.engine.test_architectures import CASES
 from tests.training.engine.tiny_models import DEVICE, make_family
 from training.engine.architectures import FAMILIES
 from training.engine.decoding import Settings, decode
-from training.engine.evals.likelihood import Request, plan_rows, score_requests
+from training.engine.evals.likelihood import Request, plan_rows, plant_trees, score_requests
 from training.engine.samples import answer_greedily
 
 PROMPTS = [list(range(5, 24)), [7, 9, 300], list(range(60, 79)), list(range(100, 112))]
@@ -59,6 +59,21 @@ def test_likelihoods_are_those_of_one_plain_pass_a_request(case):
         found = score_requests(served, REQUESTS, context_tokens=256, tree_tokens=tree_tokens)
         assert max(abs(f.logprob - logprob) for f, (logprob, _) in zip(found, expected, strict=True)) < 2e-4
         assert [f.is_greedy for f in found] == [greedy for _, greedy in expected]
+
+
+def test_a_window_that_no_request_reaches_shares_beginnings(monkeypatch):
+    from training.engine.evals import likelihood
+
+    changes = {"sliding_window": 40}
+    reference = make_family("mistral", attention_name="eager", **changes).eval()
+    expected = [score_plainly(reference, request)[0] for request in REQUESTS]
+    planted = []
+    monkeypatch.setattr(likelihood, "plan_rows", None)  # the other way is not taken
+    monkeypatch.setattr(likelihood, "plant_trees", lambda *given: planted.extend(plant_trees(*given)) or planted)
+    served = make_family("mistral", attention_name="sdpa", **changes).eval()
+    found = score_requests(served, REQUESTS, context_tokens=256)
+    assert len(planted) == 1 and len(planted[0].tokens) < sum(len(r.read_tokens()) for r in REQUESTS) * 0.6
+    assert max(abs(f.logprob - logprob) for f, logprob in zip(found, expected, strict=True)) < 2e-4
 
 
 def test_rows_that_share_a_pass_are_bounded():

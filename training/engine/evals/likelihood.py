@@ -111,7 +111,8 @@ def score_requests(
 
 
 def _score_shared(model: Any, requests: Sequence[Request], tree_tokens: int) -> Iterator[list[tuple[int, Likelihood]]]:
-    if find_packing(model.config) == FUSED:
+    longest = max((len(request.read_tokens()) for request in requests), default=1)
+    if find_packing(model.config, longest) == FUSED:
         yield from (_score_tree(model, tree) for tree in plant_trees(requests, tree_tokens))
     else:
         # A tree's mask would let a token see past a window, and a state knows no branches.
