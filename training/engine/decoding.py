@@ -51,13 +51,16 @@ def decode(
     stop_ids: frozenset[int],
     row_seeds: Sequence[int] | None = None,
     on_token: Callable[[int, int], None] = lambda row, token: None,
+    is_over: Callable[[Sequence[int]], bool] = lambda tokens: False,
 ) -> list[list[int]]:
-    """New token ids per prompt, without the stop token. The caller has checked that prompt + new tokens fit."""
+    """New token ids per prompt, without the stop token. The caller has checked that prompt + new tokens fit.
+
+    `is_over` looks at the tokens of one answer so far and may end it there."""
     answers: list[list[int]] = [[] for _ in prompts]
     generators = [_start_generator(settings, seed) for seed in row_seeds or [0] * len(prompts)]
     rows = list(range(len(prompts)))
     for group in _group_equals(prompts) if get_family(model.config).packing == PADDED else [rows]:
-        _decode_together(model, prompts, group, answers, generators, settings, stop_ids, on_token)
+        _decode_together(model, prompts, group, answers, generators, settings, stop_ids, on_token, is_over)
     return answers
 
 
@@ -76,6 +79,7 @@ def _decode_together(
     settings: Settings,
     stop_ids: frozenset[int],
     on_token: Callable[[int, int], None],
+    is_over: Callable[[Sequence[int]], bool],
 ) -> None:
     """Fill `answers` of the rows `alive`, which share every pass."""
     from transformers import DynamicCache
@@ -94,6 +98,7 @@ def _decode_together(
         for place in kept:
             answers[alive[place]].append(picked[place])
             on_token(alive[place], picked[place])
+        kept = [place for place in kept if not is_over(answers[alive[place]])]
         if not kept or step + 1 == settings.max_new_tokens:
             break
         if len(kept) < len(alive):

@@ -73,7 +73,7 @@ num_fewshot: 2
 fewshot_config: {sampler: first_n}
 output_type: generate_until
 doc_to_text: "Question: {{question}}\\nAnswer:"
-doc_to_target: "{{solution}}"
+doc_to_target: "{{solution if topic == 'odd' else '[invalid]'}}"
 metric_list:
   - metric: exact_match
     ignore_case: true
@@ -102,7 +102,7 @@ ROLLED = (
     + """\
 output_type: loglikelihood_rolling
 doc_to_text: ""
-doc_to_target: "{{support}}{{question}} {{support|upper}}{{question}} {{support}}"
+doc_to_target: "{{support}}{{question}} {{support|upper}}{{question}} {{support}}{{question + question}}"
 metric_list:
   - metric: word_perplexity
   - metric: bits_per_byte

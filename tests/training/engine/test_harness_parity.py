@@ -25,9 +25,18 @@ def suite(folder: Path) -> Suite:
     return read_suite(folder)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return open_tiny(tmp_path_factory.mktemp("model"), context_tokens=160)  # two of the questions are longer
+@pytest.fixture(scope="module", params=["bare", "marked"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """It reads less than some of the questions hold. Marked: its tokenizer begins every text with a mark, as llama's do."""
+    served = open_tiny(tmp_path_factory.mktemp("model"), context_tokens=160)
+    if request.param == "marked":
+        from tokenizers.processors import TemplateProcessing
+
+        start = served.tokenizer.bos_token
+        process = TemplateProcessing(single=f"{start} $A", special_tokens=[(start, served.tokenizer.bos_token_id)])
+        served.tokenizer.backend_tokenizer.post_processor = process
+        assert served.tokenizer("tide")["input_ids"][0] == served.tokenizer.bos_token_id
+    return served
 
 
 def read_theirs(folder: Path, name: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

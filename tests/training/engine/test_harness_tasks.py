@@ -1,16 +1,18 @@
 """Task files of lm-evaluation-harness: what is accepted is scored, what is not is refused by name and place."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.engine.harness_files import ARC, ASKED, FILES, ROLLED, SHOWN, write_harness_suite
-from tests.training.engine.tiny_served import make_tiny_folder
+from tests.training.engine.harness_files import ARC, ASKED, FILES, ROLLED, SHOWN, SOLVED, write_harness_suite
+from tests.training.engine.tiny_served import make_tiny_folder, open_tiny
 from training.engine.__main__ import main as run_engine
 from training.engine.corpus.contamination import read_questions
-from training.engine.evals.harness_scoring import apply_filter, cut, matches, roll_windows
+from training.engine.decoding import decode
+from training.engine.evals.harness_scoring import apply_filter, cut, generate, matches, roll_windows
 from training.engine.evals.harness_templates import BoundedTemplate, TemplateProblem
 from training.engine.evals.suite import SuiteError, Task, read_suite
 from training.engine.inputs import InputRepo
@@ -39,9 +41,7 @@ def test_solved_examples_stand_before_a_question_and_never_hold_it(tmp_path: Pat
         assert all(str(asked["question"]) not in example for example in (start, *examples))
     assert len({row["context"].split("number ")[1] for row in rows}) > 2, "sampled anew for each row"
     first = read_task(tmp_path, "solved").rows
-    assert all(
-        row["context"].startswith("Question: What rises 0 times?\nAnswer: It rises. #### 0,000\n\n") for row in first
-    )
+    assert all(row["context"].startswith("Question: What rises 0 times?\nAnswer: [invalid]\n\n") for row in first)
 
 
 def test_the_first_rows_as_examples_leave_the_asked_row_out(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_rows_may_lie_in_a_parquet_file_and_are_kept_out_of_training(tmp_path: P
         ("arc", "{{question}}\\nAnswer", "{{query}}\\nAnswer", "test.jsonl: row 1: the template fails: 'query' is undefined"),
         ("arc", '"{{options.label.index(key)}}"', "3", "must give one of the choices or its number, 0 to 2"),
         ("arc", '"{{options.text}}"', '"{{question}}"', "row 1: the template does not write a list as Python does"),
-        ("arc", "{{options.label.index(key)}}", "{% set x = 1 %}", "'assign' is not allowed in a template"),
+        ("arc", "{{options.label.index(key)}}", "{% macro x() %}{% endmacro %}", "'macro' is not allowed in a template"),
         ("arc", 'doc_to_text: "', 'num_fewshot: 1\ndoc_to_text: "', "'fewshot_split' is missing"),
         ("shown", "num_fewshot: 3", "num_fewshot: 8", "8 solved examples need 9 rows, there are 8"),
         ("shown", "num_fewshot: 3", "num_fewshot: 3\ngen_prefix: A", "'gen_prefix' is outside"),
@@ -177,6 +177,7 @@ ROW: dict[str, Any] = {"q": " Why? ", "c": {"text": ["a", "b's"]}, "n": 3, "long
     ("source", "text"),
     [
         ("Q: {{q.strip()}}\n", "Q: Why?\n"),
+        ("{% set start = 'Q:' + q %}{{start + 'A:'}} {{[c, c]|map(attribute='text')|list}}", "Q: Why? A: [['a', \"b's\"], ['a', \"b's\"]]"),
         ("{{c.text}} {{[q, n, none, true]}}", "['a', \"b's\"] [' Why? ', 3, None, True]"),
         ("{{q|trim ~ n ~ none}}{{ n * 2 + 1 }}", "Why?3None7"),
         ("{% for x in c.text %}{{loop.index}}{{x if x != 'a'}}{% endfor %}", "12b's"),
@@ -210,7 +211,12 @@ def test_templates_write_what_jinja_writes(source: str, text: str) -> None:
         "{% for a in range(1000) %}{% for b in range(1000) %}{{ q }}{% endfor %}{% endfor %}",
         "{% for a in range(1000000000) %}{% endfor %}",
         "{% for a in q %}{% for b in q %}{% for c in q %}{% endfor %}{% endfor %}{% endfor %}",
-        "{% set x = q %}",
+        "{% set a = [q, q] %}{% set b = [a, a] %}",
+        "{% set a, b = q, q %}",
+        "{% set a %}{{ q }}{% endset %}",
+        "{% set a = long + long %}{% set a = a + a %}",
+        "{{ c.text|map('upper')|list }}",
+        "{{ [q]|map(attribute='__class__')|list }}",
         "{% macro m() %}{% endmacro %}",
         "{% include 'x' %}",
         "{{ q.__class__ }}",
@@ -246,6 +252,26 @@ def test_answers_are_filtered_and_compared_as_the_file_says(tmp_path: Path) -> N
     (metric,) = found.metric_list
     assert matches(metric, "-1,200.", "It IS. #### -1200") and not matches(metric, "1200", "#### -1200")
     assert cut("a Question: b q", ("q", "Question:")) == "a "
+
+
+def test_an_answer_ends_where_its_stop_text_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = open_tiny(tmp_path / "model")
+    task = read_task(tmp_path / "suite", "solved", solved=SOLVED.replace('["Question:", "q"]', '["<never>"]'))
+    assert task.harness is not None
+    whole = generate(task.harness, task.rows, served, lambda done: None)
+    stop = whole[0][4:6]
+    kwargs = replace(task.harness.generation_kwargs, until=(stop, "<never>"))
+    ended = replace(task.harness, generation_kwargs=kwargs)
+    written: list[int] = []
+
+    def count(*args: Any, **named: Any) -> list[list[int]]:
+        answers = decode(*args, **named)
+        written.extend(map(len, answers))
+        return answers
+
+    monkeypatch.setattr("training.engine.evals.harness_scoring.decode", count)
+    assert generate(ended, task.rows, served, lambda done: None) == [text.split(stop)[0] for text in whole]
+    assert min(written) < 12
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 24, 29])

@@ -142,14 +142,27 @@ def generate(found: HarnessFile, rows: Sequence[Row], served: Served, tell: Call
     encoder = Encoder(served.tokenizer)
     prompts = [encoder.encode(row["context"])[-room:] or [encoder.prefix] for row in rows]
     settings = Settings(max_new_tokens=most)
+    is_over = watch_for(served.tokenizer, found.stop_texts())
     texts = [""] * len(rows)
     done = 0
     for batch in plan_batches([len(prompt) for prompt in prompts], most, BATCH_TOKENS):
-        answers = decode(served.model, [prompts[i] for i in batch], settings, stop_ids=served.stop_ids)
+        answers = decode(served.model, [prompts[i] for i in batch], settings, stop_ids=served.stop_ids, is_over=is_over)
         for i, tokens in zip(batch, answers, strict=True):
             texts[i] = cut(served.tokenizer.decode(tokens, skip_special_tokens=True), found.stop_texts())
         tell(done := done + len(batch))
     return texts
+
+
+def watch_for(tokenizer: Any, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    """Whether an answer holds a stop text, so that nothing is written that would be cut off again. A token holds a byte at
+    least: only as many of the last ones as the longest stop text has bytes, and one more, are read before the whole is."""
+    reach = max((len(stop.encode()) for stop in stops), default=0) + 1
+
+    def holds(tokens: Sequence[int]) -> bool:
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        return any(stop in text for stop in stops)
+
+    return lambda tokens: bool(stops) and holds(tokens[-reach:]) and holds(tokens)
 
 
 def cut(text: str, stops: Sequence[str]) -> str:

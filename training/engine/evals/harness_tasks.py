@@ -161,16 +161,11 @@ class Writer:
     def _choose_examples(self, doc: Doc) -> list[Doc]:
         """As the harness does: the first ones, or sampled anew for each row, never the row itself of the same split."""
         n, own = self.found.num_fewshot, self.leaves_itself_out
-        others = (
-            [d for d in self.shown if d != doc]
-            if own and self.found.fewshot_config.sampler == "first_n"
-            else self.shown
-        )
         if self.found.fewshot_config.sampler == "first_n":
-            chosen = others[:n]
+            chosen = list(islice((d for d in self.shown if not own or d != doc), n))
         else:
-            chosen = self.random.sample(self.shown, n + own)
-            chosen = [d for d in chosen if d != doc][:n] if own else chosen
+            drawn = self.random.sample(self.shown, n + own)
+            chosen = [d for d in drawn if not own or d != doc][:n]
         if len(chosen) < n:  # the row stands several times in its split
             others = [d for d in self.shown if d != doc]
             if len(others) < n:

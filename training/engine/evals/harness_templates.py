@@ -25,7 +25,7 @@ MAX_LOOPS = 2  # one within another
 
 ALLOWED_NODES = frozenset(
     "Template Output TemplateData Const Name Getattr Getitem Slice Call Keyword Filter Test CondExpr If For List Tuple Dict "
-    "Pair Compare Operand And Or Not Add Sub Mul Div FloorDiv Mod Neg Pos Concat".split()
+    "Pair Compare Operand And Or Not Add Sub Mul Div FloorDiv Mod Neg Pos Concat Assign".split()
 )
 ALLOWED_METHODS = frozenset(
     "strip lstrip rstrip lower upper title capitalize split rsplit splitlines startswith endswith removeprefix removesuffix "
@@ -37,6 +37,7 @@ ALLOWED_FILTERS = frozenset(
 ALLOWED_TESTS = frozenset(
     "defined undefined none string number mapping sequence boolean true false integer float odd even in eq ne lt le gt ge".split()
 )
+LISTS = (nodes.List, nodes.Tuple, nodes.Dict)
 PLAIN = (str, bool, int, float, type(None), date, time, Decimal)  # datetime is a date
 
 
@@ -77,7 +78,7 @@ class BoundedTemplate:
 
 def _say(error: Exception) -> str:
     words = error.message if isinstance(error, TemplateError) else str(error)
-    return (words or type(error).__name__).splitlines()[0][:200]
+    return (words or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
 def _check(tree: nodes.Template) -> None:
@@ -91,6 +92,9 @@ def _check(tree: nodes.Template) -> None:
             raise TemplateProblem("'*' is not allowed before an argument")
         if isinstance(node, nodes.Call):
             _check_call(node.node)
+        if isinstance(node, nodes.Assign) and any(isinstance(one, LISTS) for one in [node.node, *node.find_all(LISTS)]):
+            # A list of lists of lists that all are one list is compared without end.
+            raise TemplateProblem("'set' takes no list; write it where it is needed")
     if _count_loops(tree) > MAX_LOOPS:
         raise TemplateProblem(f"more than {MAX_LOOPS} loops stand within one another")
 
@@ -178,6 +182,11 @@ def regex_replace(value: str, pattern: str, repl: str, count: int = 0) -> str:
     return re.sub(pattern, fill, value, count=count)
 
 
+def map_attribute(value: Any, attribute: str) -> list[Any]:
+    """`map` as tasks use it; with the name of a filter it is not accepted."""
+    return [ENVIRONMENT.getitem(item, attribute) for item in value]
+
+
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset("+ * %".split())
 
@@ -213,6 +222,7 @@ def _make_environment() -> BoundedEnvironment:
         "replace": bounded_replace,
         "string": write_out,
         "regex_replace": regex_replace,
+        "map": map_attribute,
     }
     made.tests = {name: DEFAULT_TESTS[name] for name in ALLOWED_TESTS}
     return made
