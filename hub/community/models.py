@@ -62,8 +62,14 @@ class Event(models.Model):
     @property
     def told_author(self) -> User | str | None:
         """Its author, or the word that an import brought for one of another hub ("imported_author" in `data`)."""
-        imported = self.data.get("imported_author")
-        return self.author or (f"{imported} (imported)" if imported else None)
+        return self.author or (
+            f"{self.data['imported_author'] or 'another hub'} (imported)" if self.is_imported else None
+        )
+
+    @property
+    def is_imported(self) -> bool:
+        """Nothing of it happened here, whoever it names: no check of this hub, and no word of its own account."""
+        return "imported_author" in self.data
 
 
 class PullRequest(models.Model):

@@ -270,7 +270,7 @@ def write_talks(repo: Repo, arrived: Arrived, refs: dict[str, str]) -> None:
         if kind == "discussion":
             keys[record["number"]] = write_talk(repo, record, refs).pk
         elif kind == "event":
-            data = record["data"] | ({"imported_author": record["author"]} if record["author"] else {})
+            data = record["data"] | {"imported_author": record["author"]}
             more = {"kind": record["kind"], "data": data, "at": record["at"], "edited_at": record["edited_at"]}
             events.append(Event(discussion_id=keys[record["discussion"]], **more))
             if len(events) >= BATCH:

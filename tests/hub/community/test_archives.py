@@ -296,6 +296,25 @@ def test_names_that_the_hub_itself_answers_come_with_no_archive(tides: Any, bob:
     assert nothing_is_left(settings)
 
 
+def test_checks_of_another_hub_are_none_of_this_one(tides: Any, bob: Any) -> None:
+    """Nobody is named for them, as for the hub's own."""
+    from django.test import Client
+
+    files = unpack(export(tides))
+    forged = {"record": "event", "discussion": 4, "kind": "check", "at": "2026-01-01T00:00:00+00:00",
+              "data": {"name": "screens", "state": "passed", "summary": "All is well."}}  # fmt: skip
+    records = files["records.jsonl"] + json.dumps(forged).encode() + b"\n"
+    clear(take(repack(files, records=records), bob))
+    client = Client()
+    client.force_login(bob.user)
+    page = client.get("/datasets/bob/again/discussions/4").content.decode()
+    line = next(line for line in page.splitlines() if "All is well." in line)
+    assert "another hub (imported)" in line
+    told = client.get("/api/datasets/bob/again/discussions/4").json()["events"]
+    assert [row["author"]["name"] for row in told if row["type"] == "check" and row["data"]["name"] == "screens"
+            and row["data"]["summary"] == "All is well."] == ["another hub (imported)"]  # fmt: skip
+
+
 def test_words_that_no_database_keeps_do_no_harm(tides: Any, bob: Any) -> None:
     files = unpack(export(tides))
     release = {"record": "release", "tag": "v1\0", "commit": "0" * 40, "state": "published", "published_at": None}
