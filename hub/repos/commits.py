@@ -23,6 +23,7 @@ from hub.repos.places import pair
 from hub.repos.publication import publish
 from hub.storage.errors import InvalidOperation, StaleParent, StorageError, UnknownPath, UnknownRevision
 from hub.storage.git import ANY, Author, CommitInfo, GitRepo, NewBlob
+from hub.storage.git.stamps import read_stamp
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def create_commit(
     message = title if not description else f"{title}\n\n{description}"
     members = pair(repo).members
     pending = PendingWrite.objects.create(repo=repo, ref=ref, by=credit or by, door=door)
+    stamp = read_stamp(members.path)
     try:
         new = members.commit(
             ref,
@@ -88,10 +90,18 @@ def create_commit(
         raise
     # After any other failure the note stays: the ref may have moved, and `reconcile` looks.
     # The commit it stands on, not the head that we saw before: others may have committed in between, for themselves.
-    old = next(iter(members.commit_info(new).parents), None)
-    register_commits(repo=repo, ref=ref, old=old, new=new, by=credit or by, door=door)
-    pending.delete()
-    return Revision.objects.get(repo=repo, commit=new)
+    try:
+        old = next(iter(members.commit_info(new).parents), None)
+        register_commits(repo=repo, ref=ref, old=old, new=new, by=credit or by, door=door)
+        pending.delete()
+        return Revision.objects.get(repo=repo, commit=new)
+    except (StorageError, Revision.DoesNotExist):
+        if read_stamp(members.path) == stamp:
+            raise
+    raise Conflict(
+        f"The commit is in, but files were purged from the history of {repo.full_name} at this moment and it has another id "
+        "now; look at the newest commit."
+    )
 
 
 def register_commits(

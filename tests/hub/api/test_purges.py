@@ -237,6 +237,27 @@ def test_a_release_that_is_published_meanwhile_stays_whole(repo: Any, alice: Any
     assert SECRET in public_texts(repo) and not repo.purges.exists()
 
 
+def test_a_commit_that_is_overtaken_by_a_purge_is_in_and_says_so(repo: Any, alice: Any, monkeypatch: Any):
+    from hub.common.errors import Conflict
+    from hub.repos import commits
+    from hub.repos.models import Revision
+    from hub.repos.places import pair
+    from hub.repos.purging import purge_files
+
+    register = commits.register_commits
+
+    def purge_first(**what: Any) -> None:
+        purge_files(repo=repo, by=alice.user, paths=["conf/key.env"])
+        register(**what)
+
+    with monkeypatch.context() as patch, pytest.raises(Conflict, match="another id now"):
+        patch.setattr(commits, "register_commits", purge_first)
+        add(repo, alice.user, {"late.txt": "late\n"})
+    commits.reconcile(older_than_s=0)
+    line = pair(repo).members.ancestors_not_in(members_head(repo), [])
+    assert set(Revision.objects.filter(repo=repo).values_list("commit", flat=True)) == set(line) and len(line) == 5
+
+
 @pytest.mark.parametrize(
     ("given", "status", "words"),
     [
