@@ -6,10 +6,12 @@ from django.dispatch import receiver
 
 from hub.accounts.models import User
 from hub.common.errors import Forbidden
+from hub.community.listeners import settle_news
 from hub.repos.events import repo_deleting, repo_removing, repo_restored
 from hub.repos.models import Repo
 from moderation import audit
 from moderation.models import Case, Release
+from moderation.queue import path_of, queue_of
 
 
 @receiver(repo_deleting)
@@ -20,8 +22,10 @@ def answer_deletion(sender: type, repo: Repo, by: User, **_: Any) -> None:
     if case is not None:
         raise Forbidden(
             f"{repo.full_name} cannot be deleted while a moderator has to decide about it (case {case.pk}); "
-            "it can be when that is decided."
+            f"it can be when that is decided{', or when you purge the file from its history' if case.content_id else ''}."
         )
+    cases = Case.objects.filter(repo=repo)
+    settle_news([queue_of(repo), *(path_of(row) for row in cases)])  # its cases are missing, too, until it is back
     audit.record("repo.deleted", str(repo), by=by, is_public=not repo.is_private, type=repo.type, key=repo.key)
 
 

@@ -12,10 +12,10 @@ from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.community.checks import set_check
-from hub.community.listeners import notify
+from hub.community.listeners import notify, settle_news
 from hub.community.models import Check
 from hub.repos.clearance import Decision, decide, note_publication
-from hub.repos.models import Content
+from hub.repos.models import Content, Repo
 from hub.repos.publication import publish
 from moderation import audit
 from moderation.models import Case, Screening
@@ -32,6 +32,17 @@ MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does no
 
 def path_of(case: Case) -> str:
     return f"/moderation/cases/{case.pk}"
+
+
+def queue_of(repo: Repo) -> str:
+    """Where moderators find what waits in one repository."""
+    return f"/moderation?repo={repo.pk}"
+
+
+def settle_case_news(case: Case) -> None:
+    """Nobody has to be told any more that this case waits; that files of the repository do, once none is open."""
+    is_last = not Case.objects.filter(repo=case.repo, state=State.OPEN).exists()
+    settle_news([path_of(case), *([queue_of(case.repo)] if is_last else [])])
 
 
 # --- opening
@@ -97,7 +108,7 @@ def tell_of_held(cases: list[Case]) -> None:
     people = [*owners, first.repo.owner_user]
     notify(people, f"{first.repo} is not public in full: {what}", path_of(first))
     told = {person.pk for person in people if person is not None}
-    place = path_of(first) if len(cases) == 1 else "/moderation"
+    place = path_of(first) if len(cases) == 1 else queue_of(first.repo)
     notify([user for user in moderators() if user.pk not in told], f"To decide in {first.repo}: {what}", place)
 
 
@@ -115,6 +126,7 @@ def resolve_case(case: Case, reason: str) -> None:
     case.state, case.decided_at, case.decision_reason = State.RESOLVED, timezone.now(), reason
     case.save(update_fields=["state", "decided_at", "decision_reason"])
     audit.record("case.resolved", str(case.repo), case=case.pk, reason=reason)
+    settle_case_news(case)
 
 
 # --- seeing
@@ -220,6 +232,7 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
         **({"alone": True} if count_active_people() == 1 else {}),
     )
     carry_out(row)
+    settle_case_news(row)
     tell_of_decision(row)
     return row
 

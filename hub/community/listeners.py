@@ -29,6 +29,11 @@ def notify(users: list[User | None], text: str, path: str, *, actor: Any = None)
     Notification.objects.bulk_create([Notification(user_id=key, text=text[:300], path=path) for key in keys])
 
 
+def settle_news(paths: list[str]) -> None:
+    """What points there waits for nobody any more: read for everybody who has not looked yet."""
+    Notification.objects.filter(path__in=paths, is_read=False).update(is_read=True)
+
+
 def people_of(discussion: Discussion) -> list[User | None]:
     """Its author, who spoke in it, and the owner of the repository."""
     spoke = User.objects.filter(pk__in=discussion.events.exclude(author=None).values("author"))

@@ -161,4 +161,8 @@ class Notification(models.Model):
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(fields=["user", "is_read", "-at"], name="notification_bell")]
+        indexes = [
+            models.Index(fields=["user", "is_read", "-at"], name="notification_bell"),
+            # for hub.community.listeners.settle_news
+            models.Index(fields=["path"], condition=models.Q(is_read=False), name="notification_unread_place"),
+        ]

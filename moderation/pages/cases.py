@@ -1,5 +1,6 @@
 """The moderator's queue and the page of one case; who is no moderator sees the cases that concern them."""
 
+import re
 from typing import Any
 
 from django.contrib import messages
@@ -67,11 +68,12 @@ def own_cases(user: Any) -> QuerySet[Case]:
 
 def read_filters(request: HttpRequest, *, is_moderator: bool) -> dict[str, str]:
     state = request.GET.get("state", "open" if is_moderator else "all")
-    kind = request.GET.get("kind", "")
+    kind, repo = request.GET.get("kind", ""), request.GET.get("repo", "")
     return {
         "state": state if state in STATES else "open",
         "kind": kind if kind in Case.Kind.values else "",
         "q": request.GET.get("q", "").replace("\0", "").strip()[:100],
+        "repo": repo if re.fullmatch(r"[0-9]{1,18}", repo) else "",  # as a notification of several files says
     }
 
 
@@ -84,6 +86,8 @@ def filter_cases(rows: QuerySet[Case], filters: dict[str, str]) -> QuerySet[Case
         rows = rows.filter(kind=filters["kind"])
     if filters["q"]:
         rows = rows.filter(Q(title__icontains=filters["q"]) | Q(repo__name__icontains=filters["q"]))
+    if filters["repo"]:
+        rows = rows.filter(repo=int(filters["repo"]))
     return rows
 
 

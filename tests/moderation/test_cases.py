@@ -6,7 +6,9 @@ import pytest
 
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound, RepoNotFound, RevisionNotFound
 from hub.community.models import Notification
+from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Content, RepoCollaborator
+from hub.repos.purging import purge_files
 from moderation import audit
 from moderation.appeals import appeal, may_appeal
 from moderation.models import AuditEntry, Case
@@ -140,6 +142,28 @@ def test_many_files_of_one_commit_are_told_once(alice: Any, mona: Any) -> None:
     assert Case.objects.count() == 3
     assert [row.user for row in Notification.objects.order_by("user_id")] == [alice.user, mona.user]
     assert "(and 2 more)" in Notification.objects.first().text
+
+
+def test_what_is_decided_waits_for_nobody_any_more(held: Case, alice: Any, bob: Any, mona: Any, dora: Any) -> None:
+    """A desk kept listing cases that another moderator had decided, or that a purge had settled."""
+    unread = Notification.objects.filter(is_read=False)
+    dora.user.is_moderator = True
+    dora.user.save()
+    bring(held.repo, alice.user, {f"{name}.txt": f"{name} {SECRET}".encode() for name in "ab"})
+    several = f"/moderation?repo={held.repo_id}"
+    assert {row.path for row in unread.filter(user=dora.user)} == {several}
+    decide_case(case=held, by=mona.user, state="refused", reason="A key.")
+    assert not unread.filter(path=f"/moderation/cases/{held.pk}", text__startswith="To decide").exists()
+    assert unread.get(user=alice.user, path=f"/moderation/cases/{held.pk}").text.startswith("A moderator decided")
+    assert unread.filter(user=dora.user, path=several).exists()  # two still wait
+    purge_files(repo=held.repo, by=alice.user, paths=["a.txt"])
+    assert unread.filter(user=dora.user, path=several).exists()
+    purge_files(repo=held.repo, by=alice.user, paths=["b.txt"])
+    assert not Case.objects.filter(state="open").exists()
+    assert not unread.filter(user__in=[dora.user, mona.user]).exists()
+    assert not unread.filter(text__contains="is not public in full").exists()
+    delete_repo(repo=held.repo, by=alice.user)
+    assert not unread.filter(user=alice.user).exists()
 
 
 # --- reports
