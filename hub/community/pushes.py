@@ -14,6 +14,7 @@ from hub.common.errors import HubError
 from hub.common.paging import read_number
 from hub.community.contributions import reader_for
 from hub.community.discussions import take_number
+from hub.community.held_back import describe_held
 from hub.community.models import Discussion, PullRequest
 from hub.community.pull_requests import check_accepts_push, find_pull_request, head_moved, start_point
 from hub.community.recipe_locks import LOCK, check_lock
@@ -21,6 +22,7 @@ from hub.repos.blobs import may_commit_blob, store
 from hub.repos.commits import register_commits
 from hub.repos.largeness import is_text
 from hub.repos.models import PendingWrite, Repo
+from hub.repos.places import pair
 from hub.repos.purged import refuse_purged
 from hub.repos.reader import digest_of
 from hub.repos.refs import check_branch_name, check_tag_name
@@ -39,6 +41,7 @@ class PushJudge:
         self.address = address
         self.opened: dict[str, PullRequest] = {}  # command's ref -> the pull request it opens
         self.held: tuple[str, ...] = ()  # commits the repository had before this push
+        self.told: set[int] = set()  # contents whose clearance the answer names already
         self.pending: dict[str, PendingWrite] = {}  # command's ref -> what a crash from here on leaves to be finished
 
     def judge(self, quarantine: Quarantine, commands: list[RefCommand]) -> list[RefResult]:
@@ -164,14 +167,24 @@ class PushJudge:
             repo=self.repo, ref=result.ref, old=old, new=command.new, by=self.by, door="git", held=self.held
         )
         if not result.ref.startswith("refs/pr/"):
-            return []
+            return self.tell_of_held(command, f"{self.repo.path}/commit/")
         pull_request = opened or find_pull_request(self.repo, int(result.ref.removeprefix("refs/pr/")), self.by)
         head_moved(pull_request, by=self.by)
-        word = "Opened" if opened else "Updated"
-        return [
-            f"{word} pull request #{pull_request.discussion.number}:",
-            f"  {self.address(pull_request.discussion.path)}",
-        ]
+        number, path = pull_request.discussion.number, pull_request.discussion.path
+        lines = [f"{'Opened' if opened else 'Updated'} pull request #{number}:", f"  {self.address(path)}"]
+        if opened:
+            lines.append(f"To add to it: git push origin HEAD:{pull_request.ref}")
+        return lines + self.tell_of_held(command, path)
+
+    def tell_of_held(self, command: RefCommand, path: str) -> list[str]:
+        """Of what this push brought, what the screens did not clear. `path` of its page; "/" at its end takes the commit."""
+        if command.new is None:
+            return []
+        members = pair(self.repo).members
+        tip = members.peel(command.new)
+        commits = members.ancestors_not_in(tip, [oid for oid in self.held if members.has_commit(oid)])
+        page = self.address(f"{path}{tip}" if path.endswith("/") else path)
+        return describe_held(self.repo, commits, self.by, page=page, told=self.told)
 
 
 def is_number(name: str) -> bool:

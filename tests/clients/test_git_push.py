@@ -57,7 +57,12 @@ def test_a_member_pushes_branches_tags_and_large_files(granian_server: RunningHu
     assert "oid sha256" in git("cat-file", "-p", "HEAD:deep/noise.bin", cwd=folder).stdout
     git("tag", "light", cwd=folder)
     git("tag", "-a", "-m", "The first of many", "annotated", cwd=folder)
-    push(folder, "HEAD:main", "HEAD:refs/heads/deep/side", "--tags")
+    said = push(folder, "HEAD:main", "HEAD:refs/heads/deep/side", "--tags")
+    assert (
+        "ocking" not in said and "hf_" not in said
+    )  # git-lfs advised to turn locks on, with the token in its sentence
+    locked = git("lfs", "lock", "deep/noise.bin", cwd=folder, with_lfs=True, check=False)
+    assert locked.returncode != 0 and "This hub keeps no locks on files" in locked.stdout + locked.stderr
 
     api = f"/api/datasets/{name}"
     refs = granian_server.call("GET", f"{api}/refs").json()
@@ -100,6 +105,7 @@ def test_a_stranger_is_shown_the_way_and_opens_a_pull_request(granian_server: Ru
     said = push(folder, "HEAD:refs/for/main")
     address = re.search(r"http://\S+/discussions/(\d+)", said)
     assert "Opened pull request #1" in said and address is not None
+    assert "git push origin HEAD:refs/pr/1" in said
     assert address[0] == f"{granian_server.url}/datasets/{name}/discussions/1"
 
     details = granian_server.call("GET", f"/api/datasets/{name}/discussions/1").json()
@@ -176,7 +182,8 @@ def test_shallow_and_partial_clones_work_and_push_back(
 def test_members_fetch_what_waits_for_clearance_by_their_own_way(granian_server: RunningHub, name: str, tmp_path: Path):
     folder = clone(granian_server, name, tmp_path / "clone", way="/git")
     waiting = commit(folder, {"people.txt": f"account {IBAN}\n".encode(), "later.bin": bytes(3000)}, "Held")
-    push(folder, "HEAD:main")
+    said = push(folder, "HEAD:main")
+    assert "remote: 1 file of this push is not cleared" in said and f"/datasets/{name}/commit/{waiting}" in said
     again = clone(granian_server, name, tmp_path / "again", way="/git")
     assert head_of(again) == waiting
     assert (again / "later.bin").read_bytes() == bytes(3000)

@@ -12,11 +12,11 @@ from hub.accounts.permissions import can
 from hub.api.addresses import base_url
 from hub.api.auth import reads_own_tokens
 from hub.api.git.views import CHALLENGE, open_repo, require_reader
-from hub.api.hf.endpoints import answer, endpoint, open_body, read_json
+from hub.api.hf.endpoints import View, answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
 from hub.api.lfs.parts import choose_transfer, is_under_way, offer_parts
 from hub.api.lfs.tickets import LIFETIME_S, LONG_S, make_ticket, read_ticket
-from hub.common.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, TooLarge
+from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn, NotSupported, TooLarge
 from hub.community.contributions import reader_for
 from hub.repos.blobs import may_commit_blob, store, take_in
 from hub.repos.models import Repo, UploadedBlob
@@ -155,19 +155,29 @@ def send_download(request: HttpRequest, ticket: str) -> HttpResponse:
     return StreamingHttpResponse(store().read(oid, start, end), status=206 if part else 200, headers=headers)
 
 
-def list_locks(request: HttpRequest, **address: str) -> HttpResponse:
-    open_repo(request, **address)
-    return answer_lfs({"locks": []})
+def refuse_locks(request: HttpRequest, **address: str) -> HttpResponse:
+    """501 is what git-lfs takes in silence before a push; an empty list makes it advise to turn locking on, and that
+    advice prints the remote's address with the token in it.
+    Source: https://github.com/git-lfs/git-lfs/blob/main/docs/api/locking.md"""
+    open_repo(request, **{key: value for key, value in address.items() if key != "lock"})
+    raise NotSupported("This hub keeps no locks on files; open a pull request, and a merge shows what clashes.")
 
 
-def list_own_locks(request: HttpRequest, **address: str) -> HttpResponse:
-    open_repo(request, **address)
-    return answer_lfs({"ours": [], "theirs": []})
+def speak_to_lfs(view: View) -> View:
+    """git-lfs shows a refusal to the person only as `message`."""
+
+    def call(request: HttpRequest, **address: str) -> HttpResponse:
+        try:
+            return view(request, **address)
+        except HubError as problem:
+            problem.extra.setdefault("message", problem.message)
+            raise
+
+    return call
 
 
-batch = endpoint(POST=answer_batch)
-locks = endpoint(GET=list_locks)
-verify_locks = endpoint(POST=list_own_locks)
+batch = endpoint(POST=speak_to_lfs(answer_batch))
+locks = endpoint(GET=speak_to_lfs(refuse_locks), POST=speak_to_lfs(refuse_locks))
 upload = reads_own_tokens(endpoint(PUT=take_upload))
 verify = reads_own_tokens(endpoint(POST=check_upload))
 download = reads_own_tokens(endpoint(GET=send_download))

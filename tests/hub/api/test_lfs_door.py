@@ -192,10 +192,13 @@ def test_a_batch_has_bounds(client: Client, repo: Any):
     assert client.post(f"{DOOR}/objects/batch", body, content_type="application/json").status_code == 413
 
 
-def test_locks_are_not_kept_and_git_lfs_is_told_so(client: Client, repo: Any, alice: Any):
-    assert client.get(f"{DOOR}/locks").json() == {"locks": []}
-    answer = client.post(f"{DOOR}/locks/verify", {}, content_type="application/json", headers=as_person(alice))
-    assert answer.json() == {"ours": [], "theirs": []}
+@pytest.mark.parametrize("path", ["locks", "locks/verify", "locks/1/unlock"])
+def test_locks_are_not_kept_and_git_lfs_is_told_so(client: Client, repo: Any, alice: Any, path: str):
+    """With any other answer to `verify` git-lfs printed an advice with the remote's address, the token in it."""
+    answer = client.post(f"{DOOR}/{path}", {}, content_type="application/json", headers=as_person(alice))
+    assert answer.status_code == 501 and answer.json()["message"].startswith("This hub keeps no locks on files;")
+    missing = client.post(f"{DOOR.replace('tides', 'none')}/{path}", {}, content_type="application/json")
+    assert missing.status_code == 401 and "message" in missing.json()
 
 
 @pytest.mark.parametrize("size", [2**63, 2**64, 10**30, -1, 1.5, True, "12"])
