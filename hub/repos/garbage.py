@@ -118,12 +118,13 @@ def forget(doomed: set[str], *, before: datetime) -> None:
                 index_blob(stored)
 
 
-def describe(report: Report) -> str:
+def describe(report: Report, *, dry_run: bool = False) -> str:
     removed = report.removed
+    done = "Would be removed" if dry_run else "Removed"
     ended = f"{report.ended} deleted repositories end for good. " if report.ended else ""
     return (
         f"{ended}{report.repositories} repositories name {report.named} large files; {report.unnamed} are named by nothing. "
-        f"Removed: {removed.files} files, {removed.xorbs} xorbs, {removed.leftovers} leftovers, {removed.freed_bytes:,} bytes; "
+        f"{done}: {removed.files} files, {removed.xorbs} xorbs, {removed.leftovers} leftovers, {removed.freed_bytes:,} bytes; "
         f"{report.uploads} unfinished uploads."
     )
 

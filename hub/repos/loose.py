@@ -18,6 +18,7 @@ from hub.repos.models import BlobXorb, Content, LooseBytes, Repo, StoredBlob, Up
 from hub.repos.places import store
 from hub.storage.blobs import StoredFile
 
+TEXTS = "texts:"  # parts of what will be text in git as far as its name and size tell: bounded, but part of no quota
 SQL_BATCH = 500  # values in one IN (...)
 OVERHEAD = 16  # a xorb of which all but 1/16 and a block is claimed is claimed: the rest is headers and hashes
 BLOCK = 4096
@@ -89,7 +90,14 @@ def claim(repo: Repo, by: User, stored: StoredFile) -> None:
 
 def count_loose(**whose: Any) -> int:
     """Bytes, of `user=`, `organization=` or `repo=`."""
-    return LooseBytes.objects.filter(**whose).aggregate(sum=Sum("size"))["sum"] or 0
+    rows = LooseBytes.objects.filter(**whose).exclude(name__startswith=TEXTS)
+    return rows.aggregate(sum=Sum("size"))["sum"] or 0
+
+
+def count_waiting_texts(repo: Repo, by: User) -> int:
+    """Bytes of texts that lie in parts and wait for their commit, of who pays for this person here."""
+    rows = LooseBytes.objects.filter(**payer_of(repo, by), name__startswith=TEXTS)
+    return rows.aggregate(sum=Sum("size"))["sum"] or 0
 
 
 def count_xorbs(repo: Repo, by: User, xorbs: Iterable[str]) -> int:

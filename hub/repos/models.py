@@ -245,7 +245,7 @@ class LooseBytes(models.Model):
     user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="+")
     organization = models.ForeignKey(Organization, null=True, on_delete=models.CASCADE, related_name="+")
     repo = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
-    name = models.CharField(max_length=80)  # "xorb:<hash>", "sha256:<hex>" or "parts:<upload>"
+    name = models.CharField(max_length=80)  # "xorb:<hash>", "sha256:<hex>", "parts:<upload>" or "texts:<upload>"
     size = models.PositiveBigIntegerField()  # bytes that are not claimed yet
     at = models.DateTimeField(default=timezone.now)
 

@@ -18,14 +18,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.views.decorators.http import require_http_methods, require_POST
 
 from hub.accounts.models import User
-from hub.common.errors import HubError, InvalidInput, TooLarge
+from hub.common.errors import HubError, InvalidInput, QuotaExceeded, TooLarge
 from hub.community.spools import open_spool, spool_file
 from hub.repos.blobs import take_in
 from hub.repos.largeness import is_large
-from hub.repos.loose import hold_for, is_held, let_go
+from hub.repos.loose import TEXTS, count_waiting_texts, hold_for, is_held, let_go
 from hub.repos.models import Repo
 from hub.repos.places import uploads
-from hub.repos.quotas import check_room
+from hub.repos.quotas import check_room, room_left
 from hub.repos.reader import RepoReader
 from hub.storage.errors import StorageError
 from hub.storage.git import AddFile, AddPointer, check_path
@@ -50,7 +50,12 @@ class FileUpload:
 
     @property
     def loose_name(self) -> str:
-        return f"parts:{self.id}"
+        return f"{TEXTS if self.may_be_text else 'parts:'}{self.id}"
+
+    @property
+    def may_be_text(self) -> bool:
+        """As far as name and size tell; its bytes decide when all of them are there."""
+        return not is_large(self.path, self.size, b"")
 
     @property
     def part_bytes(self) -> int:
@@ -123,7 +128,9 @@ def take_form_files(request: HttpRequest, repo: Repo, spool: IO[bytes]) -> list[
     folder = request.POST.get("folder", "").strip().strip("/")
     named = [(f"{folder}/{file.name}" if folder else str(file.name), file) for file in files]
     refuse_twins([check_path(path) for path, _ in named])
-    check_room(repo=repo, by=request.user, adding=sum(count_large(path, file) for path, file in named))
+    adding = sum(count_large(path, file) for path, file in named)
+    if adding:
+        check_room(repo=repo, by=request.user, adding=adding)
     return bounded(
         (store_file(repo, request.user, path, file.size or 0, file.chunks(PIECE_BYTES), spool), file.size or 0)
         for path, file in named
@@ -175,6 +182,7 @@ def store_file(
         yield beginning
         yield from pieces
 
+    check_room(repo=repo, by=by, adding=size)  # what looked like text until now was not asked before
     stored = take_in(repo=repo, by=by, pieces=all_pieces(), expected_size=size)
     return AddPointer(path, stored.sha256, stored.size)
 
@@ -205,8 +213,15 @@ def put_part(request: HttpRequest, repo: Repo, reader: RepoReader, number: int) 
 
 
 def check_parts_room(repo: Repo, by: User, upload: FileUpload) -> None:
-    """An upload whose first part has come counts whole already."""
-    check_room(repo=repo, by=by, adding=0 if is_held(repo, by, upload.loose_name) else upload.size)
+    """An upload whose first part has come counts whole already. What may be text takes no room; where room is limited
+    only so much of it may wait for a commit."""
+    adding = 0 if is_held(repo, by, upload.loose_name) else upload.size
+    if not upload.may_be_text:
+        check_room(repo=repo, by=by, adding=adding)
+    elif adding and room_left(repo=repo, by=by) is not None:
+        most = settings.MAX_COMMIT_BODY_BYTES
+        if count_waiting_texts(repo, by) + adding > most:
+            raise QuotaExceeded(f"More than {most:,} bytes of small files wait for their commit; commit those first.")
 
 
 def read_exactly(request: HttpRequest, count: int, path: str, number: int) -> Iterator[bytes]:

@@ -112,6 +112,18 @@ def test_a_wrong_member_is_named_and_the_organization_is_not_made(alice, member,
     assert not Organization.objects.exists() and not Namespace.objects.filter(name="tidewatch").exists()
 
 
+def test_members_are_added_later_and_who_has_no_admin_is_told(capsys, alice):
+    from hub.accounts.models import Membership
+
+    call_command("organization", "create", "tidewatch")
+    assert "organization member tidewatch NAME:admin" in capsys.readouterr().err
+    said = run(capsys, "organization", "member", "tidewatch", "alice:admin")
+    assert said == "alice has the role admin in tidewatch.\n"
+    assert Membership.objects.get().role == "admin"
+    with pytest.raises(CommandError, match="There is no organization 'tides'"):
+        call_command("organization", "member", "tides", "alice:admin")
+
+
 # --- password_link
 
 
@@ -266,10 +278,9 @@ def manage(*words, data_dir, way):
     return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("command", ["account", "organization", "password_link", "import_folder", "seed_demo"])
-def test_a_folder_without_a_hub_is_named_and_not_made(command, tmp_path):
+def test_a_folder_without_a_hub_is_named_and_not_made(tmp_path):
     """A mistyped --data-dir became a hub of its own, and the account was nowhere to be found."""
-    refused = manage(command, "create", "ann", data_dir=tmp_path / "typo", way="option")
+    refused = manage("account", "create", "ann", data_dir=tmp_path / "typo", way="option")
     assert (refused.returncode, refused.stdout) == (1, "")
     folder = tmp_path / "typo"
     assert refused.stderr.strip() == (
@@ -277,6 +288,18 @@ def test_a_folder_without_a_hub_is_named_and_not_made(command, tmp_path):
         "or name its folder with --data-dir."
     )
     assert not folder.exists()
+
+
+def test_each_command_of_the_hub_refuses_such_a_folder(tmp_path, monkeypatch, capsys):
+    from hub.site.bootstrap import commands
+
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(commands, "_run_django", lambda argv, data_dir: pytest.fail(f"{argv[0]} was carried out"))
+    ours = {path.stem for path in (CHECKOUT / "hub/management/commands").glob("[a-z]*.py")}
+    for command in ours - {"run_demo"}:  # which makes its own hub
+        assert commands.main([command, "x", "--data-dir", str(tmp_path / "typo")]) == 1
+        assert "There is no hub in" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_database_of_ones_own_is_a_hub_whatever_the_folder_holds(tmp_path, monkeypatch):

@@ -33,7 +33,9 @@ def decide(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     rules = parse_ignore_rules(read_ignore_file(reader, commit, body.get("gitIgnore")))
     headers = {"X-Repo-Commit": commit} if commit else None
     decisions = [decide_one(reader, commit, rules, file) for file in files]
-    check_room(repo=repo, by=request.user, adding=count_new_bytes(reader, commit, files, decisions))
+    adding = count_new_bytes(reader, commit, files, decisions)
+    if adding:  # text takes no room, so it comes in also where more is held than may be
+        check_room(repo=repo, by=request.user, adding=adding)
     return answer({"files": decisions}, headers=headers)
 
 

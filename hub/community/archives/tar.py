@@ -43,10 +43,11 @@ class TarReader:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._has_begun = False
 
     def next_member(self) -> tuple[str, int] | None:
         """Name and size in bytes; None at the end, behind which nothing but zeros may stand. Raises InvalidInput."""
-        header = self._read_exactly(BLOCK)
+        header = self._read_exactly(BLOCK) if self._has_begun else self._read_first_header()
         if not header.strip(b"\0"):
             self._expect_zeros()
             return None
@@ -61,6 +62,15 @@ class TarReader:
             yield piece
         if self._read_exactly(len(padding(size))).strip(b"\0"):
             raise InvalidInput("The archive is damaged: bytes stand behind the end of a file; export it again.")
+
+    def _read_first_header(self) -> bytes:
+        self._has_begun = True
+        header = b""
+        while len(header) < BLOCK and (piece := self._stream.read(BLOCK - len(header))):
+            header += piece
+        if len(header) < BLOCK:
+            raise InvalidInput("This is no archive of a repository; choose a file that an export has written.")
+        return header
 
     def _read_exactly(self, count: int) -> bytes:
         pieces = []

@@ -28,4 +28,4 @@ class Command(OperatorCommand):
                 "The grace is from 1 to 3650 days; uploads that wait for their commit need at least one."
             )
         report = collect(now=timezone.now(), grace=timedelta(days=grace), dry_run=dry_run)
-        self.stdout.write(("Nothing was changed. " if dry_run else "") + describe(report))
+        self.stdout.write(("Nothing was changed. " if dry_run else "") + describe(report, dry_run=dry_run))

@@ -17,7 +17,9 @@ class Command(OperatorCommand):
         actions.add_parser("list", help="all of them, each with its key and its end")
         restore = actions.add_parser("restore", help="bring one back as it was")
         restore.add_argument("key")
-        restore.add_argument("--name", default="", help="another name, where its own is taken by now")
+        restore.add_argument(
+            "--name", default="", help="another name without the namespace, like poems-2, where its own is taken"
+        )
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         rows = (
@@ -34,5 +36,7 @@ class Command(OperatorCommand):
             back = restore_repo(repo=repo, by=find_committer(repo.owner), name=options["name"])
             self.stdout.write(f"{back.full_name} is back.")
             return
+        if not rows.exists():
+            self.stdout.write("No deleted repository waits here for its end.")
         for repo in rows.iterator():
             self.stdout.write(f"{repo.key}  {repo.type} {repo.full_name}, gone on {ends_at(repo):%Y-%m-%d}")

@@ -17,11 +17,16 @@ class Command(OperatorCommand):
         parser.add_argument("name", metavar="NAMESPACE/NAME")
         parser.add_argument("--type", choices=Repo.Type.values, required=True)
         parser.add_argument("--to", type=Path, required=True, metavar="FILE.tar")
+        parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
-    def handle(self, *args: Any, name: str, to: Path, **options: Any) -> None:
+    def handle(self, *args: Any, name: str, to: Path, force: bool, **options: Any) -> None:
         repo = lookup(options["type"], name)
         if repo is None:
             raise CommandError(f"There is no {options['type']} repository {name} here.")
+        if to.is_dir():
+            raise CommandError(f"{to} is a folder; name the file that is to be written in it.")
+        if to.exists() and not force:
+            raise CommandError(f"{to} is there already; choose another name, or add --force to write over it.")
         part = to.with_name(f"{to.name}.part")
         try:
             export = export_repo(repo, is_operator=True)

@@ -33,7 +33,10 @@ OPERATOR_COMMANDS = (
     "organization",
     "password_link",
     "import_folder",
+    "export_repository",
+    "import_repository",
     "collect_garbage",
+    "deleted_repositories",
     "quota",
     "seed_demo",
 )  # of a hub that is there

@@ -88,6 +88,20 @@ def test_what_is_there_already_is_sent_again_in_a_full_repository(client: Client
     assert batch(client, alice, (stored.sha256, stored.size)) == [{"oid": stored.sha256, "size": stored.size}]
 
 
+def test_text_comes_in_where_more_is_held_than_may_be(client: Client, repo: Any, alice: Any):
+    bring(repo, alice, noise(1))
+    limit("alice", "5KB")
+    files = [{"path": "notes.txt", "size": 6, "sample": "aGVsbG8K"}, {"path": "x.bin", "size": 1, "sample": ""}]
+    for asked, status in ((files[:1], 200), (files, 403)):
+        answer = client.post(
+            f"{API}/preupload/main",
+            json.dumps({"files": asked}),
+            content_type="application/json",
+            headers=bearer(alice),
+        )
+        assert answer.status_code == status
+
+
 def test_git_lfs_is_told_for_each_file(client: Client, repo: Any, alice: Any):
     limit("alice", "25KB")
     first, second, third = batch(client, alice, *((f"{place:064x}", 10 * KB) for place in range(3)))

@@ -8,7 +8,7 @@ import tarfile
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput, QuotaExceeded
 from tests.hub.scenes import add, clear, make_repo, members_head, propose, withhold
@@ -416,6 +416,14 @@ def test_operators_and_owners_have_a_door_for_both(
 
     to = tmp_path / "tides.tar"
     call_command("export_repository", "alice/tides", "--type", "dataset", "--to", str(to))
+    written = to.read_bytes()
+    with pytest.raises(CommandError, match="add --force"):
+        call_command("export_repository", "alice/tides", "--type", "dataset", "--to", str(to))
+    call_command("export_repository", "alice/tides", "--type", "dataset", "--to", str(to), "--force")
+    assert len(to.read_bytes()) == len(written)
+    (tmp_path / "recipe.yaml").write_text("a: 1")
+    with pytest.raises(CommandError, match="This is no archive of a repository"):
+        call_command("import_repository", str(tmp_path / "recipe.yaml"), "bob/recipe")
     call_command("import_repository", str(to), "bob/tides")
     assert "bob/tides is there, a dataset, with 3 discussions" in capsys.readouterr().out
     client, headers = Client(), {"HTTP_AUTHORIZATION": f"Bearer {alice.token}"}

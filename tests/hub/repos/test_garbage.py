@@ -311,6 +311,7 @@ def test_the_command_says_what_a_rehearsal_would_remove(tides: Any, alice: Any, 
     call_command("collect_garbage", "--dry-run")
     said = capsys.readouterr().out
     assert said.startswith("Nothing was changed. 1 repositories name 1 large files; 0 are named by nothing.")
+    assert "Would be removed: " in said
     assert is_stored(stored)
 
 

@@ -162,6 +162,8 @@ def test_programs_and_operators_bring_it_back(tides, alice, bob, charlie, organi
     assert f"{tides.key}  dataset alice/tides, gone on" in out.getvalue()
     call_command("deleted_repositories", "restore", tides.key, stdout=out)
     assert "alice/tides is back." in out.getvalue()
+    call_command("deleted_repositories", "list", stdout=out)
+    assert out.getvalue().endswith("No deleted repository waits here for its end.\n")
     with pytest.raises(CommandError, match="No deleted repository"):
         call_command("deleted_repositories", "restore", tides.key)
     delete(Repo.objects.get(pk=tides.pk), alice)

@@ -207,6 +207,35 @@ def test_parts_count_from_the_first_on_until_the_file_does(tides, alice, browser
     assert send(browser, tides, "start", **about, modified="7")[1]["have"] == []  # nothing lies beside the file
 
 
+def test_text_comes_in_where_there_is_no_room_and_bytes_that_only_look_like_it_do_not(
+    tides, alice, browser_of, small_parts, monkeypatch, settings
+):
+    from django.core.management import call_command
+
+    from hub.repos.quotas import usage_of
+
+    call_command("quota", "set", "alice", "3KB")
+    browser, large = browser_of(alice), {"path": "a.bin", "size": 2000, "modified": "7"}
+    for number in (1, 2):
+        put(browser, tides, number, bytes(1000), path="a.bin", size=2000)
+    send(browser, tides, "finish", **large)
+    call_command("quota", "set", "alice", "1KB")
+    text, fake = {"path": "b.txt", "size": 5, "modified": "7"}, {"path": "c.txt", "size": 4, "modified": "7"}
+    assert send(browser, tides, "start", **{**large, "path": "b.bin"})[0] == 403
+    assert send(browser, tides, "start", **text)[0] == 200
+    assert put(browser, tides, 1, b"text\n", path="b.txt", size=5).status_code == 200
+    given = {"branch": "main", "title": "Text", "description": "", "goes_to": "branch"}
+    assert send(browser, tides, "commit", **given, files=[text])[0] == 200
+    files = [SimpleUploadedFile("d.txt", b"text\n")]
+    assert browser.post(f"{tides.path}/upload", {**given, "files": files}).status_code == 302
+    assert put(browser, tides, 1, b"\0\1\2\3", path="c.txt", size=4).status_code == 200
+    assert usage_of(alice.user) == 2000
+    monkeypatch.setattr(uploads, "take_in", lambda **_: pytest.fail("it was stored"))
+    assert send(browser, tides, "finish", **fake)[0] == 403
+    settings.MAX_COMMIT_BODY_BYTES = 6
+    assert send(browser, tides, "start", **{**text, "path": "e.txt"})[0] == 403  # four wait already
+
+
 def test_parts_that_nobody_finished_go_with_a_collection(tides, alice, browser_of, small_parts):
     from datetime import timedelta
 
