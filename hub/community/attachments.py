@@ -1,5 +1,6 @@
 """Attachments of discussions: pictures, films and sounds, known by their first bytes and by nothing that a client says."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +13,11 @@ from django.utils import timezone
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, TooLarge, TooManyAttempts
+from hub.community.models import Discussion, Event
 from hub.community.social_models import Attachment
 from hub.repos.deleted import GRACE
 from hub.repos.garbage import needs_files
+from hub.repos.models import Repo
 from hub.repos.places import store
 
 MB = 1000 * 1000
@@ -26,6 +29,10 @@ KEPT = GRACE + timedelta(
     days=2
 )  # as long as the bytes of a removed one may lie here: it counts, or nothing would bound them
 MAX_BYTES = 1000 * MB  # of one person altogether
+MAX_COMMENTS = 500  # that are read for the places of one's attachments
+SHOWN = re.compile(
+    r"(?:!\[(?P<name>[^\]\n]{0,200})\]\()?(?:https?://[^\s/()]{1,200})?(?P<address>/uploads/[0-9a-f]{32}\.\w{3,4})"
+)
 FILM_BRANDS = (b"isom", b"iso", b"mp4", b"avc1", b"M4V", b"MSNV", b"dash")
 
 
@@ -144,6 +151,25 @@ def remove_attachment(*, attachment: Attachment, by: Any) -> None:
         raise Forbidden("Only who attached this or a moderator may remove it.")
     attachment.removed_at = timezone.now()
     attachment.save(update_fields=["removed_at"])
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a comment shows an attachment, and what it calls it."""
+
+    name: str
+    discussion: Discussion
+
+
+def find_uses(user: Any) -> dict[str, Use]:
+    """Address -> the newest of one's own comments that shows it, among the MAX_COMMENTS newest that one may still read."""
+    rows = Event.objects.filter(author=user, kind="comment", discussion__repo__in=Repo.objects.visible_to(user))
+    rows = rows.select_related("discussion__repo__owner_user", "discussion__repo__owner_organization")
+    found: dict[str, Use] = {}
+    for row in rows.order_by("-pk")[:MAX_COMMENTS]:
+        for match in SHOWN.finditer(str(row.data.get("text", ""))):
+            found.setdefault(match["address"], Use((match["name"] or "").strip(), row.discussion))
+    return found
 
 
 def attachment_digests() -> Iterable[str]:

@@ -42,6 +42,11 @@ class Attachment(models.Model):
     def path(self) -> str:
         return f"/uploads/{self.key}.{self.suffix}"
 
+    @property
+    def label(self) -> str:
+        """What to call it where no comment names it."""
+        return f"{self.key[:8]}….{self.suffix}"
+
 
 class Collection(models.Model):
     """A shelf of one owner. `slug` changes with the title; `key` at its end never does, and finds it."""

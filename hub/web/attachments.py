@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
-from hub.community.attachments import MAX_BYTES, find_attachment, remove_attachment
+from hub.community.attachments import MAX_BYTES, find_attachment, find_uses, remove_attachment
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_browser
 
@@ -18,9 +18,12 @@ from hub.web.repo_pages import require_browser
 def list_attachments(request: HttpRequest) -> HttpResponse:
     own = require_browser(request).attachments.order_by("-at", "-pk")
     shown = own.filter(removed_at=None)
+    page = cut_numbered_page(request, shown)
+    uses = find_uses(request.user)
     context = {
         "part": "attachments",
-        "page": cut_numbered_page(request, shown),
+        "page": page,
+        "rows": [(row, uses.get(row.path)) for row in page.object_list],
         "used": own.aggregate(total=Sum("size"))["total"] or 0,
         "most": MAX_BYTES,
         "may_moderate": can(request.user, "moderate"),

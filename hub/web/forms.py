@@ -194,7 +194,7 @@ class PersonRoleForm(forms.Form):
     """Give somebody a role, in an organization or a repository."""
 
     username = forms.CharField(label="Name of the person", max_length=96)
-    role = forms.ChoiceField(choices=ROLES, initial="read")
+    role = forms.ChoiceField(choices=ROLES, initial="read", widget=forms.RadioSelect)
 
 
 class RepoSettingsForm(forms.Form):
@@ -208,11 +208,11 @@ class RepoSettingsForm(forms.Form):
     gated = forms.ChoiceField(
         label="Who reads its files", required=False, widget=forms.RadioSelect,
         choices=[
-            ("open", "Whoever sees it"),
-            ("auto", "Whoever signs in, answers the card's questions and shares name and address"),
-            ("manual", "Whoever asked and was let in by somebody who may write here"),
+            ("open", "Everybody who sees it"),
+            ("auto", "Everybody who signs in and shares their name and e-mail address"),
+            ("manual", "Only people whose request a maintainer accepts"),
         ],
-        help_text="The card asks: extra_gated_prompt, extra_gated_fields and extra_gated_button_content in README.md.",
+        help_text="README.md can ask questions: extra_gated_prompt, extra_gated_fields and extra_gated_button_content in its card.",
     )  # fmt: skip
 
 

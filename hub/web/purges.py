@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.http import require_http_methods
 
+from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.repos.models import Content, Repo, RevisionContent
 from hub.repos.purge_models import Purge
@@ -14,6 +16,7 @@ from hub.storage.errors import StorageError
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 
 SHOWN = 50
+MAX_LOOKED_UP = 500  # contents that are looked for in other repositories
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -48,12 +51,28 @@ def show_purges(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         path=path,
         digest=digest,
         preview=preview,
+        elsewhere=find_elsewhere(repo, request.user, preview) if preview else [],
         count=len(preview.commits) if preview else 0,
         shown_paths=preview.paths[:SHOWN] if preview else [],
         problem=problem,
         findings=list_findings(repo),
         earlier=Purge.objects.filter(repo=repo).select_related("by").order_by("-pk")[:SHOWN],
     )
+
+
+def find_elsewhere(repo: Repo, user: Any, preview: Preview) -> list[Repo]:
+    """Other repositories that this person administers and that hold some of the same contents."""
+    theirs = Repo.objects.filter(
+        Q(owner_user=user)
+        | Q(owner_organization__memberships__user=user, owner_organization__memberships__role="admin")
+        | Q(collaborators__user=user, collaborators__role="admin")
+    )
+    names = [*(f"sha256:{sha256}" for sha256 in preview.files), *(f"git:{oid}" for oid in preview.blobs)][
+        :MAX_LOOKED_UP
+    ]
+    held = Content.objects.filter(digest__in=names).exclude(repo=repo).values("repo")
+    found = theirs.filter(pk__in=held).select_related("owner_user", "owner_organization").distinct()
+    return [row for row in found[:SHOWN] if can(user, "admin", row)]
 
 
 def list_findings(repo: Repo) -> list[dict[str, Any]]:

@@ -132,6 +132,8 @@ def list_tabs(request: HttpRequest, repo: Repo, current: str) -> list[TabLink]:
     ]
     for extra in tabs_of(request, repo):
         rows.append((extra.title, "list", extra.path_suffix, extra.path_suffix, extra.count(request, repo)))
+    if current == "/storage":  # reached from the card; a tab of its own only while it is open
+        rows.append(("Storage", "list", "/storage", "/storage", None))
     if can(request.user, "admin", repo):
         rows.append(("Settings", "settings", "/settings", "/settings", None))
     return [

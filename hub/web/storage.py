@@ -29,4 +29,5 @@ def show_storage(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRe
 
 def describe(limit: Limit) -> dict[str, Any]:
     used, most = limit.used_bytes, limit.max_bytes or 0
-    return {"name": name_of(limit.holder), "used": used, "most": most, "is_full": used >= most}
+    percent = round(100 * used / most) if most else 100
+    return {"name": name_of(limit.holder), "used": used, "most": most, "percent": percent, "is_full": used >= most}

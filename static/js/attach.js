@@ -31,15 +31,22 @@ function prepare(area) {
 
 async function attachAll(area, state, files) {
   for (const file of files) {
+    tell(state, false);
     state.textContent = `Uploading ${file.name} …`;
     try {
       insert(area, name(file, await upload(area.form, file)));
       state.textContent = `${file.name} is attached.`;
     } catch (problem) {
+      tell(state, true);
       state.textContent = problem.message;
       return;
     }
   }
+}
+
+function tell(state, isProblem) {
+  state.className = isProblem ? "field__error" : "field__help";
+  state.setAttribute("role", isProblem ? "alert" : "status");
 }
 
 async function upload(form, file) {

@@ -99,6 +99,14 @@ def person_link(person: Any) -> SafeString:
     return format_html('<a class="quiet" href="/{}">{}</a>', person.username, person.username)
 
 
+@register.filter
+def short_number(value: float) -> str:
+    """71.5 and 0.1235: at most four decimals and no zeros behind them; what is tinier as 1.2e-07."""
+    if value and abs(value) < 0.0001 or abs(value) >= 1e15:
+        return f"{value:.3g}"
+    return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
 @register.simple_tag
 def copy_button(text: str, what: str = "Copy") -> SafeString:
     return format_html(

@@ -320,7 +320,9 @@ def test_who_was_rejected_does_not_ask_again(client, gated, alice, charlie):
     made = gating.ask_for_access(repo=gated, by=charlie.user, answers=ANSWERS)
     gating.decide(repo=gated, by=alice.user, request=made, status="rejected", reason="Not a <b>harbour</b>.")
     client.force_login(charlie.user)
-    assert b"Not a &lt;b&gt;harbour" in client.get("/alice/tides").content
+    page = client.get("/alice/tides").content.decode()
+    assert "Not a &lt;b&gt;harbour" in page and 'href="/alice/tides/discussions/new"' in page
+    assert "hf download" not in page and "once you have access" in page
     again = post(client, "user-access-request", {"fields": ANSWERS}, charlie)
     assert again.status_code == 403
 

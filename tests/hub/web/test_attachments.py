@@ -40,9 +40,22 @@ def test_a_moderator_removes_one_by_its_address(picture, browser_of, bob):
         browser.post("/settings/attachments/remove", {"address": address})
     assert Attachment.objects.count() == 1
     browser.post("/settings/attachments/remove", {"address": f"https://hub.example{picture.path}"})
-    assert not Attachment.objects.exists()
+    assert not Attachment.objects.filter(removed_at=None).exists()
 
 
 def test_a_token_does_not_open_the_page(picture, alice, browser_of):
     header = {"HTTP_AUTHORIZATION": f"Bearer {alice.token}"}
     assert browser_of(None).get("/settings/attachments", **header).status_code == 403
+
+
+def test_the_list_says_what_each_is_called_and_where_it_is_shown(picture, browser_of, tides, alice, bob):
+    """It said "7977876e….png" and nothing else."""
+    from hub.community.discussions import create_discussion
+
+    shown = lambda: browser_of(alice).get("/settings/attachments").content.decode()  # noqa: E731
+    assert "in none of your newest comments" in shown()
+    text = f"Look: ![low water.png](http://testserver{picture.path}) at Brest"
+    made = create_discussion(repo=tides, by=alice.user, title="What is this?", text=text)
+    assert ">low water.png</a>" in shown() and f'href="{tides.path}/discussions/{made.number}"' in shown()
+    tides.delete()
+    assert "low water.png" not in shown()

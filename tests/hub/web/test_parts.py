@@ -155,3 +155,12 @@ def test_a_tab_of_another_room_stands_on_each_page_it_wants(tides, secret, brows
     model, dataset = browser.get(secret.path).content.decode(), browser.get(tides.path).content.decode()
     assert f'href="{secret.path}/runs">Runs <span class="count">3</span>' in model
     assert ">Runs" not in dataset
+
+
+@pytest.mark.parametrize(
+    "value, text", [(71.5, "71.5"), (3, "3"), (0.12345, "0.1235"), (0.0, "0"), (-100.0, "-100"), (1.2e-7, "1.2e-07"), (1e300, "1e+300")]
+)  # fmt: skip
+def test_numbers_carry_no_zeros_that_nobody_wrote(value, text):
+    from hub.web.templatetags.hub_format import short_number
+
+    assert short_number(value) == text

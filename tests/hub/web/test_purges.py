@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub.scenes import add, members_head, propose, public_texts, withhold
+from tests.hub.scenes import add, make_repo, members_head, propose, public_texts, withhold
 
 pytestmark = pytest.mark.django_db
 SECRET = "the buoy opens with: mermaid\n"
@@ -54,3 +54,18 @@ def test_only_admins_see_it(leaked: Any, bob: Any, charlie: Any, browser_of: Any
         refused = browser.post(f"{leaked.path}/settings/purge", {"path": "d.txt", "typed_name": "alice/tides"})
         assert refused.status_code == 403
     assert not leaked.purges.exists()
+
+
+def test_a_rehearsal_stands_alone_and_names_copies_that_the_same_person_administers(
+    leaked: Any, alice: Any, bob: Any, browser_of: Any
+):
+    """The forms that choose stood below the confirmation, and a blue button outshone "Purge for good"."""
+    address = f"{leaked.path}/settings/purge"
+    for person, name in ((alice, "twin"), (bob, "copy")):
+        add(make_repo(person.user, name), person.user, {"key.txt": SECRET})
+    told = browser_of(alice).get(address, {"path": "conf/key.env"}).content.decode()
+    assert "Choose another file" in told and "A file by its path" not in told and "Withheld here" not in told
+    assert "/datasets/alice/twin/settings/purge" in told and "bob/copy" not in told
+    assert "No: only its members could read it" in told and "Yes: everybody" not in told
+    public = browser_of(alice).get(address, {"path": "data/tides.csv"}).content.decode()
+    assert "Yes: everybody who may see this repository could read it." in public

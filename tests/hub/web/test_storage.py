@@ -93,3 +93,15 @@ def test_members_see_the_room_that_is_left(alice: Any):
     page = look(repo, alice)
     assert "200 kB of 1 MB" in page and "full: delete what is not needed" in page
     assert "Room of" not in look(repo)
+
+
+def test_a_single_version_saves_nothing_yet_and_what_is_over_full_is_marked(alice: Any):
+    repo = make_repo(alice.user)
+    bring(repo, alice, "noise.bin", make_noise(300_000))
+    clear(repo)
+    call_command("quota", "set", "datasets/alice/tides", "100KB")
+    page = look(repo, alice)
+    assert "1 version of large files takes <strong>" in page and "Nothing is saved yet" in page
+    assert "as copies. They take" not in page
+    assert "(300%, full: delete" in page and 'class="meter meter--danger"' in page
+    assert f'href="{repo.path}/storage" aria-current="page">Storage' in page
