@@ -7,6 +7,7 @@ from hub.repos.models import Repo
 from hub.repos.purge_models import PurgedCommit, PurgedContent
 
 SQL_BATCH = 500
+MAX_ALIKE = 100  # commits whose ids begin alike
 
 
 def refuse_purged(repo: Repo, named: Iterable[tuple[str, str]]) -> None:
@@ -37,6 +38,12 @@ def find_successor(repo: Repo, commit: str) -> str | None:
     if len(commit) != 40:
         return None
     return PurgedCommit.objects.filter(repo=repo, old=commit).values_list("new", flat=True).first()
+
+
+def renamed_commits(repo: Repo, abbreviated: str) -> dict[str, str]:
+    """{old: new} of commits that a purge has taken away and whose id begins with these hexadecimal digits."""
+    rows = PurgedCommit.objects.filter(repo=repo, old__gte=abbreviated, old__lt=f"{abbreviated}g")
+    return dict(rows.values_list("old", "new")[:MAX_ALIKE])
 
 
 def describe_missing(repo: Repo, commit: str) -> str:

@@ -3,6 +3,7 @@
 Members (and moderators) read the members' git repository. Everybody else reads the public one, which holds cleared
 objects only; so what is pending or withheld is missing there by construction, whatever id a stranger may know."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
@@ -24,7 +25,7 @@ from hub.repos.models import (
 )
 from hub.repos.naming import digest_under
 from hub.repos.places import pair, store
-from hub.repos.purged import describe_missing, find_successor, is_purged_file
+from hub.repos.purged import MAX_ALIKE, describe_missing, find_successor, is_purged_file, renamed_commits
 from hub.storage.errors import StorageError, UnknownPath, UnknownRevision
 from hub.storage.git import CommitInfo, GitRepo, TreeEntry
 from hub.storage.git.operations import FULL_SHA
@@ -32,6 +33,7 @@ from hub.storage.git.operations import FULL_SHA
 MAX_TEXT_BYTES = 512 * 1024
 # What a gated repository shows everybody: what it is and how its files are kept.
 OPEN_FILES = frozenset({"README.md", ".gitattributes"})
+ABBREVIATED = re.compile("[0-9a-f]{7,39}")  # of a commit's id, as pages show it
 SQL_BATCH = 500  # values in one IN (...)
 MAX_WALK, WALK_S = 500, 5.0  # commits and seconds for the last change of paths that the table does not answer
 
@@ -99,6 +101,18 @@ class RepoReader:
             except RevisionNotFound as problem:
                 missing = problem
         raise missing  # of the shortest name, which may be a commit that a purge took
+
+    def find_abbreviated(self, name: str) -> str | None:
+        """The one commit that this reader may see and whose id begins with `name`, at least 7 hexadecimal digits; else the
+        one that a purge took away, which `resolve` then tells of. What is hidden makes nothing ambiguous."""
+        if not ABBREVIATED.fullmatch(name):
+            return None
+        alike = Revision.objects.filter(repo=self.repo, commit__gte=name, commit__lt=f"{name}g")
+        oids = alike.values_list("commit", flat=True)[:MAX_ALIKE]
+        found = [oid for oid in oids if self.git.has_commit(oid) or (not self.is_member and self._is_own_commit(oid))]
+        if not found:
+            found = [old for old, new in renamed_commits(self.repo, name).items() if self.git.has_commit(new)]
+        return found[0] if len(found) == 1 else None
 
     def _release_revision(self, name: str) -> str | None:
         if name == "stable":

@@ -54,7 +54,7 @@ def tags_by_commit(reader: RepoReader) -> dict[str, list[str]]:
 
 @repo_page()
 def show_commit(request: HttpRequest, repo: Repo, reader: RepoReader, sha: str) -> HttpResponse:
-    commit = reader.resolve(sha)
+    commit = reader.resolve(reader.find_abbreviated(sha) or sha)
     info = reader.commit_info(commit)
     return render_repo_page(
         request,

@@ -62,7 +62,15 @@ class Place:
 
 
 def find_place(repo: Repo, reader: RepoReader, rest: str) -> Place:
-    revision, commit, path = reader.resolve_longest(rest)
+    """An abbreviated id, as pages show it, is taken where no branch or tag has that name."""
+    try:
+        revision, commit, path = reader.resolve_longest(rest)
+    except RevisionNotFound:
+        first, _, path = rest.strip("/").partition("/")
+        full = reader.find_abbreviated(first)
+        if full is None:
+            raise
+        revision = commit = reader.resolve(full)
     return Place(repo, revision, commit, path)
 
 

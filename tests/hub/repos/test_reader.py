@@ -43,6 +43,23 @@ def test_a_moderator_reads_what_members_read(mixed):
     assert reader_of(mixed, make_person("mona", is_moderator=True)).resolve() == mixed.hidden
 
 
+def test_an_abbreviated_id_is_found_among_what_its_reader_may_see(mixed, alice, charlie):
+    from hub.repos.models import Revision
+
+    member, stranger, shown, hidden = reader_of(mixed, alice), reader_of(mixed, charlie), mixed.shown, mixed.hidden
+    for length in (7, 39):
+        assert member.find_abbreviated(shown[:length]) == stranger.find_abbreviated(shown[:length]) == shown
+    assert (member.find_abbreviated(hidden[:7]), stranger.find_abbreviated(hidden[:7])) == (hidden, None)
+    for name in (shown[:6], shown, shown[:7].upper() + "G", "0000000"):
+        assert member.find_abbreviated(name) is None
+    # What is hidden makes nothing ambiguous, else a stranger could guess ids digit by digit.
+    twin = shown[:8] + hidden[8:]
+    Revision.objects.create(repo=mixed, commit=twin, door="api", ref="refs/heads/main")
+    assert stranger.find_abbreviated(shown[:7]) == shown
+    member.git.has_commit = lambda oid: oid in (shown, twin)
+    assert (member.find_abbreviated(shown[:7]), member.find_abbreviated(shown[:9])) == (None, shown)
+
+
 def test_a_pending_commit_is_no_revision_for_strangers_in_any_way_of_asking(mixed, alice, charlie):
     from hub.repos.commits import move_ref
 

@@ -77,8 +77,10 @@ def test_history_credits_the_account_and_a_commit_shows_its_change(alice, tides,
     history = read(browser_of(None), f"{tides.path}/commits/main/data/tides.csv")
     assert history.index("Mend Hull") < history.index("First tables")
     assert 'href="/alice"' in history
-    page = read(browser_of(None), f"{tides.path}/commit/{made.revision.commit}")
-    assert "Hull,7.1,0.9" in page and "Hull,7.0,0.9" in page and "+1" in page
+    for commit in (made.revision.commit, made.revision.commit[:7]):
+        page = read(browser_of(None), f"{tides.path}/commit/{commit}")
+        assert "Hull,7.1,0.9" in page and "Hull,7.0,0.9" in page and "+1" in page
+    assert "Hull" in read(browser_of(None), f"{tides.path}/blob/{made.revision.commit[:7]}/data/tides.csv")
 
 
 def test_a_changed_large_file_is_told_by_size_and_digest(alice, tides, browser_of, commit_as):

@@ -35,6 +35,9 @@ def test_a_finding_is_rehearsed_and_purged(leaked: Any, alice: Any, browser_of: 
     assert done.redirect_chain[0][0] == f"{address}/{leaked.purges.get().key}"
     assert "The history is purged" in text and "revoke it" in text and head[:7] in text
     assert members_head(leaked) != head and SECRET.encode() not in public_texts(leaked)
+    for asked in (f"commit/{head[:7]}", f"tree/{head[:7]}/conf"):
+        gone = browser.get(f"{leaked.path}/{asked}")
+        assert gone.status_code == 404 and f"it is {members_head(leaked)} now" in gone.content.decode()
     assert "Earlier" in browser.get(address).content.decode()
 
 
