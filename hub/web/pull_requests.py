@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.http import require_POST
 
-from hub.common.errors import HubError
+from hub.common.errors import Forbidden, HubError
 from hub.community import pull_requests as community
 from hub.community.candidates import members_of, target_head
 from hub.community.discussions import find_discussion, set_status
@@ -52,8 +52,17 @@ def fetch_snippets(request: HttpRequest, pull_request: PullRequest) -> dict[str,
     kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
     return {
         "fetch_hf": f"export HF_ENDPOINT={site}\nhf download {repo.full_name}{kind} --revision {ref}",
+        "push_git": f"git push origin HEAD:{ref}" if accepts_push(pull_request, request.user) else "",
         "fetch_git": f"git clone {site}{repo.path}\ncd {repo.name}\ngit fetch origin {ref}\ngit checkout FETCH_HEAD",
     }
+
+
+def accepts_push(pull_request: PullRequest, user: Any) -> bool:
+    try:
+        community.check_accepts_push(pull_request, user)
+    except Forbidden:
+        return False
+    return True
 
 
 def visible_head(reader: RepoReader, pull_request: PullRequest) -> str:

@@ -24,7 +24,14 @@ def list_snippets(repo: Repo, site_url: str, files: set[str], *, is_member: bool
     found.append(clone_with_git(repo, site_url, is_member=is_member))
     upload = f"{endpoint}\nhf auth login\nhf upload {repo.full_name} ./my-folder .{kind} --create-pr"
     found.append(Snippet("Propose a change with hf", upload, "Without --create-pr it goes to main, if you may write."))
+    found.append(propose_with_git(repo))
     return found
+
+
+def propose_with_git(repo: Repo) -> Snippet:
+    code = f"git push origin HEAD:refs/for/{repo.default_branch}"
+    note = "It answers with the number of the proposal; git push origin HEAD:refs/pr/NUMBER adds to it."
+    return Snippet("Propose a change with git", code, f"In a clone, with an access token as password. {note}")
 
 
 def clone_with_git(repo: Repo, site_url: str, *, is_member: bool) -> Snippet:

@@ -25,6 +25,7 @@ WORDS = {
     "content.held": "held back",
     "content.withheld": "withheld",
     "history.cleaned": "made the history clean of",
+    "history.purged": "purged files from the history of",
     "member.changed": "changed a role in",
     "outputs.held": "held the answers of",
     "proposal.merged": "merged a proposal into",

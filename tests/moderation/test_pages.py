@@ -1,12 +1,15 @@
 """Moderation as people meet it in a browser: queue, cases, releases, reports, the public log."""
 
+import ast
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import moderation
 from hub.repos.models import RepoCollaborator
 from moderation.models import Case, Release
 from moderation.publishing import set_state
@@ -405,7 +408,7 @@ def test_everybody_reads_the_public_log_and_moderators_all_of_it(
     decide_case(case=held, by=mona.user, state="allowed", reason="From a manual.")
     text = words(browser_of(None).get("/audit"))
     assert "mona allowed alice/tides From a manual." in text and "charlie" not in text
-    assert "linked by their hashes" in text
+    assert "linked by their hashes" in text and "where a number is missing, there is one of them" in text
     assert "charlie reported alice/tides" in words(browser_of(mona).get("/audit"))
     from moderation.models import AuditEntry
 
@@ -414,6 +417,37 @@ def test_everybody_reads_the_public_log_and_moderators_all_of_it(
 
     cache.clear()
     assert "The log was tampered with: Entry 1 was changed" in words(browser_of(None).get("/audit"))
+
+
+def actions_in_use() -> set[str]:
+    """What the rooms write into the log: the texts of form "subject.act" in every function that records."""
+    from moderation.models import Case, Release
+
+    of_state = {
+        "case": Case.State.values,
+        "release": Release.State.values,
+        "run": ["started", "restarted", "cancelled"],
+    }
+    found: set[str] = set()
+    for path in Path(moderation.__file__).parent.rglob("*.py"):
+        for function in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)):
+            if "audit.record(" not in ast.unparse(function):
+                continue
+            texts = [node.value for node in ast.walk(function) if isinstance(node, ast.Constant)]
+            for text in (text for text in texts if isinstance(text, str)):
+                if re.fullmatch(r"[a-z]+\.[a-z]+", text):
+                    found.add(text)
+                elif re.fullmatch(r"[a-z]+\.", text):  # f"case.{state}"
+                    found |= {text + state for state in of_state[text[:-1]]}
+    return found - {"case.open"}
+
+
+def test_every_action_of_the_log_has_words() -> None:
+    """A purge stood there as "history.purged"."""
+    from moderation.pages.log import WORDS
+
+    assert {"history.purged", "content.held", "case.allowed", "run.started"} <= actions_in_use()
+    assert actions_in_use() == set(WORDS)
 
 
 def test_the_log_is_downloaded_line_by_line(held: Case, mona: Person, browser_of: Browser) -> None:

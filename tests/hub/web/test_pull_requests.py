@@ -38,6 +38,16 @@ def test_others_read_that_a_maintainer_can_merge_it_and_get_no_button(proposal, 
         assert "Merge into main" not in page
 
 
+def test_who_may_add_to_a_proposal_reads_how_to_do_it_with_git(proposal, alice, charlie, browser_of):
+    line = f"git push origin HEAD:{proposal.ref}"
+    assert all(line in page_of(browser_of(person), proposal) for person in (alice, charlie))
+    assert line not in page_of(browser_of(None), proposal)
+    repo = proposal.discussion.repo
+    assert "git push origin HEAD:refs/for/main" in browser_of(None).get(repo.path).content.decode()
+    browser_of(alice).post(f"{proposal.discussion.path}/merge")
+    assert line not in page_of(browser_of(charlie), proposal)
+
+
 def test_a_stranger_who_merges_anyway_is_refused_by_name(proposal, charlie, browser_of):
     page = browser_of(charlie).post(f"{proposal.discussion.path}/merge", follow=True).content.decode()
     proposal.refresh_from_db()
