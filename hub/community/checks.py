@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.community.discussions import add_event
-from hub.community.events import check_changed
+from hub.community.events import check_changed, check_failed
 from hub.community.models import Check, PullRequest
 
 ENDED = (Check.State.PASSED, Check.State.FAILED, Check.State.CANCELLED)
@@ -46,6 +46,8 @@ def set_check(
     check.save()
     if before != state and state in (*ENDED, Check.State.HELD):
         add_event(pull_request.discussion, "check", None, name=name, state=state, summary=summary)
+    if before != state and state == Check.State.FAILED and is_required:
+        check_failed.send(Check, check=check)
     transaction.on_commit(lambda: check_changed.send(Check, check=check))
     return check
 

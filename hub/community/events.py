@@ -4,6 +4,7 @@ from django.dispatch import Signal
 
 pull_request_updated = Signal()  # pull_request, reason: opened | pushed | target_moved | merged | closed | reopened
 check_changed = Signal()  # check
+check_failed = Signal()  # check: a required one; in the transaction that writes it
 review_given = Signal()  # review
 discussion_opened = Signal()  # discussion
 comment_added = Signal()  # event

@@ -8,13 +8,15 @@ from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.community.candidates import build_candidate
 from hub.community.discussions import may_see
-from hub.community.events import comment_added, followed, pull_request_updated, review_given
-from hub.community.models import Discussion, Event, Notification, PullRequest, Review
+from hub.community.events import check_failed, comment_added, followed, pull_request_updated, review_given
+from hub.community.models import Check, Discussion, Event, Notification, PullRequest, Review
 from hub.community.pull_requests import target_moved
 from hub.community.social_models import Follow
 from hub.repos.access_models import AccessRequest
 from hub.repos.events import access_asked, access_decided, branch_moved
 from hub.repos.models import Repo
+
+MAX_TEXT_CHARACTERS = 300  # of a notification
 
 
 @receiver(branch_moved)
@@ -26,7 +28,9 @@ def rebuild_candidates(sender: type, repo: Repo, ref: str, new: str | None, **_:
 def notify(users: list[User | None], text: str, path: str, *, actor: Any = None) -> None:
     """One entry under the bell for each person but the one who did it."""
     keys = {user.pk for user in users if user is not None and user != actor and not user.is_system}
-    Notification.objects.bulk_create([Notification(user_id=key, text=text[:300], path=path) for key in keys])
+    Notification.objects.bulk_create(
+        [Notification(user_id=key, text=text[:MAX_TEXT_CHARACTERS], path=path) for key in keys]
+    )
 
 
 def settle_news(paths: list[str]) -> None:
@@ -96,6 +100,16 @@ def tell_of_pull_request(sender: type, pull_request: PullRequest, reason: str, *
         tell_readers(discussion, owners, text, actor=discussion.author)
     elif reason in ("merged", "closed"):
         tell_readers(discussion, people_of(discussion), f"{discussion} was {reason}: {discussion.title}")
+
+
+@receiver(check_failed)
+def tell_of_failed_check(sender: type, check: Check, **_: Any) -> None:
+    """Its author, who may have left the page long ago. Once while it is unread: each move of the target checks anew."""
+    discussion = check.pull_request.discussion
+    text = f"{discussion} failed '{check.name}': {check.summary}"[:MAX_TEXT_CHARACTERS]
+    known = Notification.objects.filter(user=discussion.author, path=discussion.path, text=text, is_read=False)
+    if not known.exists():
+        tell_readers(discussion, [discussion.author], text)
 
 
 @receiver(comment_added)

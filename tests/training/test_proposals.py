@@ -41,7 +41,10 @@ def prepare_problem(pull_request: PullRequest) -> str:
 
 def test_a_recipe_with_a_typo_fails_prepare_with_line_and_column(line: Line) -> None:
     pull_request = propose_by_commit(line, line.alice, line.recipe().replace("contributions:", "contribution:"))
-    assert "recipe.yaml:3:1: unknown key 'contribution'" in prepare_problem(pull_request)
+    sentence = "recipe.yaml:3:1: unknown key 'contribution'"
+    assert sentence in prepare_problem(pull_request)
+    told = line.alice.notifications.filter(path=pull_request.discussion.path)
+    assert ["failed 'prepare':" in row.text and sentence in row.text for row in told] == [True]
     assert checks_of(pull_request)["train"] == "waiting"
     assert any("prepare" in reason for reason in unmet_requirements(pull_request, line.alice))
 

@@ -78,3 +78,15 @@ def test_a_required_check_blocks_in_every_state_but_passed(proposal, state):
     assert [check.name for check in blocking_checks(proposal)] == ["train"]
     set_check(proposal, "train", state="passed", summary="Fine.")
     assert blocking_checks(proposal) == []
+
+
+def test_who_proposed_is_told_once_of_a_required_check_that_fails(proposal, charlie, alice):
+    """A proposal by the stock client opens although its recipe has a typo, which its page alone told."""
+    from hub.community.checks import set_check
+
+    for state in ("failed", "waiting", "failed"):
+        set_check(proposal, "prepare", state=state, summary="recipe.yaml:6:32: unknown key 'epoch'")
+    set_check(proposal, "extra", state="failed", summary="Nobody needs it.", is_required=False)
+    told = charlie.user.notifications.filter(path=proposal.discussion.path)
+    assert [row.text for row in told] == ["alice/tides#1 failed 'prepare': recipe.yaml:6:32: unknown key 'epoch'"]
+    assert not alice.user.notifications.filter(text__contains="failed").exists()
