@@ -71,14 +71,29 @@ class PasswordForm(forms.Form):
     )  # fmt: skip
 
 
+def names_field(label: str) -> forms.CharField:
+    return forms.CharField(
+        label=label, max_length=10_000, required=False,
+        help_text="One a line: a person or an organization stands for all their repositories; "
+        "or models/NAME/REPOSITORY, datasets/NAME/REPOSITORY, spaces/NAME/REPOSITORY.",
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "autocapitalize": "off"}),
+    )  # fmt: skip
+
+
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="For example the machine where you will use it.")
     role = forms.ChoiceField(
         label="What it may do",
-        choices=[("read", "Read: download what you may see"), ("write", "Write: also upload, propose, review, merge")],
+        choices=[
+            ("read", "Read: download what you may see"),
+            ("write", "Write: also upload, propose, review, merge"),
+            ("fineGrained", "Fine-grained: only with what you name below, beside reading what is public"),
+        ],
         widget=forms.RadioSelect,
         initial="write",
     )
+    reading = names_field("Fine-grained: may read")
+    writing = names_field("Fine-grained: may read and write")
     days = forms.ChoiceField(
         label="Valid for", choices=[("30", "30 days"), ("365", "one year"), ("", "until you revoke it")], required=False
     )

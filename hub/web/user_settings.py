@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from hub.accounts.models import AccessToken, Organization
+from hub.accounts.models import AccessToken, Organization, User
 from hub.accounts.names import find_owner
 from hub.accounts.organizations import create_organization, remove_member, set_member
 from hub.accounts.permissions import require
@@ -20,6 +20,7 @@ from hub.common.errors import HubError, InvalidInput, NotFound
 from hub.web.accounts import set_password
 from hub.web.forms import NewOrganizationForm, OrganizationForm, PasswordForm, PersonRoleForm, ProfileForm, TokenForm
 from hub.web.repo_pages import require_browser
+from hub.web.token_scopes import describe_scopes, read_scopes
 
 
 def edit_profile(request: HttpRequest) -> HttpResponse:
@@ -56,24 +57,35 @@ def change_password(request: HttpRequest) -> HttpResponse:
 @never_cache
 def list_tokens(request: HttpRequest) -> HttpResponse:
     """The tokens, and a form for a new one, whose text this answer alone shows."""
-    require_browser(request)
+    user = require_browser(request)
     form = TokenForm(request.POST or None)
-    shown = ""
-    if request.method == "POST" and form.is_valid():
-        days = form.cleaned_data["days"]
-        expires_at = timezone.now() + timedelta(days=int(days)) if days else None
-        _, shown = create_token(
-            user=request.user, name=form.cleaned_data["name"], role=form.cleaned_data["role"], expires_at=expires_at
-        )
+    shown = make_token(form, user) if request.method == "POST" and form.is_valid() else ""
+    if shown:
         form = TokenForm()
     context = {
         "form": form,
         "part": "tokens",
         "shown": shown,
-        "tokens": request.user.tokens.order_by("-created_at"),
+        "tokens": [(token, describe_scopes(token)) for token in user.tokens.order_by("-created_at")],
         "now": timezone.now(),
     }
     return render(request, "accounts/settings_tokens.html", context, status=400 if form.is_bound else 200)
+
+
+def make_token(form: TokenForm, user: User) -> str:
+    """The new token, or nothing when the form now says what is wrong."""
+    given = form.cleaned_data
+    is_fine = given["role"] == AccessToken.Role.FINE_GRAINED
+    try:
+        scopes = read_scopes(reading=given["reading"], writing=given["writing"], user=user) if is_fine else None
+        if not is_fine and (given["reading"] or given["writing"]):
+            raise InvalidInput("Names are for a fine-grained token; choose that kind, or leave them out.")
+    except HubError as problem:
+        form.add_error("reading", problem.message)
+        return ""
+    expires_at = timezone.now() + timedelta(days=int(given["days"])) if given["days"] else None
+    _, text = create_token(user=user, name=given["name"], role=given["role"], expires_at=expires_at, scopes=scopes)
+    return text
 
 
 @require_POST

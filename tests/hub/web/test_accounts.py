@@ -57,6 +57,35 @@ def test_a_token_is_shown_once_and_revoked(alice, browser_of):
     assert find_token(token) is None
 
 
+def test_a_fine_grained_token_reaches_what_was_named(alice, tides, secret, browser_of):
+    from hub.accounts.tokens import find_token
+
+    browser, given = browser_of(alice), {"name": "ci", "role": "fineGrained", "days": "30"}
+    names = {"reading": "Alice\n\n", "writing": " /datasets/alice/TIDES/ "}
+    page = browser.post("/settings/tokens", {**given, **names}).content.decode()
+    row = find_token(re.search(r"hf_\w{30,}", page).group())
+    assert row.scopes == {"namespace/alice": "read", "datasets/alice/tides": "write"}
+    assert "reads all of alice" in page and "reads and writes datasets/alice/tides" in page
+
+
+@pytest.mark.parametrize(
+    ("role", "reading", "sentence"),
+    [
+        ("fineGrained", "", "Name what a fine-grained token may read"),
+        ("fineGrained", "alice/tides", "names nothing; write a name"),
+        ("fineGrained", "models/alice/secret", "or it is private and you are no member"),
+        ("fineGrained", "nobody-here", "no person or organization named"),
+        ("fineGrained", "alice\n" * 21, "at most 20"),
+        ("write", "alice", "Names are for a fine-grained token"),
+    ],
+)
+def test_a_name_that_a_token_cannot_have_is_refused(charlie, secret, browser_of, role, reading, sentence):
+    data = {"name": "ci", "role": role, "days": "", "reading": reading, "writing": ""}
+    answer = browser_of(charlie).post("/settings/tokens", data)
+    assert answer.status_code == 400 and sentence in answer.content.decode()
+    assert not charlie.user.tokens.filter(name="ci").exists()
+
+
 def test_nobody_revokes_the_token_of_another(alice, bob, browser_of):
     row = alice.user.tokens.get()
     assert browser_of(bob).post(f"/settings/tokens/{row.pk}/revoke").status_code == 404
