@@ -162,6 +162,31 @@ class CopyForm(NewRepoForm):
             self.fields["visibility"].choices = [choice for choice in choices if choice[0] == "private"]  # type: ignore[attr-defined]
 
 
+class ImportForm(forms.Form):
+    archive = forms.FileField(
+        label="Archive", help_text="A .tar file of a repository.",
+        widget=forms.FileInput(attrs={"accept": ".tar,application/x-tar"}),
+    )  # fmt: skip
+    owner = forms.ChoiceField()
+    name = forms.CharField(
+        max_length=96,
+        help_text="Letters, digits, '-', '_' and '.'; it becomes part of the address.",
+        widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false"}),
+    )
+    visibility = forms.ChoiceField(
+        label="Who sees it",
+        required=False,
+        choices=[("", "As it was"), ("public", "Public: everybody sees what is cleared"),
+                 ("private", "Private: only you and the people you add")],
+        widget=forms.RadioSelect,
+        initial="",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, owners: list[str], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["owner"].choices = [(name, name) for name in owners]  # type: ignore[attr-defined]
+
+
 class NewOrganizationForm(forms.Form):
     name = forms.CharField(
         max_length=96,
@@ -227,7 +252,7 @@ class RepoSettingsForm(forms.Form):
             ("auto", "Everybody who signs in and shares their name and e-mail address"),
             ("manual", "Only people whose request a maintainer accepts"),
         ],
-        help_text="README.md can ask questions: extra_gated_prompt, extra_gated_fields and extra_gated_button_content in its card.",
+        help_text="The card can ask questions: extra_gated_prompt, extra_gated_fields and extra_gated_button_content.",
     )  # fmt: skip
 
 

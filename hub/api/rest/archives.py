@@ -13,13 +13,11 @@ from hub.api.hf.endpoints import open_body
 from hub.api.rest.serializers import RefusalSerializer, RepoSerializer
 from hub.api.rest.views import IN_REPO, REFUSALS, require_person
 from hub.common.errors import InvalidInput
-from hub.community.archives.reading import import_archive
+from hub.community.archives.reading import MAX_ARCHIVE_BYTES, SOON_COMMITS, import_archive
 from hub.community.archives.writing import export_repo
 from hub.repos.find import find_repo
 from hub.repos.lifecycle import owner_for
 
-MAX_ARCHIVE_BYTES = 2 * 1024**4
-MAX_COMMITS = 5_000  # they are registered within the request; an operator's command takes more
 PRIVATE = {"": None, "true": True, "false": False}
 
 
@@ -70,6 +68,6 @@ class ImportsView(APIView):
             owner=owner_for(namespace, by),
             name=name,
             is_private=PRIVATE[is_private],
-            max_commits=MAX_COMMITS,
+            max_commits=SOON_COMMITS,
         )
         return Response(RepoSerializer(made).data, status=201)

@@ -47,6 +47,8 @@ from hub.storage.git.bundles import read_refs
 from hub.storage.git.quarantine import Quarantine
 
 MAX_COMMITS = 100_000
+SOON_COMMITS = 5_000  # as many are registered within a request; an operator's command takes more
+MAX_ARCHIVE_BYTES = 2 * 1024**4  # of a request
 BATCH = 500
 BRANCH, TAG, PULL = "refs/heads/", "refs/tags/", "refs/pr/"
 
@@ -235,9 +237,8 @@ def claim(repo: Repo, by: User, arrived: Arrived) -> None:
         names = [f"sha256:{sha256}" for sha256 in arrived.large]
         for start in range(0, len(names), BATCH):  # they count as files of the repository now
             LooseBytes.objects.filter(**key_of(owner), name__in=names[start : start + BATCH]).delete()
-        type(owner).objects.select_for_update(no_key=True).get(
-            pk=owner.pk
-        )  # two claims are counted one after the other
+        # Two claims are counted one after the other. `__class__`: who asks through a page comes as a lazy object.
+        owner.__class__.objects.select_for_update(no_key=True).get(pk=owner.pk)
         for holder in (owner, repo):
             limit_of(holder).check(0)
 
