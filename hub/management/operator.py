@@ -13,6 +13,8 @@ from hub.storage.errors import StorageError
 
 
 class OperatorCommand(BaseCommand):
+    requires_system_checks: list[str] = []  # `up` has them; here they would load every page and door first
+
     def execute(self, *args: Any, **options: Any) -> str | None:
         prepare_database()
         try:

@@ -5,8 +5,6 @@ import pickletools
 import re
 from pathlib import PurePosixPath
 
-import modelaudit_picklescan
-
 from moderation.screens.findings import Finding, quote
 
 SCANNED_BYTES = 8 << 20
@@ -64,6 +62,8 @@ def pickle_finding(where: str, head: bytes, budget_s: float) -> Finding:
 
 def describe_pickle(head: bytes, budget_s: float) -> str:
     """The first thing the scanner objects to, or "" when it objects to nothing."""
+    import modelaudit_picklescan  # half a second, for the few files that are pickles
+
     options = modelaudit_picklescan.ScanOptions(timeout_s=max(min(budget_s, 5.0), 0.05))
     try:
         report = modelaudit_picklescan.scan_bytes(head[:SCANNED_BYTES], options=options)

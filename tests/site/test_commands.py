@@ -82,6 +82,24 @@ def test_what_cannot_be_made_is_said_in_one_sentence_and_leaves_nothing(alice, w
     assert [row.username for row in User.objects.all()] == ["alice"] == [row.name for row in Namespace.objects.all()]
 
 
+def test_what_an_account_may_do_is_changed_and_shown(capsys, alice, client):
+    asked = {"headers": {"Authorization": f"Bearer {alice.token}"}}
+    said = run(capsys, "account", "role", "Alice", "--moderator", "--staff")
+    assert said == "alice: active, operates the hub, decides moderation cases.\n"
+    assert client.get("/api/whoami-v2", **asked).status_code == 200
+    client.force_login(alice.user)
+    assert client.get("/settings/tokens").status_code == 200
+    assert run(capsys, "account", "role", "alice", "--no-staff", "--inactive") == (
+        "alice: inactive, decides moderation cases.\n"
+    )
+    assert client.get("/api/whoami-v2", **asked).status_code == 401
+    assert client.get("/settings/tokens").status_code == 302  # signed out in the browser, too
+    assert run(capsys, "account", "role", "alice", "--active", "--no-moderator") == "alice: active.\n"
+    assert run(capsys, "account", "role", "alice") == "alice: active.\n"
+    with pytest.raises(CommandError, match="There is no account 'nobody'"):
+        call_command("account", "role", "nobody", "--staff")
+
+
 # --- organization
 
 
@@ -300,6 +318,29 @@ def test_each_command_of_the_hub_refuses_such_a_folder(tmp_path, monkeypatch, ca
         assert commands.main([command, "x", "--data-dir", str(tmp_path / "typo")]) == 1
         assert "There is no hub in" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+def test_commands_keep_their_bytecode_in_the_folder_where_none_may_lie_beside_the_sources(tmp_path, monkeypatch):
+    from hub.site.bootstrap import commands
+
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "")
+    commands.keep_bytecode(tmp_path)
+    assert (sys.pycache_prefix, sys.dont_write_bytecode) == (None, True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    commands.keep_bytecode(tmp_path)
+    assert (sys.pycache_prefix, sys.dont_write_bytecode) == (str(tmp_path / "cache" / "bytecode"), False)
+
+
+def test_help_names_the_hubs_commands_first(tmp_path, monkeypatch, capsys):
+    from hub.site.bootstrap import commands, environment
+
+    monkeypatch.setattr(environment, "enter", lambda argv, *, sections: None)
+    monkeypatch.setattr(commands, "_run_django", lambda argv, data_dir: 0)
+    assert commands.main(["help", "--data-dir", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert all(f"  {command} " in told for command in commands.OPERATOR_COMMANDS)
 
 
 def test_a_database_of_ones_own_is_a_hub_whatever_the_folder_holds(tmp_path, monkeypatch):

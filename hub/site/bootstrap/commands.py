@@ -28,18 +28,18 @@ USAGE = """Model Commons
 Every command takes --data-dir D or the DATA_DIR variable (default: ./data).
 """
 
-OPERATOR_COMMANDS = (
-    "account",
-    "organization",
-    "password_link",
-    "import_folder",
-    "export_repository",
-    "import_repository",
-    "collect_garbage",
-    "deleted_repositories",
-    "quota",
-    "seed_demo",
-)  # of a hub that is there
+OPERATOR_COMMANDS = {
+    "account": "make accounts, and say who moderates or operates the hub",
+    "organization": "make organizations and add members",
+    "password_link": "a one-time link to set a new password",
+    "import_folder": "a folder on this machine becomes a repository",
+    "export_repository": "a repository whole in one file",
+    "import_repository": "such a file becomes a repository",
+    "collect_garbage": "give back the bytes of large files that nothing names any more",
+    "deleted_repositories": "what was deleted, and the way back",
+    "quota": "how many bytes of large files somebody may hold",
+    "seed_demo": "make the demo community",
+}  # of a hub that is there
 
 
 def main(argv: list[str]) -> int:
@@ -97,11 +97,19 @@ def _dispatch(name: str, argv: list[str], typed: Path | None, whole: list[str]) 
     if name in OPERATOR_COMMANDS and not {"-h", "--help"} & set(argv):
         check_holds_hub(typed or usual_data_dir(), database_url=os.environ.get("DATABASE_URL", ""))
     environment.enter(whole, sections=WEB)
+    if name == "help" and not argv:
+        print(list_operator_commands(), flush=True)
     return _run_django([name, *argv], typed or usual_data_dir())
+
+
+def list_operator_commands() -> str:
+    rows = (f"  {name:<22}{what}" for name, what in OPERATOR_COMMANDS.items())
+    return "\n".join(["The hub's commands:", "", *rows, "", "Those of Django and its parts:"])
 
 
 def _run_django(argv: list[str], data_dir: Path) -> int:
     prepare_data_dir(data_dir)
+    keep_bytecode(data_dir)
     os.environ["DATA_DIR"] = str(data_dir)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
     # A command that queues work reaches the workers of a site that runs on the same folder.
@@ -117,6 +125,14 @@ def _run_django(argv: list[str], data_dir: Path) -> int:
             raise
         return end.code or 0
     return 0
+
+
+def keep_bytecode(data_dir: Path) -> None:
+    """Where none may be kept beside the sources, the programs of the hub keep it in its folder; compiling all of it
+    anew takes longer than most commands."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        sys.pycache_prefix = str(data_dir / "cache" / "bytecode")
+        sys.dont_write_bytecode = False
 
 
 def address_of_the_site(data_dir: Path) -> str:
