@@ -16,7 +16,7 @@ MIN_TOKEN_CHARACTERS = 8
 class Command(OperatorCommand):
     help = (
         "Make accounts: account create NAME [--email E] [--fullname F] [--password P] [--token T] [--staff] [--moderator]; "
-        "change one: account role NAME [--[no-]staff] [--[no-]moderator] [--[in]active]"
+        "change one: account role NAME [--staff|--no-staff] [--moderator|--no-moderator] [--active|--inactive]"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
