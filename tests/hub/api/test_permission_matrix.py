@@ -223,6 +223,8 @@ ROWS: list[Row] = [
     Row("git:/info/lfs/objects/batch", "POST", "/{r}.git/info/lfs/objects/batch", "clone~", {"operation": "download"}),
     Row("git:/info/lfs/objects/batch", "POST", "/{r}.git/info/lfs/objects/batch", "propose!", {"operation": "upload"}),
     Row("git:/info/lfs/locks", "GET", "/{r}.git/info/lfs/locks", "read~"),
+    Row("git:/info/lfs/locks", "POST", "/{r}.git/info/lfs/locks", "read~"),
+    Row("git:/info/lfs/locks/(?P<lock>[^/]+)/unlock", "POST", "/{r}.git/info/lfs/locks/1/unlock", "read~"),
     Row("git:/info/lfs/locks/verify", "POST", "/{r}.git/info/lfs/locks/verify", "read~"),
     Row("lfs/download/(ticket)", "GET", "/lfs/download/{download}", "spend"),
     Row("lfs/upload/(ticket)", "PUT", "/lfs/upload/{upload}", "bring", b"other bytes"),
