@@ -178,6 +178,7 @@ ROWS: list[Row] = [
     *page("/access", "POST read?"),
     *page("/like", "POST talk"),
     *page("/collect", "GET read?"),
+    *page("/copy", "GET clone?"),
     *page("/leaderboard", "GET read"),
     *page("/storage", "GET read"),
     *page("/tree", "GET read"),
