@@ -48,7 +48,8 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path, train):
     assert_same_end(bench, "whole", "parts")
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("most", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, most):
     """kill -9, the real one, while it reads, learns, saves or writes the model."""
     bench = make_bench(tmp_path, make_chat_rows(80))
     bench.write_recipe(train=TRAIN)
@@ -60,7 +61,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, monkey
         assert process.stdout is not None and process.stderr is not None
         wanted = rng.choice(["prepare", "metrics", "saved_step", "metrics", "saved_step", "save"])
         for line in process.stdout:
-            if wanted in line and kills < 4:
+            if wanted in line and kills < most:
                 time.sleep(rng.random() * 0.02)
                 process.send_signal(signal.SIGKILL)
                 kills += 1
@@ -69,7 +70,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, monkey
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, rest[1][-2000:]
-    assert kills >= 3
+    assert kills >= most - 1
     assert_same_end(bench, "whole", "killed")
     assert (
         not list((tmp_path / "killed").glob(".model*")) and len(list_checkpoints(tmp_path / "killed/checkpoints")) <= 2

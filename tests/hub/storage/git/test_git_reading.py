@@ -137,7 +137,9 @@ def test_changes_name_each_file_once(repo: GitRepo, alice: Author, head: str) ->
 
 
 def test_a_diff_is_unified_text(repo: GitRepo, alice: Author, head: str) -> None:
-    after = repo.commit(MAIN, [AddFile("README.md", b"# ho\n"), AddFile("x\x80", b"\0\1")], author=alice, message="3")
+    after = repo.commit(
+        MAIN, [AddFile("README.md", b"# ho\n"), AddFile("größe.bin", b"\0\1")], author=alice, message="3"
+    )
     text = repo.diff_text(head, after, 10_000)
     assert "--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-# hi\n+# ho\n" in text
     assert "Binary files" in text
