@@ -21,22 +21,15 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.benchmarks.report import Row, describe_machine, interleave, publish, read_arguments
-from tests.benchmarks.transfers import make_noise, measure
+from tests.benchmarks.transfers import NGINX_HEAD, make_noise, measure
 from tests.clients.running_hub import RunningHub, find_free_port, prepare_data
 from tests.clients.stock_client import Machine
 
 NAME = "alice/streams"
 BUFFER = bytearray(1024 * 1024)  # what was read is not looked at; the threads may share it
-CONF = """
-daemon off; user root; worker_processes 2; pid {folder}/pid; error_log {folder}/log;
-events {{}}
-http {{
-  access_log off; sendfile on;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{
-    listen 127.0.0.1:{port};
-    location /stored/ {{ internal; alias {xorbs}/; }}
+CONF = (
+    NGINX_HEAD
+    + """    location /stored/ {{ internal; alias {xorbs}/; }}
     location = /plain {{ alias {file}; }}
     location / {{
       proxy_pass http://127.0.0.1:{hub};
@@ -47,6 +40,7 @@ http {{
   }}
 }}
 """
+)
 Stretch = tuple[str, int, int]  # path and query, first byte, last byte
 
 

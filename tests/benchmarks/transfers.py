@@ -24,7 +24,7 @@ from tests.clients.running_hub import ROOT, RunningHub, build_environment, find_
 from tests.clients.stock_client import Machine
 
 COMMIT = "1" * 40  # of what nginx serves
-NGINX = """
+NGINX_HEAD = """
 daemon off; user root; worker_processes 2; pid {folder}/pid; error_log {folder}/log;
 events {{}}
 http {{
@@ -33,7 +33,10 @@ http {{
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   server {{
     listen 127.0.0.1:{port};
-    location = /alice/big/resolve/main/noise.bin {{
+"""  # of every nginx here; what it serves follows, and the brackets that close
+NGINX = (
+    NGINX_HEAD
+    + """    location = /alice/big/resolve/main/noise.bin {{
       alias {file};
       add_header X-Repo-Commit {commit};
     }}
@@ -48,6 +51,7 @@ http {{
   }}
 }}
 """
+)
 
 
 def make_noise(path: Path, megabytes: int) -> Path:

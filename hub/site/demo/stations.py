@@ -168,11 +168,13 @@ def decide_outputs(line: Line) -> None:
 
 
 def merge(line: Line, number: int) -> None:
+    from huggingface_hub.errors import HfHubHTTPError
+
     with line.station("review and merge (stock client)") as station:
         name = f"{ORGANIZATION}/{ASSISTANT}"
         try:
             line.client(ADA).merge_pull_request(name, number)
-        except Exception as refusal:
+        except HfHubHTTPError as refusal:
             if "approval" not in str(refusal):
                 raise StationFailed(f"merging without an approval was refused for another reason: {refusal}") from None
         else:
