@@ -23,3 +23,22 @@ def unscreened() -> Iterator[None]:
 def tides(alice: Any, unscreened: None) -> Any:
     """alice/tides, a public data set with one cleared commit."""
     return make_repo(alice.user)
+
+
+@pytest.fixture
+def writer(bob: Any, tides: Any) -> Any:
+    from hub.repos.models import RepoCollaborator
+
+    RepoCollaborator.objects.create(repo=tides, user=bob.user, role="write")
+    return bob
+
+
+@pytest.fixture
+def proposal(charlie: Any, tides: Any) -> Any:
+    """Charlie, a stranger, proposes a.txt; it is cleared."""
+    from tests.hub.community.proposals import fresh
+    from tests.hub.scenes import clear, propose
+
+    pull_request = propose(tides, charlie.user, {"a.txt": "one"})
+    clear(tides)
+    return fresh(pull_request)
