@@ -53,7 +53,7 @@ def test_an_abbreviated_id_is_found_among_what_its_reader_may_see(mixed, alice, 
     for name in (shown[:6], shown, shown[:7].upper() + "G", "0000000"):
         assert member.find_abbreviated(name) is None
     # What is hidden makes nothing ambiguous, else a stranger could guess ids digit by digit.
-    twin = shown[:8] + hidden[8:]
+    twin = shown[:8] + ("0" if shown[8] != "0" else "1") + shown[9:]
     Revision.objects.create(repo=mixed, commit=twin, door="api", ref="refs/heads/main")
     assert stranger.find_abbreviated(shown[:7]) == shown
     member.git.has_commit = lambda oid: oid in (shown, twin)
