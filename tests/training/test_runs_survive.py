@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from hub.common import jobs
 from hub.common.errors import Forbidden, InvalidInput
+from hub.common.jobs import working
 from hub.common.models import Job, JobEvent
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
 from training import runs
@@ -170,7 +171,7 @@ def is_zombie(pid: int) -> bool:
 def test_cancelling_keeps_the_checkpoint_and_running_again_goes_on(
     line: Line, charlie: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0.1)  # the beat learns of the cancellation
+    monkeypatch.setattr(working, "HEARTBEAT_S", 0.1)  # the beat learns of the cancellation
     pull_request, run, job = start_long_run(line, steps=400)
 
     def cancel() -> None:

@@ -6,22 +6,16 @@ import pytest
 from django.utils import timezone
 
 from hub.common import jobs
+from hub.common.jobs import working
 from hub.common.models import Job
 from tests.beside import at_once, start_beside
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def work(monkeypatch):
-    """Registers bodies for this test, whose hearts beat fast."""
-    monkeypatch.setattr(jobs, "bodies", dict(jobs.bodies))
-    monkeypatch.setattr(jobs, "HEARTBEAT_S", 0.01)
-
-    def register(body, **options):
-        jobs.job_body("test.work", **options)(body)
-
-    return register
+@pytest.fixture(autouse=True)
+def fast_hearts(monkeypatch):
+    monkeypatch.setattr(working, "HEARTBEAT_S", 0.01)
 
 
 def test_of_many_who_reach_for_a_job_one_gets_it(work):

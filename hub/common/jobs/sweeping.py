@@ -1,0 +1,58 @@
+"""What nobody would do otherwise: jobs of silent workers are taken over, forgotten ones woken, housekeeping queued."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from hub.common.jobs.ending import release_or_fail
+from hub.common.jobs.kinds import bodies
+from hub.common.jobs.queueing import enqueue, wake
+from hub.common.jobs.working import drop_old_connections
+from hub.common.models import Job
+
+log = logging.getLogger(__name__)
+
+WAKE_AGAIN_S = 20  # a waiting job whose message may be lost is announced again
+
+
+def sweep(*, now: datetime | None = None) -> None:
+    """Wake forgotten jobs and take over those whose worker is silent. Safe to run anywhere, any number of times."""
+    now = now or timezone.now()
+    drop_old_connections()
+    for pk in list(Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=now).values_list("pk", flat=True)):
+        try:
+            take_from_silent_worker(pk, now)
+        except Exception:  # the end of one job must not keep the others asleep
+            log.exception("Job %s could not be taken from its silent worker", pk)
+    queue_housekeeping(now)
+    stale = now - timedelta(seconds=WAKE_AGAIN_S)
+    forgotten = Job.objects.filter(
+        Q(woken_at__isnull=True) | Q(woken_at__lt=stale) | Q(not_before__gt=F("woken_at")),
+        Q(not_before__isnull=True) | Q(not_before__lte=now),
+        state=Job.State.WAITING,
+    )
+    for job in forgotten.order_by("created_at")[:200]:
+        wake(job)
+
+
+@transaction.atomic
+def take_from_silent_worker(pk: Any, now: datetime) -> None:
+    row = Job.objects.select_for_update().filter(pk=pk).first()
+    if row and row.state == Job.State.RUNNING and row.lease_until and row.lease_until < now:
+        release_or_fail(row, "Its worker was not heard of any more.", now=now)
+
+
+def queue_housekeeping(now: datetime) -> None:
+    """One job of each kind that is due. Their old rows go, but for a last one that failed."""
+    for body in [body for body in bodies.values() if body.every_s is not None]:
+        rows = Job.objects.filter(kind=body.kind)
+        newest = rows.order_by("-created_at").first()
+        if newest and not (newest.has_ended and newest.created_at <= now - timedelta(seconds=body.every_s or 0)):
+            continue
+        keep = newest.pk if newest and newest.state == Job.State.FAILED else None
+        rows.filter(state__in=Job.ENDED).exclude(pk=keep).delete()
+        enqueue(body.kind, subject="housekeeping")

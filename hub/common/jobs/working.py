@@ -1,0 +1,75 @@
+"""One job, claimed and carried out by a worker whose heart beats meanwhile."""
+
+import logging
+import threading
+import time
+
+from django.db import close_old_connections, connection
+from django.utils import timezone
+
+from hub.common.errors import HubError
+from hub.common.jobs.ending import finish, give_back
+from hub.common.jobs.kinds import JobCancelled, JobLost, JobRefused, JobRetry, bodies
+from hub.common.jobs.lease import Lease, claim
+from hub.common.models import Job
+from hub.storage.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5
+
+
+def run(job_id: str) -> None:
+    """Claim and carry out one job; the Celery task is only this call."""
+    drop_old_connections()
+    lease = claim(job_id, now=timezone.now())
+    if lease is None:
+        return
+    stop = threading.Event()
+    beater = threading.Thread(target=keep_beating, args=(lease, stop), daemon=True)
+    in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
+    if not in_memory:  # an in-memory test database cannot be shared with a thread
+        beater.start()
+    try:
+        bodies[lease.job.kind].run(lease)
+        finish(lease, Job.State.SUCCEEDED, "")
+    except JobLost:
+        log.warning("Job %s was taken over; this attempt stops.", job_id)
+    except JobCancelled:
+        finish(lease, Job.State.CANCELLED, "Cancelled on request.")
+    except (JobRetry, StoreUnavailable) as problem:
+        give_back(lease, str(problem))
+    except (JobRefused, HubError) as problem:
+        finish(lease, Job.State.FAILED, str(problem))
+    except Exception as problem:
+        log.exception("Job %s failed", job_id)
+        give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}).")
+    finally:
+        stop.set()
+        if beater.is_alive():
+            beater.join(timeout=HEARTBEAT_S + 1)
+
+
+def drop_old_connections() -> None:
+    """A worker lives for days, its connections do not."""
+    if not connection.in_atomic_block:
+        close_old_connections()
+
+
+def keep_beating(lease: Lease, stop: threading.Event) -> None:
+    started = time.monotonic()
+    try:
+        while not stop.wait(HEARTBEAT_S):
+            try:
+                lease.beat()
+            except Exception:  # a busy database must not end the heart; the lease outlasts several beats
+                log.exception("A heartbeat of job %s failed", lease.job.pk)
+            if time.monotonic() - started > lease.job.budget_s:
+                Job.objects.filter(pk=lease.job.pk, fencing=lease.fencing).update(
+                    cancel_requested=True, reason=f"Its budget of {lease.job.budget_s} s was used up."
+                )
+                lease.cancelled.set()
+            if lease.lost.is_set():
+                return
+    finally:
+        connection.close()
