@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.engine.corpus import Corpus, build_corpus, open_corpus
+from training.engine.corpus.formats import Reading
 from training.engine.corpus.pipeline import Pipeline, Settings, Source, Tally
 from training.engine.digests import digest_json
 from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.hf_format import replace_folder
 from training.engine.inputs import InputRepo, Inputs
-from training.engine.recipe import Recipe, TrainTokenizer
+from training.engine.recipe import Contribution, Recipe, TrainTokenizer
 from training.engine.tokenizer import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def prepare_corpus(job: Job) -> tuple[Corpus, Any]:
             pipeline=pipeline,
             tokenizer=tokenizer,
             inputs_digest=key,
+            max_row_tokens=job.recipe.prepare.max_row_tokens,
             report=lambda rows: emit("progress", stage="prepare", rows=rows),
         )
     manifest = corpus.manifest
@@ -88,12 +91,19 @@ def find_built(folder: Path, key: str) -> Corpus | None:
 def make_pipeline(job: Job) -> Pipeline:
     prepare = job.recipe.prepare
     sources = [
-        Source(job.inputs.find("dataset", c.repo), c.split, c.format, c.weight, c.pull_request)
+        Source(job.inputs.find("dataset", c.repo), c.split, c.format, c.weight, c.pull_request, read_as(c), c.language)
         for c in job.recipe.contributions
         if c.kind == "data"
     ]
     settings = Settings(prepare.clean, prepare.deduplicate, prepare.personal_data)
     return Pipeline(sources, settings, job.suites if prepare.decontaminate else [])
+
+
+def read_as(contribution: Contribution) -> Reading:
+    """How a line of the recipe says its rows are read."""
+    columns = asdict(contribution.columns) if contribution.columns else {}
+    named = {name: tuple(found) for name, found in columns.items() if found}
+    return Reading(named, frozenset(contribution.mend or ()))
 
 
 def open_tokenizer(job: Job, pipeline: Pipeline | None) -> Any:

@@ -13,9 +13,11 @@ from training.engine.recipe_fields import INVALID, ListOf, Record, Reference, Re
 from training.engine.recipe_rules import find_conflicts, find_contradictions
 from training.engine.recipe_schema import (
     CONTRIBUTION_KINDS,
+    FOREIGN_TO_WEIGHTS,
     ORDER,
     VERSION,
     Architecture,
+    Columns,
     Contribution,
     EvaluateSuite,
     ExtendTokenizer,
@@ -31,6 +33,7 @@ from training.engine.yaml_document import Node, Problem, format_scalar, read_yam
 
 __all__ = [
     "Architecture",
+    "Columns",
     "Contribution",
     "EvaluateSuite",
     "ExtendTokenizer",
@@ -148,7 +151,7 @@ def _format_pairs(record: Any) -> Iterator[tuple[str, str]]:
 def _find_foreign_keys(record: Any) -> tuple[str, ...]:
     """Keys that belong to another kind of the same record; written, they would be refused."""
     if isinstance(record, Contribution) and record.kind != "data":
-        return ("split", "format")
+        return tuple(FOREIGN_TO_WEIGHTS)
     if isinstance(record, Train) and record.method in ("pretrain", "full"):
         return ("rank", "alpha")
     return ()

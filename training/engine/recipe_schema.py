@@ -84,6 +84,27 @@ class Merge:
     models: tuple[MergeModel, ...] = key(ListOf(Record(MergeModel, "a model"), most=64), "What is joined.")
 
 
+MENDS = {
+    "unwrap": "marks of another model's chat template are taken out of the texts",
+    "fold_system": "a system message goes before the first question",
+    "learn_all": "everything in a conversation is learnt, not the answers alone",
+    "fitting_only": "rows of another kind are left out, even a whole file of them",
+}
+
+
+def _names(meaning: str) -> Any:
+    return key(ListOf(Text(r"[^\x00-\x1f]{1,80}", "the name of a column"), most=8), meaning, None)
+
+
+@dataclass(frozen=True)
+class Columns:
+    question: tuple[str, ...] | None = _names("Where the question stands; the first of these that a row has.")
+    answer: tuple[str, ...] | None = _names("Where the answer stands.")
+    text: tuple[str, ...] | None = _names("Where the text stands.")
+    label: tuple[str, ...] | None = _names("Where the label stands.")
+    messages: tuple[str, ...] | None = _names("Where the conversation stands.")
+
+
 @dataclass(frozen=True)
 class Contribution:
     """One line of the mix. `kind` is the key that names the repository."""
@@ -96,8 +117,14 @@ class Contribution:
     pull_request: int | None = key(
         Number(1, 2**31 - 1, whole=True), "Pull request that brought it; written by the hub.", None
     )
+    columns: Columns | None = key(Record(Columns, "names of columns"), "Data: columns with names of their own.", None)
+    language: str | None = key(
+        Text(r"[a-z]{2}", "a language code of two letters"), "Data: rows in another language are left out.", None
+    )
+    mend: tuple[str, ...] | None = key(ListOf(Choice(*MENDS), most=8), "Data: repairs while it is read.", None)
 
 
+FOREIGN_TO_WEIGHTS = frozenset({"split", "format", "columns", "language", "mend"})
 CONTRIBUTION_KINDS = {
     "data": "A dataset; all of them form one mix, trained once.",
     "adapter": "An adapter trained elsewhere, added after training.",
@@ -118,7 +145,7 @@ def _read_contribution_kind(node: Node, entries: dict[str, Any], problems: list[
     if kind != "data":
         message = f"contributions of kind '{kind}' are not supported yet"
         problems.append(Unsupported(key_node.line, key_node.column, message, PLANNED_CONTRIBUTION))
-        for name in {"split", "format"} & entries.keys():
+        for name in FOREIGN_TO_WEIGHTS & entries.keys():
             problems.append(entries.pop(name)[0].problem(f"'{name}' belongs to data", "remove the line"))
     weight = entries["weight"][1] if "weight" in entries else None
     if kind == "data" and weight and isinstance(weight.value, int | float) and weight.value < 0:
@@ -132,6 +159,9 @@ class Prepare:
     deduplicate: str = key(Choice("minhash", "exact", "none"), "Which repetitions are dropped.", "minhash")
     decontaminate: bool = key(Flag(), "Drop rows that hold questions of the evaluation suites.", True)
     personal_data: str = key(Choice("mask", "drop", "keep"), "What happens to found personal data.", "mask")
+    max_row_tokens: int | None = key(
+        Number(8, 1 << 20, whole=True), "Longer rows are left out; without it they are split.", None
+    )
 
 
 def _whole(low: int, high: int) -> Number:

@@ -57,6 +57,7 @@ def build_corpus(
     pipeline: Pipeline,
     tokenizer: Any,
     inputs_digest: str,
+    max_row_tokens: int | None = None,
     report: Callable[[int], None] = lambda rows: None,
 ) -> Corpus:
     """Write the corpus folder `out` in one rename. `report` hears the number of rows about once a second.
@@ -66,7 +67,7 @@ def build_corpus(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        tally, counts = Tally(), _write_documents(partial, pipeline, Renderer(tokenizer), report)
+        tally, counts = Tally(), _write_documents(partial, pipeline, Renderer(tokenizer), max_row_tokens, report)
         tally = counts.tally
         if not counts.documents:
             raise EngineError(
@@ -91,7 +92,9 @@ class _Counts:
     longest: int = 0
 
 
-def _write_documents(folder: Path, pipeline: Pipeline, renderer: Renderer, report: Callable[[int], None]) -> _Counts:
+def _write_documents(
+    folder: Path, pipeline: Pipeline, renderer: Renderer, most: int | None, report: Callable[[int], None]
+) -> _Counts:
     counts = _Counts(Tally())
     offsets = [0]
     kept = pipeline.read(counts.tally)
@@ -103,7 +106,7 @@ def _write_documents(folder: Path, pipeline: Pipeline, renderer: Renderer, repor
         (folder / "heldout.jsonl").open("w", encoding="utf-8") as held_out_file,
     ):
         while batch := list(islice(kept, BATCH)):
-            for item, encoded in _encode(batch, renderer, counts.tally):
+            for item, encoded in _encode(batch, renderer, most, counts.tally):
                 if item.held_out:
                     held_out_file.write(_line(_describe_held_out(item, encoded, renderer)))
                     continue
@@ -122,17 +125,25 @@ def _write_documents(folder: Path, pipeline: Pipeline, renderer: Renderer, repor
     return counts
 
 
-def _encode(batch: list[Kept], renderer: Renderer, tally: Tally) -> Iterator[tuple[Kept, Encoded]]:
+def _encode(batch: list[Kept], renderer: Renderer, most: int | None, tally: Tally) -> Iterator[tuple[Kept, Encoded]]:
     usable, rendered = [], []
     for item in batch:
         try:
             rendered.append(renderer.render(item.document))
             usable.append(item)
         except Unusable as error:
-            tally.drop(error.reason, item.path)
-            tally.held_out -= item.held_out
-            tally.kept -= not item.held_out
-    yield from zip(usable, renderer.encode(rendered) if rendered else [], strict=True)
+            _take_back(item, error.reason, tally)
+    for item, encoded in zip(usable, renderer.encode(rendered) if rendered else [], strict=True):
+        if most is not None and len(encoded.tokens) > most:
+            _take_back(item, "too_long", tally)
+        else:
+            yield item, encoded
+
+
+def _take_back(item: Kept, reason: str, tally: Tally) -> None:
+    tally.drop(reason, item.path)
+    tally.held_out -= item.held_out
+    tally.kept -= not item.held_out
 
 
 def _describe_row(item: Kept, tokens: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 
 from training.engine.corpus.formats import Document, Message, Unusable
 
@@ -26,7 +27,7 @@ def clean_document(document: Document, mode: str) -> Document:
         text = clean_text(document.text)
         _check_quality(text)
         return Document(text=text)
-    return Document(messages=tuple(Message(m.role, clean_text(m.content)) for m in document.messages))
+    return replace(document, messages=tuple(Message(m.role, clean_text(m.content)) for m in document.messages))
 
 
 def clean_text(text: str) -> str:

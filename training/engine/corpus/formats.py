@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from training.engine.corpus.foreign_templates import ROLES as FOREIGN_ROLES
+from training.engine.corpus.foreign_templates import strip_marks, take_apart
 
 ROLES = ("system", "user", "assistant")
 # Columns of a question and of its answer; {"messages": [...]} is read apart.
@@ -28,6 +32,7 @@ class Document:
 
     text: str | None = None
     messages: tuple[Message, ...] = ()
+    learns_all: bool = False  # of a conversation: the questions too
 
     @property
     def words(self) -> str:
@@ -35,6 +40,22 @@ class Document:
         if self.text is not None:
             return self.text
         return "\n".join(m.content for m in self.messages if m.role != "system")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of one contribution are read, where they are not written as usual."""
+
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # question | answer | text | label | messages
+    mend: frozenset[str] = frozenset()  # training.engine.recipe_schema.MENDS
+
+    def find(self, row: dict[str, Any], *names: str) -> list[str] | None:
+        """The row's columns for these names, or None when one of them is missing."""
+        found = [next((column for column in self.columns.get(name, ()) if column in row), None) for name in names]
+        return None if None in found else [column for column in found if column is not None]
+
+
+PLAIN = Reading()
 
 
 class Unusable(Exception):
@@ -45,20 +66,27 @@ class Unusable(Exception):
         self.reason = reason
 
 
-def read_document(row: dict[str, Any], format: str) -> Document:
+def read_document(row: dict[str, Any], format: str, reading: Reading = PLAIN) -> Document:
     """The document in a row; Unusable when there is none."""
     if format == "text":
-        return Document(text=_require_words(_column(row, "text"), "empty_text"))
+        column = (reading.find(row, "text") or ["text"])[0]
+        return Document(text=_require_words(_column(row, column), "empty_text"))
     if format == "classification":
-        label = _column(row, "label")
-        answer = str(label) if isinstance(label, int | float) and not isinstance(label, bool) else label
-        return _make_pair(_column(row, "text"), answer)
-    return _read_conversation(row)
+        text, label = reading.find(row, "text", "label") or ("text", "label")
+        kind = _column(row, label)
+        answer = str(kind) if isinstance(kind, int | float) and not isinstance(kind, bool) else kind
+        return _make_pair(_column(row, text), answer)
+    return _mend(_read_conversation(row, reading), reading)
 
 
-def _read_conversation(row: dict[str, Any]) -> Document:
+def _read_conversation(row: dict[str, Any], reading: Reading) -> Document:
+    needs_answer = "learn_all" not in reading.mend
+    if mapped := reading.find(row, "messages"):
+        return Document(messages=_read_messages(row[mapped[0]], needs_answer))
+    if pair := reading.find(row, "question", "answer"):
+        return _make_pair(row[pair[0]], row[pair[1]])
     if "messages" in row:
-        return Document(messages=_read_messages(row["messages"]))
+        return Document(messages=_read_messages(row["messages"], needs_answer))
     for question, answer in PAIRS:
         if question in row and answer in row:
             asked = _require_words(row[question], "empty_prompt")
@@ -66,7 +94,31 @@ def _read_conversation(row: dict[str, Any]) -> Document:
             if isinstance(extra, str) and extra.strip():
                 asked = f"{asked}\n\n{extra}"
             return _make_pair(asked, row[answer])
+    if "unwrap" in reading.mend and isinstance(row.get("text"), str):
+        turns = take_apart(row["text"])
+        if any(role == "assistant" for role, _ in turns):
+            return Document(messages=tuple(Message(role, words) for role, words in turns))
     raise Unusable("missing_column")
+
+
+def _mend(document: Document, reading: Reading) -> Document:
+    messages = document.messages
+    if "unwrap" in reading.mend:
+        messages = tuple(Message(m.role, strip_marks(m.content)) for m in messages)
+        if any(m.role == "assistant" and not m.content.strip() for m in messages):
+            raise Unusable("empty_answer")
+    if "fold_system" in reading.mend:
+        messages = fold_system(messages)
+    return replace(document, messages=messages, learns_all="learn_all" in reading.mend)
+
+
+def fold_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The system's words before the first question, for templates that know no system."""
+    told = "\n\n".join(m.content for m in messages if m.role == "system")
+    rest = [m for m in messages if m.role != "system"]
+    if told and rest and rest[0].role == "user":
+        rest[0] = Message("user", f"{told}\n\n{rest[0].content}")
+    return tuple(rest)
 
 
 def _make_pair(question: Any, answer: Any) -> Document:
@@ -75,11 +127,11 @@ def _make_pair(question: Any, answer: Any) -> Document:
     return Document(messages=(Message("user", asked), Message("assistant", told)))
 
 
-def _read_messages(value: Any) -> tuple[Message, ...]:
+def _read_messages(value: Any, needs_answer: bool) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise Unusable("malformed")
     messages = [_read_message(item) for item in value]
-    while messages and messages[-1].role != "assistant":
+    while needs_answer and messages and messages[-1].role != "assistant":
         messages.pop()  # a question without an answer teaches nothing
     if not messages:
         raise Unusable("empty_answer")
@@ -89,6 +141,8 @@ def _read_messages(value: Any) -> tuple[Message, ...]:
 
 
 def _read_message(item: Any) -> Message:
+    if isinstance(item, dict) and "role" not in item and "from" in item:  # as ShareGPT writes it
+        item = {"role": FOREIGN_ROLES.get(str(item["from"]).lower()), "content": item.get("value")}
     if not isinstance(item, dict) or item.get("role") not in ROLES:
         raise Unusable("malformed")
     content = item.get("content")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from training.engine.corpus.formats import Document, Message, Unusable
 
@@ -47,7 +48,7 @@ def mask_document(document: Document, mode: str) -> tuple[Document, int]:
     else:
         results = [(m.role, *mask_text(m.content)) for m in document.messages]
         found = sum(count for _, _, count in results)
-        masked = Document(messages=tuple(Message(role, content) for role, content, _ in results))
+        masked = replace(document, messages=tuple(Message(role, content) for role, content, _ in results))
     if found and mode == "drop":
         raise Unusable("personal_data")
     return masked, found

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from training.engine.corpus.cleaning import clean_document
 from training.engine.corpus.contamination import ContaminationFilter, read_questions
 from training.engine.corpus.duplicates import ExactFilter, NearFilter
-from training.engine.corpus.formats import ACCEPTED, Document, Unusable, read_document
+from training.engine.corpus.formats import ACCEPTED, PLAIN, Document, Reading, Unusable, read_document
+from training.engine.corpus.languages import find_language
 from training.engine.corpus.personal_data import mask_document
 from training.engine.corpus.readers import RawRow, read_rows, select_files
 from training.engine.digests import digest_json
@@ -30,6 +31,8 @@ class Source:
     format: str
     weight: float
     pull_request: int | None
+    reading: Reading = PLAIN
+    language: str | None = None  # rows that are known to be in another one are left out
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,12 @@ class Pipeline:
                 tally.read += 1
                 found += 1
                 try:
-                    read_document(raw.value, source.format)
+                    read_document(raw.value, source.format, source.reading)
                 except Unusable as error:
                     lacking += error.reason == "missing_column"
                     columns = columns or sorted(map(str, raw.value))
                 yield raw
-            if found and found == lacking:
+            if found and found == lacking and "fitting_only" not in source.reading.mend:
                 raise EngineError(
                     f"{source.repo.id}/{path} lacks the columns of format {source.format}: "
                     f"it has {', '.join(columns)[:200] or 'none'}; rename them to {ACCEPTED[source.format]}",
@@ -114,7 +117,9 @@ class Pipeline:
                 )
 
     def _judge(self, raw: RawRow, source: Source, exact: ExactFilter, near: NearFilter, tally: Tally) -> Document:
-        document = clean_document(read_document(raw.value, source.format), self.settings.clean)
+        document = clean_document(read_document(raw.value, source.format, source.reading), self.settings.clean)
+        if source.language and find_language(document.words) not in (None, source.language):
+            raise Unusable("language")
         document, masked = mask_document(document, self.settings.personal_data)
         if not is_sampled(document, source.weight / self.most):
             raise Unusable("weight")

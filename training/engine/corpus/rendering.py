@@ -37,11 +37,14 @@ class Renderer:
         """Unusable when the chat template does not take the conversation."""
         if document.text is not None:
             return Rendered(document.text, ((0, len(document.text)),), is_chat=False)
-        return self._render_chat([{"role": m.role, "content": m.content} for m in document.messages])
+        messages = [{"role": m.role, "content": m.content} for m in document.messages]
+        return self._render_chat(messages, document.learns_all)
 
-    def _render_chat(self, messages: list[dict[str, str]]) -> Rendered:
+    def _render_chat(self, messages: list[dict[str, str]], learns_all: bool) -> Rendered:
         try:
             whole = render_chat(self.tokenizer, messages, open_answer=False)
+            if learns_all:
+                return Rendered(whole, ((0, len(whole)),), is_chat=True)
             spans = [
                 s for i, m in enumerate(messages) if m["role"] == "assistant" if (s := self._find(whole, messages, i))
             ]
@@ -82,7 +85,9 @@ class Renderer:
         if document.text is not None:
             words = " ".join(document.text.split()[:PROMPT_WORDS])
             return words, words
-        last = max(i for i, m in enumerate(document.messages) if m.role == "assistant")
+        last = max(
+            (i for i, m in enumerate(document.messages) if m.role == "assistant"), default=len(document.messages)
+        )
         messages = [{"role": m.role, "content": m.content} for m in document.messages[:last]]
         asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
         return asked, render_chat(self.tokenizer, messages, open_answer=True)
