@@ -5,8 +5,9 @@ Legend: N positions of a batch, S documents (pieces) in it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from training.engine.config import Plan
 from training.engine.corpus import Corpus
 from training.engine.packing import Packing, pack
+from training.engine.ranks import ALONE, Ranks
 
 IGNORED = -100  # a position whose next token is not learnt
 
@@ -54,11 +56,19 @@ class Batches:
             self.orders[epoch] = rng.permutation(self.packing.rows)
         return self.orders[epoch]
 
-    def passes_of(self, step: int) -> Iterator[list[int]]:
-        """The rows of a step in the portions that fit into memory."""
+    def passes_of(self, step: int, ranks: Ranks = ALONE) -> Iterator[list[int]]:
+        """The rows of a step that one rank reads, in the portions that fit into memory.
+
+        Ranks learn together, so each gets as many portions as the others; where rows are few, one may be empty."""
         rows = self.rows_of(step)
-        for start in range(0, len(rows), self.plan.rows_per_pass):
-            yield rows[start : start + self.plan.rows_per_pass]
+        own, most = rows[ranks.rank :: ranks.count], math.ceil(len(rows) / ranks.count)
+        for start in range(0, most, self.plan.rows_per_pass):
+            yield own[start : start + self.plan.rows_per_pass]
+
+    def build_idle(self, step: int, device: torch.device) -> Batch:
+        """What a rank reads that has no rows left: a row of the step, of which nothing is learnt."""
+        batch = self.build(self.rows_of(step)[:1], device)
+        return replace(batch, targets=torch.full_like(batch.targets, IGNORED))
 
     def build(self, rows: list[int], device: torch.device) -> Batch:
         parts = [(int(d), int(s), int(n)) for row in rows for _, d, s, n in self.packing.pieces_of(row)]

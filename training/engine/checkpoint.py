@@ -1,6 +1,7 @@
 """Checkpoints: everything a run needs to go on to the same bits. No pickle: tensors as safetensors, the rest as JSON.
 
-A checkpoint is one folder that appears by a rename, so a half-written one is never seen. The last two are kept."""
+A checkpoint is one folder that appears by a rename, so a half-written one is never seen. The last two are kept.
+Several ranks write their slices into one folder, and any number of ranks goes on from it: all must see the same disk."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from training.engine.devices import get_random_states, set_random_states
+from training.engine.ranks import ALONE, Ranks
+from training.engine.sharding import wait_for_all
 
 KEEP = 2
 NAME = re.compile(r"step-(\d+)")
@@ -42,15 +45,34 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Write folder/step-N and drop all but the last two."""
     final = folder / f"step-{progress.step}"
-    draft = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    draft = folder / f".{final.name}.{os.getpid() if ranks.is_alone else 'ranks'}"
+    if ranks.is_first:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+    weights = {name: p.detach().contiguous() for name, p in parameters.items()}
+    memory = _flatten(optimizer, parameters)
+    if ranks.is_alone:
+        save_file(weights, draft / "weights.safetensors")
+        save_file(memory, draft / "optimizer.safetensors")
+    else:
+        from training.engine.slices import write_slices
+
+        wait_for_all(ranks)  # the folder is there
+        write_slices(draft, weights | memory)
+    if ranks.is_first:
+        _finish(draft, final, progress, device)
+    wait_for_all(ranks)
+    return final
+
+
+def _finish(draft: Path, final: Path, progress: Progress, device: torch.device) -> None:
+    """Add what is no weight, and let the checkpoint appear. The random state of the first rank is that of all: each is
+    seeded alike, and none draws a number that the others do not."""
     random_tensors, random_values = get_random_states(device)
-    save_file({name: p.detach().contiguous() for name, p in parameters.items()}, draft / "weights.safetensors")
-    save_file(_flatten(optimizer, parameters), draft / "optimizer.safetensors")
     save_file(random_tensors, draft / "random.safetensors")
     state = {"progress": asdict(progress), "random": random_values}
     (draft / "state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -58,10 +80,9 @@ def save_checkpoint(
         _sync(path)
     shutil.rmtree(final, ignore_errors=True)
     draft.rename(final)
-    _sync(folder)
-    for _, old in list_checkpoints(folder)[:-KEEP]:
+    _sync(final.parent)
+    for _, old in list_checkpoints(final.parent)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def load_checkpoint(
@@ -70,25 +91,42 @@ def load_checkpoint(
     parameters: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Progress | None:
     """Go back to the newest checkpoint that is whole; None when there is none."""
-    for stale in folder.glob(".step-*"):
+    for stale in folder.glob(".step-*") if ranks.is_first else ():
         shutil.rmtree(stale, ignore_errors=True)  # a writer that was killed left it
     for _, path in reversed(list_checkpoints(folder)):
+        found: tuple[Any, ...] = ()
         try:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            weights = load_file(path / "weights.safetensors")
-            moments = load_file(path / "optimizer.safetensors")
-            random_tensors = load_file(path / "random.safetensors")
-        except (OSError, ValueError, SafetensorError):
-            continue  # a damaged disk; the one before it costs a few steps
+            found = (state, *_read_tensors(path, parameters, ranks), load_file(path / "random.safetensors"))
+        except (OSError, ValueError, KeyError, SafetensorError):
+            pass  # a damaged disk; the one before it costs a few steps
+        (is_damaged,) = ranks.agree(not found)
+        if is_damaged:
+            continue
+        state, weights, memory, random_tensors = found
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(weights[name])
-        _restore(optimizer, parameters, moments)
+        _restore(optimizer, parameters, memory)
         set_random_states(random_tensors, state["random"], device)
         return Progress(**state["progress"])
     return None
+
+
+def _read_tensors(
+    path: Path, parameters: Mapping[str, torch.nn.Parameter], ranks: Ranks
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights and what the optimizer remembers, written by one rank or by several."""
+    if ranks.is_alone and (path / "weights.safetensors").is_file():
+        return load_file(path / "weights.safetensors"), load_file(path / "optimizer.safetensors")
+    from training.engine.slices import read_slices
+
+    tensors = read_slices(path, parameters)
+    weights = {name: tensors[name] for name in parameters}
+    return weights, {name: tensor for name, tensor in tensors.items() if "|" in name}
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:

@@ -15,8 +15,13 @@ from training.engine.errors import EngineError, RecipeErrors
 
 
 def emit(event: str, *, stream: TextIO | None = None, **fields: Any) -> None:
-    """Print one event. NaN and infinities become null: they are not JSON, and a browser reads this."""
-    record = {"event": event, "time": round(time.time(), 3)}
+    """Print one event. NaN and infinities become null: they are not JSON, and a browser reads this.
+
+    Of many ranks the first one speaks; the others say their errors only, with their number."""
+    rank = int(os.environ.get("RANK", "0"))
+    if rank and event != "error":
+        return
+    record = {"event": event, "time": round(time.time(), 3), **({"rank": rank} if rank else {})}
     record.update({key: _finite(value) for key, value in fields.items()})
     out = stream or sys.stdout
     out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")

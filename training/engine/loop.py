@@ -27,7 +27,9 @@ from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.losses import compute_loss_sum
 from training.engine.optimizers import make_optimizer, rate_at
+from training.engine.ranks import ALONE, Ranks
 from training.engine.samples import answer_greedily, measure_held_out
+from training.engine.sharding import get_full, share_out
 
 CHECKPOINT_EVERY_S = float(os.environ.get("ENGINE_CHECKPOINT_S", "30"))
 MAX_CHECKPOINT_SHARE = 0.05  # of the time; large models save more rarely
@@ -73,9 +75,11 @@ class Loop:
         device: torch.device,
         samples: Samples,
         stop: StopRequest,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.batches, self.plan, self.out, self.device = model, batches, plan, out, device
-        self.samples, self.stop = samples, stop
+        self.samples, self.stop, self.ranks = samples, stop, ranks
+        self.whole = share_out(model, ranks)
         self.dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
         # remove_duplicate keeps tied weights once: they are one parameter.
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -94,9 +98,12 @@ class Loop:
             while self.progress.step < self.plan.steps:
                 self._take_step()
                 step = self.progress.step
-                if step == self.plan.steps or self.stop.is_asked or step == stop_after_step or self._is_save_due():
+                stops, saves = self.ranks.agree(
+                    self.stop.is_asked or step == stop_after_step, self._is_save_due() or step == self.plan.steps
+                )
+                if stops or saves:
                     self._save()
-                if step < self.plan.steps and (self.stop.is_asked or step == stop_after_step):
+                if step < self.plan.steps and stops:
                     raise Stopped(f"stopped after step {step}")
                 if step % self.plan.sample_every_steps == 0 or step == self.plan.steps:
                     self._look(step)
@@ -106,12 +113,17 @@ class Loop:
 
     def _resume(self) -> None:
         found = load_checkpoint(
-            self.out / "checkpoints", parameters=self.parameters, optimizer=self.optimizer, device=self.device
+            self.out / "checkpoints",
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+            device=self.device,
+            ranks=self.ranks,
         )
         if found:
             self.progress = found
             emit("stage", stage="train", state="resumed", step=found.step, steps=self.plan.steps)
-        cut_metrics(self.out / "metrics.jsonl", step=self.progress.step)
+        if self.ranks.is_first:
+            cut_metrics(self.out / "metrics.jsonl", step=self.progress.step)
 
     def _take_step(self) -> None:
         began = time.monotonic()
@@ -132,16 +144,21 @@ class Loop:
         learnt = self.batches.count_learnt(step)
         total = torch.zeros((), device=self.device)
         positions = 0
-        for rows in self.batches.passes_of(step):
-            if self.stop.is_asked:
+        for rows in self.batches.passes_of(step, self.ranks):
+            if self.stop.is_asked and self.ranks.is_alone:
                 self._abandon()
-            batch = self.batches.build(rows, self.device)
+            batch = self.batches.build(rows, self.device) if rows else self.batches.build_idle(step, self.device)
             with autocast(self.device, self.plan.precision):
-                loss = compute_loss_sum(self.model, batch, dtype=self.dtype) / learnt
+                loss = self._compute_loss(batch) / learnt
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            positions += sum(batch.lengths)
-        return float(total), positions
+            positions += sum(batch.lengths) if rows else 0
+        summed, read = self.ranks.add(float(total), positions)
+        return summed, int(read)
+
+    def _compute_loss(self, batch: Batch) -> torch.Tensor:
+        loss: torch.Tensor = self.whole(lambda model: compute_loss_sum(model, batch, dtype=self.dtype))
+        return loss
 
     def _abandon(self) -> None:
         """In the middle of a step nothing has changed yet: drop its gradients and keep the state before it."""
@@ -151,7 +168,7 @@ class Loop:
         raise Stopped(f"stopped after step {self.progress.step}")
 
     def _clip(self, loss: float) -> float:
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.clip_norm))
+        norm = float(get_full(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.clip_norm)))
         if not math.isfinite(loss) or not math.isfinite(norm):
             # Before the optimizer: the weights of the last checkpoint stay good.
             raise EngineError(
@@ -183,8 +200,9 @@ class Loop:
             "tokens_per_s": round(speed, 1),
             "eta_s": round(remaining, 1),
         }
-        with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if self.ranks.is_first:
+            with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
         if time.monotonic() - self.said_at >= SAY_EVERY_S or self.progress.step == self.plan.steps:
             self.said_at = time.monotonic()
             emit("metrics", **record)
@@ -212,6 +230,7 @@ class Loop:
             optimizer=self.optimizer,
             progress=self.progress,
             device=self.device,
+            ranks=self.ranks,
         )
         self.saved_at = time.monotonic()
         self.save_cost_s = self.saved_at - began
@@ -219,22 +238,30 @@ class Loop:
 
     def _look(self, step: int) -> None:
         """Samples and held-out loss. Reads no random numbers and changes no weights, so it cannot change the run."""
+        held_out = self.measure_held_out()
         with self._evaluating():
-            held_out = measure_held_out(self.model, self.samples.held_out, dtype=self.dtype)
             if step == 0:
                 self.progress.held_out_start = held_out
             if held_out is not None:
                 emit("progress", stage="train", step=step, held_out_loss=round(held_out, 4))
             for prompt in self.samples.prompts:
-                if self.stop.is_asked:
+                if self.stop.is_asked and self.ranks.is_alone:
                     return
-                said = answer_greedily(self.model, prompt["ids"], end_tokens=self.samples.end_tokens)
+                said = self._answer(prompt["ids"])
                 text = self.samples.tokenizer.decode(said, skip_special_tokens=True)
                 emit("sample", step=step, prompt=prompt["prompt"], text=text)
 
     def measure_held_out(self) -> float | None:
         with self._evaluating():
-            return measure_held_out(self.model, self.samples.held_out, dtype=self.dtype)
+            loss: float | None = self.whole(
+                lambda model: measure_held_out(model, self.samples.held_out, dtype=self.dtype)
+            )
+        return loss
+
+    def _answer(self, ids: list[int]) -> list[int]:
+        ends = self.samples.end_tokens
+        said: list[int] = self.whole(lambda model: answer_greedily(model, ids, end_tokens=ends))
+        return said
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -27,9 +27,11 @@ from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
 from training.engine.prepare import find_suites, prepare_corpus
 from training.engine.provenance import check_pins, read_pinned
+from training.engine.ranks import Ranks, join
 from training.engine.recipe import Recipe, format_recipe, parse_recipe
 from training.engine.results import mean_loss, save_result_model, write_result
 from training.engine.samples import choose_prompts, make_held_out_batches
+from training.engine.sharding import gather_into
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -47,6 +49,7 @@ class Job:
     repos: list[InputRepo]  # all of them, once each
     files: dict[str, dict[str, Any]]  # repo name -> path -> {"sha256", "size"}
     pinned: Mapping[str, Any]
+    ranks: Ranks
 
     @property
     def recipe_digest(self) -> str:
@@ -58,21 +61,23 @@ def main(argv: list[str]) -> int:
     stop = StopRequest()
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return run(args, stop)
+        device = devices.choose_device(args.device)
+        with join(device) as ranks:
+            return run(args, stop, device, ranks)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
-def run(args: argparse.Namespace, stop: StopRequest) -> int:
+def run(args: argparse.Namespace, stop: StopRequest, device: torch.device, ranks: Ranks) -> int:
     """All stages; the exit code."""
     devices.make_deterministic(threads=devices.count_threads())
-    job = open_job(args)
+    job = ranks.take_turns(lambda: open_job(args, device, ranks))
     finished = read_result(job)
     if finished:
         emit("done", **finished)
         return 0
-    corpus, tokenizer = prepare_corpus(job)
+    corpus, tokenizer = ranks.take_turns(lambda: prepare_corpus(job))
     if args.until == "prepare":
         emit("done", stage="prepare", corpus_digest=corpus.digest)
         return 0
@@ -96,7 +101,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_job(args: argparse.Namespace) -> Job:
+def open_job(args: argparse.Namespace, device: torch.device, ranks: Ranks) -> Job:
     """Read and check everything that is cheap to check, before anything dear begins."""
     recipe = parse_recipe(read_recipe_text(args.recipe))
     if recipe.train is None:
@@ -112,9 +117,8 @@ def open_job(args: argparse.Namespace) -> Job:
     lock = read_pinned(args.inputs / "recipe.lock")
     check_pins(lock, repos, files)
     args.out.mkdir(parents=True, exist_ok=True)
-    device = devices.choose_device(args.device)
     pinned = lock.resolved if lock else {}
-    return Job(recipe, inputs, args.out, device, base, suites, repos, files, pinned)
+    return Job(recipe, inputs, args.out, device, base, suites, repos, files, pinned, ranks)
 
 
 def read_recipe_text(path: Path) -> str:
@@ -147,16 +151,17 @@ def read_result(job: Job) -> dict[str, Any] | None:
 
 
 def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_after_step: int | None) -> dict[str, Any]:
-    plan, batches = settle_plan(job, corpus, tokenizer)
+    plan, batches = job.ranks.take_turns(lambda: settle_plan(job, corpus, tokenizer))
     devices.make_deterministic(threads=plan.threads)
     devices.seed_everything(plan.seed)
-    model = open_model(job, plan, tokenizer)
+    # Shared out, a model passes through the CPU: the device of one rank need not hold it.
+    model = open_model(job, plan, tokenizer, job.device if job.ranks.is_alone else torch.device("cpu"))
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     emit(
         "stage", stage="train", state="started", method=plan.method, steps=plan.steps, trained_parameters=learning,
         context_tokens=plan.context_tokens, batch_tokens=plan.batch_tokens, learning_rate=plan.learning_rate,
         rows=batches.packing.rows, device=devices.describe_device(job.device), threads=plan.threads,
-        packing=find_packing(model.config, plan.context_tokens),
+        ranks=job.ranks.count, packing=find_packing(model.config, plan.context_tokens),
     )  # fmt: skip
     samples = Samples(
         choose_prompts(corpus, tokenizer),
@@ -165,12 +170,19 @@ def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_afte
         tokenizer,
     )
     loop = Loop(
-        model=model, batches=batches, plan=plan, out=job.out, device=job.device, samples=samples, stop=stop
+        model=model, batches=batches, plan=plan, out=job.out, device=job.device, samples=samples, stop=stop,
+        ranks=job.ranks,
     )  # fmt: skip
     progress = loop.run(stop_after_step=stop_after_step)
     held_out = loop.measure_held_out()
     del loop
     emit("stage", stage="train", state="done", steps=progress.step, loss=mean_loss(progress))
+    if not job.ranks.is_alone:
+        shared, model = model, open_model(job, plan, tokenizer, job.device) if job.ranks.is_first else None
+        gather_into(model, shared)
+        del shared
+    if not job.ranks.is_first:
+        return {}  # the first one writes and tells the result
     difference = save_result_model(job, plan, model, batches, tokenizer)
     return write_result(job, plan, corpus, progress, held_out, difference)
 
@@ -228,17 +240,15 @@ def warn_of_limits(job: Job, plan: Plan, corpus: Corpus) -> None:
              f"{plan.context_tokens}; raise train.context_tokens to keep rows whole.")  # fmt: skip
 
 
-def open_model(job: Job, plan: Plan, tokenizer: Any) -> Any:
+def open_model(job: Job, plan: Plan, tokenizer: Any, device: torch.device) -> Any:
     """The model that learns, in fp32; under an adapter on CUDA the frozen weights rest in bf16."""
     if job.recipe.architecture:
-        model = hf_format.make_model(
-            job.recipe.architecture, tokenizer=tokenizer, seed=plan.init_seed, device=job.device
-        )
+        model = hf_format.make_model(job.recipe.architecture, tokenizer=tokenizer, seed=plan.init_seed, device=device)
     else:
         assert job.base is not None
         frozen_bf16 = plan.method == "lora" and plan.precision == "bf16"
         dtype = torch.bfloat16 if frozen_bf16 else torch.float32
-        model = hf_format.load_model(job.base.folder, job.base.name, dtype=dtype, device=job.device)
+        model = hf_format.load_model(job.base.folder, job.base.name, dtype=dtype, device=device)
     if plan.method == "lora":
         model = lora.add_adapter(model, plan)
     model.train()
