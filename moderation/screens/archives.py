@@ -12,6 +12,7 @@ from moderation.screens.limits import BoundedReader, Deadline, RatioGuard, Reada
 from moderation.screens.unpacking import ForwardReader
 
 MAX_MEMBERS = 10_000
+MAX_FOLDERS = 64  # in each other
 ScreenMember = Callable[[str, Readable, int], None]  # name inside the archive, its bytes, its stated size
 
 
@@ -24,15 +25,19 @@ def screen_zip(
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
                 raise ScreenLimit(f"it has more than {MAX_MEMBERS:,} members")
+            guard, seen = RatioGuard(taken=size), set[str]()  # one for all: many small bombs are one bomb
             for member in members:
                 yield from check_member_name(name, member.filename)
-                yield from _screen_zip_member(name, archive, member, screen_member)
+                if member.filename in seen:
+                    yield _unsafe_member(name, member.filename, "stands there twice, and tools differ on which counts")
+                seen.add(member.filename)
+                yield from _screen_zip_member(name, archive, member, guard, screen_member)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, IndexError) as error:
         raise ScreenLimit(f"it is not a sound zip archive ({quote(str(error))[:60]})") from error
 
 
 def _screen_zip_member(
-    name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, screen_member: ScreenMember
+    name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, guard: RatioGuard, screen_member: ScreenMember
 ) -> Iterator[Finding]:
     if member.is_dir():
         return
@@ -45,18 +50,21 @@ def _screen_zip_member(
         if hasattr(member, "CRC"):
             del member.CRC
         with archive.open(member) as stream:
-            screen_member(f"{name}/{member.filename}", _GuardedMember(stream, member.compress_size), member.file_size)
+            screen_member(
+                f"{name}/{member.filename}", _GuardedMember(stream, member.compress_size, guard), member.file_size
+            )
 
 
 class _GuardedMember:
-    """A member's bytes with the ratio of its stored size watched."""
+    """A member's bytes with the ratio to its stored size watched, and of all members to the archive's."""
 
-    def __init__(self, stream: IO[bytes], stored_bytes: int) -> None:
-        self.stream, self.guard = stream, RatioGuard(taken=stored_bytes)
+    def __init__(self, stream: IO[bytes], stored_bytes: int, whole: RatioGuard) -> None:
+        self.stream, self.guards = stream, (RatioGuard(taken=stored_bytes), whole)
 
     def read(self, size: int, /) -> bytes:
         data = self.stream.read(size)
-        self.guard.count(0, len(data))
+        for guard in self.guards:
+            guard.count(0, len(data))
         return data
 
 
@@ -74,7 +82,9 @@ def screen_tar(
                 if count > MAX_MEMBERS:
                     raise ScreenLimit(f"it has more than {MAX_MEMBERS:,} members")
                 yield from check_member_name(name, member.name)
-                if member.isfile() and (stream := archive.extractfile(member)):
+                if member.issparse():
+                    yield _unsafe_member(name, member.name, "has holes, which unpack to any size from nothing")
+                elif member.isfile() and (stream := archive.extractfile(member)):
                     screen_member(f"{name}/{member.name}", stream, member.size)
                 elif not member.isdir():
                     yield _unsafe_member(name, member.name, "is a link or a device")
@@ -86,6 +96,8 @@ def check_member_name(archive: str, name: str) -> Iterator[Finding]:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\x00" in name:
         yield _unsafe_member(archive, name, "would be written outside the folder it is unpacked in")
+    elif len(parts) > MAX_FOLDERS or not name.isprintable():
+        yield _unsafe_member(archive, name, "has a name that is nested too deep or holds invisible characters")
 
 
 def _unsafe_member(archive: str, name: str, what: str) -> Finding:

@@ -1,9 +1,11 @@
-"""The program that opens a Parquet file for the screens: its own process, because a C++ parser meets a stranger's file.
+"""The program that opens a Parquet or Arrow file for the screens: its own process, because a C++ parser meets a
+stranger's file.
 
 It knows neither the file's place nor anything else of the hub: bytes come over stdin on request, text goes to stdout.
 Messages to the parent: one JSON line, then as many raw bytes as its "bytes" says.
   {"read": [offset, size]}                 the parent answers with 8 bytes little-endian length and the bytes
   {"column", "bytes", "rows", "starts"}    values joined by newlines; rows and starts are int64 arrays at the end
+  {"pickle": place}                        Python objects stand there; nothing more is read
   {"done": rows} or {"error": sentence}"""
 
 import io
@@ -92,6 +94,10 @@ def send(path: str, rows: Any, array: Any) -> None:
     """One column's values of one batch, in blocks of about a MiB; binary values that are not text are left out."""
     import numpy as np
 
+    def check(row: int, value: Any) -> None:
+        if isinstance(value, bytes) and is_pickle(value):
+            raise PickleFound(f"row {row}, column {path}")
+
     pieces: list[bytes] = []
     numbers: list[int] = []
     starts: list[int] = []
@@ -104,6 +110,7 @@ def send(path: str, rows: Any, array: Any) -> None:
             say({"column": path, "bytes": len(joined), "rows": len(numbers)}, joined, *arrays)
 
     for row, value in zip(rows.to_pylist(), array.to_pylist(), strict=True):
+        check(row, value)
         data = as_text(value)
         if not data:
             continue
@@ -117,6 +124,26 @@ def send(path: str, rows: Any, array: Any) -> None:
     flush()
 
 
+class PickleFound(Exception):
+    """The message is the place."""
+
+
+def is_pickle(value: bytes) -> bool:
+    """By its first two bytes and its last one, which every stream of protocol 2 and later has."""
+    return len(value) > 2 and value[0] == 0x80 and 2 <= value[1] <= 5 and value[-1:] == b"."
+
+
+def refuse_python_types(fields: Any, depth: int = 0) -> None:
+    """Columns of a type that old versions of pyarrow unpickle as they open the file (CVE-2023-47248)."""
+    for field in fields:
+        metadata = field.metadata or {}
+        if b"py_extension_type" in metadata.get(b"ARROW:extension:name", b"") or "py_extension_type" in str(field.type):
+            raise PickleFound(f"the type of column {field.name}")
+        inner = [field.type.field(index) for index in range(field.type.num_fields)]
+        if inner and depth < MAX_DEPTH:
+            refuse_python_types(inner, depth + 1)
+
+
 def as_text(value: str | bytes | None) -> bytes:
     if value is None:
         return b""
@@ -124,26 +151,53 @@ def as_text(value: str | bytes | None) -> bytes:
     return b"" if isinstance(value, bytes) and b"\x00" in data[:1024] else data
 
 
+def batches_of(kind: str, size: int) -> Iterator[Any]:
+    """Record batches, one after the other."""
+    return parquet_batches(size) if kind == "parquet" else arrow_batches(size)
+
+
+def parquet_batches(size: int) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(Pipe(size))
+    refuse_python_types(file.schema_arrow)
+    names = file.schema_arrow.names
+    if len(file.schema.names) > MAX_COLUMNS:
+        raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
+    strings = [name for name in names if is_plain_text(file.schema_arrow.field(name).type)]
+    # One repeated value stays one value: a dictionary page of 1 MB can stand for gigabytes of rows.
+    file = pq.ParquetFile(Pipe(size), read_dictionary=strings)
+    yield from file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False)
+
+
+def arrow_batches(size: int) -> Iterator[Any]:
+    """Of the file format (ARROW1) and of the stream format, which `datasets` writes."""
+    import pyarrow as pa
+
+    is_file = Pipe(size).read(6) == b"ARROW1"
+    reader = pa.ipc.open_file(Pipe(size)) if is_file else pa.ipc.open_stream(Pipe(size))
+    refuse_python_types(reader.schema)
+    if len(reader.schema) > MAX_COLUMNS:
+        raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
+    batches = (reader.get_batch(number) for number in range(reader.num_record_batches)) if is_file else reader
+    for batch in batches:
+        batch.validate(full=True)  # unlike Parquet's, its offsets come from the file as they are
+        for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+            yield batch.slice(start, ROWS_AT_ONCE)
+
+
 def main() -> int:
-    size, seconds = int(sys.argv[1]), int(sys.argv[2])
+    size, seconds, kind = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space that the limit counts
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     pa.set_cpu_count(1)
     done = 0
     try:
-        file = pq.ParquetFile(Pipe(size))
-        names = file.schema_arrow.names
-        if len(file.schema.names) > MAX_COLUMNS:
-            raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
-        strings = [name for name in names if is_plain_text(file.schema_arrow.field(name).type)]
-        # One repeated value stays one value: a dictionary page of 1 MB can stand for gigabytes of rows.
-        file = pq.ParquetFile(Pipe(size), read_dictionary=strings)
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False):
+        for batch in batches_of(kind, size):
             rows = pa.array(range(done + 1, done + 1 + batch.num_rows), pa.int64())
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 if pa.types.is_dictionary(column.type) and len(column.dictionary) < len(column):
@@ -152,6 +206,9 @@ def main() -> int:
                     for path, numbers, array in texts(column, rows, name):
                         send(path, numbers, array)
             done += batch.num_rows
+    except PickleFound as error:
+        say({"pickle": str(error)[:200]})
+        return 0
     except MemoryError:
         say({"error": f"it needs more than {MEMORY_BYTES >> 30} GiB to read"})
         return 0

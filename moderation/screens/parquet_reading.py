@@ -1,4 +1,4 @@
-"""Text blocks of a Parquet file. The parsing happens in a child with limits on memory and time; see parquet_child."""
+"""Text blocks of a Parquet or Arrow file. The parsing happens in a child with limits on memory and time; see parquet_child."""
 
 import json
 import struct
@@ -19,14 +19,18 @@ CHILD = Path(__file__).with_name("parquet_child.py")
 MAX_MESSAGE_BYTES = 64 << 20  # the child sends blocks of 1 MiB, or one value of 4 MiB; anything larger is not the child
 
 
-def read_parquet(reader: BinaryIO, size: int, deadline: Deadline) -> Iterator[TextBlock]:
-    """Every text value with its row and column. Raises ScreenLimit when the file cannot be read to its end,
-    OutOfTime (one of them) when the budget is spent."""
+class PickleInside(Exception):
+    """Python objects stand in the file; the message is the place."""
+
+
+def read_table(kind: str, reader: BinaryIO, size: int, deadline: Deadline) -> Iterator[TextBlock]:
+    """Every text value with its row and column; `kind` is "parquet" or "arrow". Raises ScreenLimit when the file
+    cannot be read to its end, OutOfTime (one of them) when the budget is spent, PickleInside."""
     deadline.check()
     seconds = max(int(deadline.left_s()) + 1, 1)
     # -I: no user site, no environment, no current folder on the path; the child needs pyarrow and numpy only.
     child = subprocess.Popen(
-        [sys.executable, "-I", str(CHILD), str(size), str(seconds)],
+        [sys.executable, "-I", str(CHILD), str(size), str(seconds), kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -67,6 +71,8 @@ def _serve(child: "subprocess.Popen[bytes]", reader: BinaryIO, size: int, deadli
             _answer(child.stdin, reader, size, *message["read"])
         elif "column" in message:
             yield _block(child.stdout, message)
+        elif "pickle" in message:
+            raise PickleInside(str(message["pickle"]))
         elif "error" in message:
             raise ScreenLimit(str(message["error"]))
         else:

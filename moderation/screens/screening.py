@@ -3,33 +3,42 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from moderation.screens.archives import screen_tar, screen_zip
 from moderation.screens.findings import Finding, FindingBag, quote
 from moderation.screens.formats import HEAD_BYTES, PACKED, TAIL_BYTES, has_zip_end, sniff
+from moderation.screens.gguf_check import BadGguf, bad_gguf_finding, check_gguf, read_gguf, templates_of
 from moderation.screens.harmful_text import HarmfulText
 from moderation.screens.licences import read_licence_text
 from moderation.screens.limits import PIECE_BYTES, Deadline, OutOfTime, Readable, ScreenLimit, read_exactly
-from moderation.screens.parquet_reading import read_parquet
+from moderation.screens.parquet_reading import PickleInside, read_table
 from moderation.screens.personal_data import PersonalData
 from moderation.screens.pickles import (
     SCANNED_BYTES,
+    find_encoded_pickles,
     has_object_array,
     has_pickle_name,
+    is_loaded_as_pickle,
     is_old_pickle,
     pickle_finding,
 )
 from moderation.screens.safetensors_check import check_safetensors, metadata_text
 from moderation.screens.secrets import find_secrets
+from moderation.screens.template_check import check_template
 from moderation.screens.text_reading import Place, TextBlock, TextReader
 from moderation.screens.unpacking import read_pieces, unpack
 from moderation.screens.unsafe_files import (
-    READ_WHOLE_BYTES,
+    LAMBDA_LAYER,
+    MACROS,
     check_kind,
     check_small_text,
-    is_read_whole,
+    lambda_layer_finding,
+    macro_finding,
     object_array_finding,
+    pickled_cell_finding,
+    read_whole_bytes,
     too_large_finding,
 )
 
@@ -61,6 +70,11 @@ class FileScreen:
         reader.seek(0)
         head = read_exactly(reader, min(size, HEAD_BYTES))
         kind = self._tell_kind(self.name, head, size)
+        if kind in ("text", "binary") and is_loaded_as_pickle(self.name) and self._is_long_pickle(reader):
+            kind = "pickle"
+        if kind == "hdf5":  # the layers of a model are described wherever the library put them
+            reader.seek(0)
+            head = read_exactly(reader, SCANNED_BYTES)
         self.bag.extend(check_kind(self.name, kind, head))
         if kind == "pickle":
             reader.seek(0)
@@ -81,6 +95,11 @@ class FileScreen:
             return "pickle"
         return kind
 
+    def _is_long_pickle(self, reader: BinaryIO) -> bool:
+        """A stream can begin with a text so long that its calls stand behind the head."""
+        reader.seek(0)
+        return is_old_pickle(read_exactly(reader, SCANNED_BYTES))
+
     def _judge_pickle_name(self, kind: str) -> None:
         if kind in ("safetensors", "zip", "tar") or kind in PACKED:
             return  # judged by what is inside
@@ -95,10 +114,12 @@ class FileScreen:
     def _screen_content(self, kind: str, head: bytes, reader: BinaryIO, size: int) -> None:
         if kind in ("text", "utf16"):
             self._screen_text_file(head, reader, size)
-        elif kind == "parquet":
-            self._screen_blocks(self.name, read_parquet(reader, size, self.deadline))
+        elif kind in ("parquet", "arrow"):
+            self._screen_table(kind, reader, size)
         elif kind == "safetensors":
             self._screen_weights(reader, size)
+        elif kind == "gguf":
+            self._screen_gguf(reader, size)
         elif kind == "zip":
             self._screen_zip(reader, size)
         elif kind == "tar":
@@ -119,13 +140,30 @@ class FileScreen:
         self.bag.extend(checked)
         self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size).encode()])
 
+    def _screen_table(self, kind: str, reader: BinaryIO, size: int) -> None:
+        try:
+            self._screen_blocks(self.name, read_table(kind, reader, size, self.deadline))
+        except PickleInside as error:
+            self.bag.add(pickled_cell_finding(self.name, str(error)))
+
+    def _screen_gguf(self, reader: BinaryIO, size: int) -> None:
+        try:
+            header = read_gguf(reader, size, self.deadline)
+        except BadGguf as error:
+            self.bag.add(bad_gguf_finding(self.name, error))
+            return
+        for key, template in templates_of(header):
+            self.bag.extend(check_template(f"{self.name} ({quote(key)[:60]})", template))
+        self._screen_pieces(f"{self.name} (metadata)", ["\n".join(header.text).encode()])
+        self.bag.extend(check_gguf(self.name, header, reader, quick=self.quick, deadline=self.deadline))
+
     def _screen_text_file(self, head: bytes, reader: BinaryIO, size: int) -> None:
-        if is_read_whole(self.name, head):
-            if size > READ_WHOLE_BYTES:
-                self.bag.add(too_large_finding(self.name, size))
+        if most := read_whole_bytes(self.name, head):
+            if size > most:
+                self.bag.add(too_large_finding(self.name, size, most))
             else:
                 reader.seek(0)
-                self.bag.extend(check_small_text(self.name, read_exactly(reader, READ_WHOLE_BYTES)))
+                self.bag.extend(check_small_text(self.name, read_exactly(reader, size)))
         self._screen_pieces(self.name, read_pieces(reader, self.deadline))
 
     def _screen_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -141,6 +179,7 @@ class FileScreen:
         try:
             for number, block in enumerate(blocks):
                 self._add(find_secrets(block))
+                self._add(find_encoded_pickles(block))
                 self._add(personal.find(block, thorough=not self.quick))
                 if not self.quick:
                     self._add(harmful.find(block))
@@ -190,7 +229,11 @@ class FileScreen:
             self.bag.add(pickle_finding(name, head, self.deadline.left_s()), "pickle:" + name)
         elif kind == "npy" and has_object_array(head):
             self.bag.add(object_array_finding(name))
+        elif PurePosixPath(name.lower()).name in MACROS:
+            self.bag.add(macro_finding(name))
         elif kind in ("text", "utf16"):
+            if LAMBDA_LAYER.search(head):
+                self.bag.add(lambda_layer_finding(name))
             self._screen_pieces(name, pieces)
         elif kind in ARCHIVES or kind in PACKED or kind in ("parquet", "safetensors", "arrow"):
             what = f"{name} ({kind}) lies inside another file, where the checks do not read it"

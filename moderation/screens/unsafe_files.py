@@ -9,31 +9,38 @@ Decisions, and why:
 - SVG with a script: `hold`, for a card shows it as a picture. HTML with a script: `info`, for the hub never serves it
   as a page and collections of web pages are honest data.
 - chat templates with double-underscore or attribute tricks: `hold`; a template is a small program of its own.
-- other binary content: `info`; it is handed out as a download and never opened here."""
+- binary content of a format that is not known here: `hold` under a name that tools load as a model, else `info`; it is
+  handed out as a download under no type of its own and never opened here."""
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
+from moderation.screens.config_check import check_config, is_config
 from moderation.screens.findings import Finding, Severity, quote
-from moderation.screens.formats import CLOSED_ARCHIVES, EXECUTABLES
+from moderation.screens.formats import CLOSED_ARCHIVES, EXECUTABLES, MEDIA
+from moderation.screens.template_check import check_template
+from moderation.screens.tokenizer_check import MAX_TOKENIZER_BYTES, check_tokenizer
 
 READ_WHOLE_BYTES = 8 << 20  # configurations, templates and pictures beyond this size are refused, not half read
-CODE_KEYS = {"auto_map", "trust_remote_code", "custom_code", "custom_pipelines", "custom_pipeline", "custom_generate"}
-MAX_DIMENSION = 1 << 31
-DIMENSION = re.compile(r"(?:_size|_layers|_heads|_dim|_positions|n_embd|n_layer|n_head|d_model|num_experts)$")
 SVG = re.compile(rb"<svg[\s>]", re.I)
 ACTIVE_MARKUP = re.compile(
     rb"<script\b|\bon[a-z]{3,20}\s*=\s*[\"']|javascript:|<foreignobject\b|<!entity\b|<iframe\b", re.I
 )
 HTML = re.compile(rb"<(?:!doctype html|html|head|body)\b", re.I)
-TEMPLATE_ESCAPE = re.compile(
-    r"__\w+__|\battr\s*\(|\|\s*attr\b|\b(?:cycler|joiner|lipsum|self|request|config)\s*[.\[]\s*_?_"
-    r"|popen|subprocess|os\.system|\\x5f|\bimport\s+os\b|{%-?\s*(?:include|import|extends|from)\b"
-)
+YAML_OBJECT = re.compile(rb"!!python/|!!javax?[./]|!<tag:yaml\.org,2002:python/")
+XML_ENTITY = re.compile(rb"<!ENTITY\b", re.I)
+# Fewer than what pages hold: these bytes stand in no picture by chance.
+POLYGLOT = re.compile(rb"<script\b|<!doctype html|<html\b|<\?php|#!/bin/|<iframe\b", re.I)
+ACTIVE_DOCUMENT = re.compile(rb"/(?:JavaScript|JS|Launch|OpenAction|EmbeddedFile|RichMedia)\b")
+MACROS = {"vbaproject.bin", "vbadata.xml"}
 LAMBDA_LAYER = re.compile(rb"\"class_name\": ?\"(?:Lambda|TFOpLambda)\"")
+# Models that are programs: graphs with operations that read and write files, compiled code, archives of handlers.
+LOADED = {
+    ".onnx", ".pb", ".pbtxt", ".tflite", ".keras", ".h5", ".msgpack", ".mar", ".engine", ".trt", ".plan", ".mlmodel",
+    ".nemo", ".ot", ".npz", ".llamafile", ".so", ".dll", ".dylib", ".pyd", ".exe", ".jar", ".safetensors", ".gguf",
+}  # fmt: skip
 EXPECTED = {".safetensors": "safetensors", ".parquet": "parquet", ".gguf": "gguf", ".npy": "npy", ".zip": "zip"}
 
 
@@ -46,9 +53,15 @@ def check_kind(name: str, kind: str, head: bytes) -> Iterator[Finding]:
         what = f"{name} is an archive ({kind}) that the checks cannot read"
         yield _finding(name, "closed_archive", "hold", kind, f"{what}; upload the files themselves.")
     elif kind == "hdf5" and LAMBDA_LAYER.search(head):
-        what = f"{name} holds a Keras layer with code in it"
-        yield _finding(name, "lambda_layer", "hold", "Lambda", f"{what}; save the weights as .safetensors.")
-    elif kind in ("binary", "hdf5", "arrow", "sqlite"):
+        yield lambda_layer_finding(name)
+    elif kind in MEDIA and (problem := media_problem(kind, head)):
+        rule, excerpt, what = problem
+        yield _finding(name, rule, "hold", excerpt, f"{name} {what}; export it again without it.")
+    elif kind == "binary" and PurePosixPath(name.lower()).suffix in LOADED:
+        what = f"{name} is of a format that the checks do not know, and tools load files of that name as models"
+        mend = "save it as .safetensors, .gguf or .parquet, or ask a moderator to look at it."
+        yield _finding(name, "unknown_format", "hold", kind, f"{what}; {mend}")
+    elif kind in ("binary", "hdf5", "sqlite"):
         what = f"{name} is binary content that the checks cannot read"
         mend = "it is offered as a download and never opened here; .safetensors, .parquet and .jsonl are read."
         yield _finding(name, "unread_binary", "info", kind, f"{what}; {mend}")
@@ -59,13 +72,41 @@ def check_kind(name: str, kind: str, head: bytes) -> Iterator[Finding]:
         yield _finding(name, "false_name", "hold", kind, f"{what}; {mend}")
 
 
+def lambda_layer_finding(name: str) -> Finding:
+    what = f"{name} holds a Keras layer with code in it"
+    return _finding(name, "lambda_layer", "hold", "Lambda", f"{what}; save the weights as .safetensors.")
+
+
+def macro_finding(name: str) -> Finding:
+    return _finding(name, "macro", "hold", "macro", f"{name} is a program within a document; save it without macros.")
+
+
+def media_problem(kind: str, head: bytes) -> tuple[str, str, str] | None:
+    """(rule, excerpt, half sentence) for a picture that is a page as well, and for a document that acts."""
+    if kind == "pdf":
+        match = ACTIVE_DOCUMENT.search(head)
+        return ("script_in_document", _show(match), "acts when it is opened") if match else None
+    match = POLYGLOT.search(head)
+    return ("polyglot", _show(match), f"is a {kind} and a page or program at once") if match else None
+
+
 def check_small_text(name: str, data: bytes) -> Iterator[Finding]:
-    """Configurations, templates and markup, read as a whole (`data` has at most READ_WHOLE_BYTES)."""
+    """Configurations, templates and markup, read as a whole (`data` has at most `read_whole_bytes`)."""
     lowered = PurePosixPath(name.lower()).name
-    if lowered.endswith("config.json") or lowered == "model_index.json":
+    if lowered == "tokenizer.json":
+        yield from check_tokenizer(name, data)
+    elif is_config(name):
         yield from check_config(name, data)
-    if lowered.endswith((".jinja", ".jinja2")):
+    elif lowered.endswith((".jinja", ".jinja2")):
         yield from check_template(name, data.decode("utf-8", "replace"))
+    elif lowered.endswith((".yaml", ".yml")) and (match := YAML_OBJECT.search(data)):
+        what = f"{name} makes a loader build Python objects"
+        yield _finding(name, "yaml_object", "hold", _show(match), f"{what}; write plain values.")
+    elif lowered.endswith(".ipynb"):
+        yield from _check_notebook(name, data)
+    elif (match := XML_ENTITY.search(data)) and not HTML.search(data[:4096]):
+        what = f"{name} defines entities, with which a few lines fill all memory or read other files"
+        yield _finding(name, "xml_entities", "hold", _show(match), f"{what}; write the text itself.")
     if SVG.search(data[:4096]) and not HTML.search(data[:4096]):
         if match := ACTIVE_MARKUP.search(data):
             what = f"The picture {name} holds a script"
@@ -75,65 +116,46 @@ def check_small_text(name: str, data: bytes) -> Iterator[Finding]:
         yield _finding(name, "script_in_page", "info", _show(match), f"{what}; it is handed out as a plain download.")
 
 
-def is_read_whole(name: str, head: bytes) -> bool:
-    lowered = PurePosixPath(name.lower()).name
-    named = lowered.endswith(("config.json", "model_index.json", ".jinja", ".jinja2", ".svg", ".html", ".htm"))
-    return named or bool(SVG.search(head[:4096]))
-
-
-def too_large_finding(name: str, size: int) -> Finding:
-    what = f"{name} has {size:,} bytes, more than the {READ_WHOLE_BYTES:,} that are read of such a file"
-    return _finding(name, "too_large", "hold", f"{size:,} bytes", f"{what}; make it smaller.")
-
-
-def check_config(name: str, data: bytes) -> Iterator[Finding]:
+def _check_notebook(name: str, data: bytes) -> Iterator[Finding]:
+    """A notebook is source code. Scripts among its outputs are what a viewer may run unasked."""
     try:
-        config = json.loads(data)
-    except (ValueError, RecursionError):
-        what = f"{name} is not JSON that can be read"
-        yield _finding(name, "broken_config", "info", "not JSON", f"{what}; mend it, no loader will take it.")
-        return
-    for path, key, value in _walk(config):
-        shown = f"{path}: {str(value)[:60]}"
-        if key in CODE_KEYS and value:
-            what = f"{name} asks loaders to run code from the repository ({path})"
-            mend = "use an architecture that transformers knows, or ask a moderator."
-            yield _finding(name, "remote_code", "hold", shown, f"{what}; {mend}")
-        elif key.endswith("chat_template") and isinstance(value, str):
-            yield from check_template(name, value)
-        elif type(value) is int and value > MAX_DIMENSION and DIMENSION.search(key):
-            what = f"{name} states an impossible size ({path})"
-            yield _finding(name, "impossible_size", "hold", shown, f"{what}; correct it.")
+        cells = json.loads(data)["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        shown = [(kind, str(text)) for output in outputs for kind, text in output.get("data", {}).items()]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return  # no notebook: read as the text that it is
+    for kind, text in shown:
+        if "javascript" in kind or (kind in ("text/html", "image/svg+xml") and ACTIVE_MARKUP.search(text.encode())):
+            what = f"The notebook {name} holds a script among its outputs"
+            yield _finding(name, "script_in_notebook", "hold", kind, f"{what}; clear the outputs and save it again.")
+            return
 
 
-def _walk(value: Any, path: str = "", key: str = "", depth: int = 0) -> Iterator[tuple[str, str, Any]]:
-    """(path, key, value) of everything inside, 30 levels deep."""
-    if key:
-        yield path, key, value
-    if depth > 30:
-        return
-    if isinstance(value, dict):
-        for inner_key, inner in value.items():
-            yield from _walk(inner, f"{path}.{inner_key}" if path else inner_key, inner_key, depth + 1)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            # Named templates are a list of {"name", "template"}.
-            inner_key = "chat_template" if key == "chat_template" and isinstance(inner, dict) else ""
-            text = inner.get("template", inner) if inner_key else inner
-            yield from _walk(text, f"{path}[{index}]", inner_key, depth + 1)
+def read_whole_bytes(name: str, head: bytes) -> int:
+    """How much of such a file is read as a whole; 0 for files that are read in pieces."""
+    lowered = PurePosixPath(name.lower()).name
+    if lowered == "tokenizer.json" or lowered.endswith(".ipynb"):
+        return MAX_TOKENIZER_BYTES
+    named = is_config(name) or lowered.endswith((".jinja", ".jinja2", ".svg", ".html", ".htm", ".yaml", ".yml"))
+    marked = SVG.search(head[:4096]) or XML_ENTITY.search(head[:4096])
+    return READ_WHOLE_BYTES if named or marked or lowered.endswith(".xml") else 0
 
 
-def check_template(name: str, template: str) -> Iterator[Finding]:
-    if match := TEMPLATE_ESCAPE.search(template):
-        what = f"The chat template in {name} reaches for more than a conversation"
-        mend = "use a template of loops, conditions and the messages' fields only."
-        yield _finding(name, "chat_template", "hold", match.group(), f"{what}; {mend}")
+def too_large_finding(name: str, size: int, most: int) -> Finding:
+    what = f"{name} has {size:,} bytes, more than the {most:,} that are read of such a file"
+    return _finding(name, "too_large", "hold", f"{size:,} bytes", f"{what}; make it smaller.")
 
 
 def object_array_finding(where: str) -> Finding:
     what = f"{where} is a numpy array of Python objects, which is a pickle inside"
     mend = "it is kept, never loaded and withheld: save numbers or text arrays, or .parquet."
     return _finding(where, "pickle", "block", "dtype object", f"{what}; {mend}")
+
+
+def pickled_cell_finding(name: str, where: str) -> Finding:
+    what = f"{name} holds Python objects ({where}), which run code when they are opened"
+    mend = "they are kept, never loaded and withheld: save numbers, texts or lists."
+    return _finding(f"{name}, {quote(where)[:120]}", "pickle", "block", "pickle", f"{what}; {mend}")
 
 
 def _show(match: re.Match[bytes]) -> str:

@@ -1,0 +1,231 @@
+"""tokenizer.json: bounds on its tables, steps that are known, and patterns that end.
+
+A tokenizer runs on every text of every user. Its patterns are regular expressions with back-tracking, so one can make
+a word cost hours; its normalizer can exchange words before any model or filter sees them."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from moderation.screens.findings import Finding, quote
+
+MAX_TOKENIZER_BYTES = 64 << 20  # Gemma's has 33 MB
+MAX_TOKENS = 2_000_000  # the largest vocabularies have 260,000
+MAX_MERGES = 4_000_000
+MAX_ADDED = 100_000
+MAX_TOKEN_CHARACTERS = 4_096
+MAX_PATTERN = 4_096  # characters; GPT-4o's has 400
+MAX_OPEN_REPEATS = 8  # of one alternative; GPT-4o's has 4
+MAX_STEPS = 64
+MAX_CHARSMAP = 4 << 20
+STEPS = {
+    "normalizer": set(
+        "Sequence NFC NFD NFKC NFKD Nmt BertNormalizer Lowercase Strip StripAccents Replace Prepend Precompiled"
+        " ByteLevel".split()
+    ),
+    "pre_tokenizer": set(
+        "Sequence BertPreTokenizer ByteLevel CharDelimiterSplit Metaspace Whitespace WhitespaceSplit Punctuation Digits"
+        " UnicodeScripts Split FixedLength".split()
+    ),
+    "post_processor": set("Sequence BertProcessing RobertaProcessing ByteLevel TemplateProcessing".split()),
+    "decoder": set(
+        "Sequence ByteLevel WordPiece ByteFallback Fuse Strip Metaspace BPEDecoder CTC Replace DecodeStream".split()
+    ),
+}
+MODELS = {"BPE", "WordPiece", "WordLevel", "Unigram"}
+HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+QUANTIFIER = re.compile(r"[*+?]|\{\d*,?\d*\}")
+MEND = "save it again with a current tokenizers, or ask a moderator"
+
+
+def check_tokenizer(name: str, data: bytes) -> Iterator[Finding]:
+    """Findings about a tokenizer.json; `data` has at most MAX_TOKENIZER_BYTES."""
+    try:
+        tokenizer = json.loads(data)
+    except (ValueError, RecursionError):
+        what = f"{name} is not JSON that can be read"
+        yield Finding("unsafe_files", "broken_config", "info", name, "not JSON", f"{what}; no loader will take it.")
+        return
+    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("model"), dict):
+        return
+    for rule, excerpt, what in (*_table_problems(tokenizer), *_step_problems(tokenizer)):
+        yield Finding("unsafe_files", rule, "hold", name, quote(excerpt), f"{name} {what}; {MEND}.")
+
+
+Problem = tuple[str, str, str]  # rule, excerpt, half sentence
+
+
+def _table_problems(tokenizer: dict[str, Any]) -> Iterator[Problem]:
+    model = tokenizer["model"]
+    vocab, merges, added = model.get("vocab") or {}, model.get("merges") or [], tokenizer.get("added_tokens") or []
+    if model.get("type", "BPE") not in MODELS:
+        yield "odd_tokenizer", str(model.get("type")), "has a model of an unknown type"
+    for label, table, most in (
+        ("tokens", vocab, MAX_TOKENS),
+        ("merges", merges, MAX_MERGES),
+        ("added tokens", added, MAX_ADDED),
+    ):
+        if not isinstance(table, dict | list) or len(table) > most:
+            size = len(table) if isinstance(table, dict | list) else 0
+            yield "huge_tokenizer", f"{size:,} {label}", f"has {size:,} {label}, more than {most:,} or no table at all"
+            return
+    if isinstance(vocab, dict):
+        yield from _vocabulary_problems(vocab)
+    for token in added:
+        content = token.get("content") if isinstance(token, dict) else None
+        if not isinstance(content, str) or not content:
+            yield "odd_tokenizer", str(token)[:60], "has an added token without a text"
+            return
+        if HIDDEN.search(content) and not HIDDEN.sub("", content).strip():
+            continue  # a token for such a character alone hides nothing
+        if HIDDEN.search(content) or len(content) > MAX_TOKEN_CHARACTERS:
+            yield "hidden_token", content, "has an added token with invisible characters, or one too long to be read"
+            return
+
+
+def _vocabulary_problems(vocab: dict[str, Any]) -> Iterator[Problem]:
+    numbers = vocab.values()
+    if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+        yield "odd_tokenizer", "vocab", "gives a token a number that is none"
+    elif len(set(numbers)) != len(vocab):
+        yield "odd_tokenizer", "vocab", "gives two tokens the same number"
+    elif vocab and max(map(len, vocab)) > MAX_TOKEN_CHARACTERS:
+        yield "huge_tokenizer", "vocab", f"has a token of more than {MAX_TOKEN_CHARACTERS:,} characters"
+
+
+def _step_problems(tokenizer: dict[str, Any]) -> Iterator[Problem]:
+    for part, known in STEPS.items():
+        steps = list(_steps(tokenizer.get(part)))
+        if len(steps) > MAX_STEPS:
+            yield "odd_tokenizer", part, f"has more than {MAX_STEPS} steps in its {part}"
+            return
+        for step in steps:
+            kind = str(step.get("type"))
+            if kind not in known:
+                yield "odd_tokenizer", kind, f"has a step {kind[:40]} in its {part}, which is unknown"
+            charsmap = step.get("precompiled_charsmap")
+            if isinstance(charsmap, str) and len(charsmap) > MAX_CHARSMAP:
+                yield "huge_tokenizer", part, f"has a table of {len(charsmap):,} characters in its {part}"
+            yield from _pattern_problems(part, step)
+
+
+def _steps(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    if not isinstance(part, dict) or depth > 8:
+        return
+    yield part
+    for key in ("normalizers", "pretokenizers", "processors", "decoders"):
+        inner = part.get(key)
+        for step in inner[: MAX_STEPS + 1] if isinstance(inner, list) else ():
+            yield from _steps(step, depth + 1)
+
+
+def _pattern_problems(part: str, step: dict[str, Any]) -> Iterator[Problem]:
+    pattern = step.get("pattern")
+    plain, regex = (pattern.get("String"), pattern.get("Regex")) if isinstance(pattern, dict) else (pattern, None)
+    if isinstance(regex, str) and (why := endless(regex)):
+        yield "endless_pattern", regex, f"has a pattern in its {part} that {why}"
+    if step.get("type") == "Replace":
+        content = step.get("content")
+        put_in = content if isinstance(content, str) else ""
+        taken = plain if isinstance(plain, str) else regex if isinstance(regex, str) else ""
+        if any(letter.isalnum() for letter in put_in) or (plain and any(letter.isalnum() for letter in taken)):
+            yield "odd_normalizer", f"{taken} -> {put_in}", f"exchanges words in its {part}"
+    elif step.get("type") == "Prepend" and any(letter.isalnum() for letter in str(step.get("prepend", ""))):
+        yield "odd_normalizer", str(step.get("prepend")), f"puts words before every text in its {part}"
+
+
+def endless(pattern: str) -> str:
+    """Why a pattern may take time that grows beyond all bounds with the text, or "".
+
+    Looked for: an open repeat of something that itself repeats openly or offers alternatives, many open repeats in a
+    row, references back, recursion. What tokenizers use has none of these."""
+    if len(pattern) > MAX_PATTERN:
+        return f"has {len(pattern):,} characters"
+    if re.search(r"\\[1-9]|\\k<|\\g<|\(\?(?:R|P>|P=|&|\d|C)", pattern):
+        return "refers back to what it matched, or to itself"
+    return _walk_pattern(pattern.replace(r"\r?\n", r"\n"))  # a line's end, which can be read in one way only
+
+
+def _walk_pattern(pattern: str) -> str:
+    """One pass with a stack of open groups: [open repeats of this alternative, has alternatives]."""
+    groups: list[list[int]] = [[0, 0]]
+    at, atom = 0, False
+    closed: list[int] | None = None  # what stood in the group that ended just before
+    while at < len(pattern):
+        letter = pattern[at]
+        repeat = QUANTIFIER.match(pattern, at) if atom else None
+        if repeat:
+            if _is_open(repeat.group()):
+                if closed and closed[0]:
+                    return "repeats without end what repeats without end"
+                if closed and closed[1]:
+                    return "repeats alternatives without end"
+                groups[-1][0] += 1
+                if groups[-1][0] > MAX_OPEN_REPEATS:
+                    return f"has more than {MAX_OPEN_REPEATS} open repeats in a row"
+            elif not re.fullmatch(r"\{\d+\}", repeat.group()):
+                groups[-1][1] = 1  # there or not there: two ways, as an alternative
+            at = repeat.end()
+            if pattern[at : at + 1] in ("?", "+"):
+                at += 1  # lazy or possessive
+            atom, closed = False, None
+            continue
+        closed = None
+        if letter == "\\":
+            at, atom = at + 2, True
+            if pattern[at - 1] in "pPx" and pattern[at : at + 1] == "{":
+                at = pattern.find("}", at) + 1 or len(pattern)
+        elif letter == "[":
+            at, atom = _end_of_class(pattern, at), True
+        elif letter == "(":
+            head = re.compile(r"\((?:\?(?:[imsx-]*:|<?[=!]|>|P?<\w+>|[imsx-]+\)))?").match(pattern, at)
+            at = head.end() if head else at + 1
+            if head and head.group().endswith(")"):
+                continue  # only switches flags
+            groups.append([0, 0])
+            atom = False
+            if len(groups) > 40:
+                return "is nested more than 40 deep"
+        elif letter == ")" and len(groups) > 1:
+            closed = groups.pop()
+            groups[-1][0] += closed[0]
+            groups[-1][1] |= closed[1]
+            at, atom = at + 1, True
+        elif letter == "|":
+            # The number of repeats counts for one way through; whether there are any counts for the group.
+            groups[-1] = [min(groups[-1][0], 1), 1]
+            at, atom = at + 1, False
+        else:
+            at, atom = at + 1, letter not in "^$"
+    return ""
+
+
+def _is_open(quantifier: str) -> bool:
+    """Whether it repeats without a bound, or with one so high that it is none."""
+    if quantifier in ("*", "+"):
+        return True
+    if quantifier == "?":
+        return False
+    low, comma, high = quantifier[1:-1].partition(",")
+    return (comma == "," and not high) or int(high or low or 0) > 1_000
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Behind the "]" of the class that begins here; classes can hold classes."""
+    depth, at = 0, at
+    while at < len(pattern):
+        if pattern[at] == "\\":
+            at += 1
+        elif pattern[at] == "[":
+            depth += 1
+            if pattern[at + 1 : at + 2] == "^":
+                at += 1
+            if pattern[at + 1 : at + 2] == "]":
+                at += 1
+        elif pattern[at] == "]":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return len(pattern)
