@@ -65,28 +65,41 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     return settings.DATA_DIR
 
 
+@pytest.fixture(scope="session")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from tests.snapshots import Snapshots
+
+    return Snapshots(tmp_path_factory.mktemp("snapshots"))
+
+
 @pytest.fixture
-def alice(db: None) -> Any:
+def scene() -> dict[str, Any]:
+    """Whom and what the test finds there, by name. Rooms whose tests begin alike put their own in its place."""
+    return {}
+
+
+@pytest.fixture
+def alice(db: None, scene: dict[str, Any]) -> Any:
     """Owns what the test makes."""
     from tests.people import make_person
 
-    return make_person("alice")
+    return scene.get("alice") or make_person("alice")
 
 
 @pytest.fixture
-def bob(db: None) -> Any:
+def bob(db: None, scene: dict[str, Any]) -> Any:
     """Has write access where the test says so."""
     from tests.people import make_person
 
-    return make_person("bob")
+    return scene.get("bob") or make_person("bob")
 
 
 @pytest.fixture
-def charlie(db: None) -> Any:
+def charlie(db: None, scene: dict[str, Any]) -> Any:
     """A stranger with an account."""
     from tests.people import make_person
 
-    return make_person("charlie")
+    return scene.get("charlie") or make_person("charlie")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.moderation.scenes import Workshop
+from tests.moderation.scenes import STAGES, Workshop, build_scene
 
 
 @pytest.fixture
@@ -18,42 +18,41 @@ def mona(db: None) -> Any:
 
 
 @pytest.fixture
-def dora(db: None) -> Any:
+def dora(db: None, scene: dict[str, Any]) -> Any:
     from tests.people import make_person
 
-    return make_person("dora")
+    return scene.get("dora") or make_person("dora")
 
 
 @pytest.fixture
-def workshop(transactional_db: None, alice: Any, bob: Any, charlie: Any) -> Workshop:
+def scene(request: pytest.FixtureRequest, db: None, data_dir: Path, snapshots: Any, tmp_path: Path) -> dict[str, Any]:
+    """The farthest of the stages that the test asks for, with its people."""
+    asked = [name for name in STAGES if name in request.fixturenames]
+    return snapshots.begin(asked[-1], data_dir, lambda: build_scene(asked[-1], tmp_path)) if asked else {}
+
+
+@pytest.fixture
+def workshop(transactional_db: None, scene: dict[str, Any]) -> Workshop:
     """Alice's base, suite and model, to which Bob may write; Charlie's data."""
-    return Workshop.build(alice.user, bob.user, charlie.user)
+    return scene["workshop"]
 
 
 @pytest.fixture
-def releasable(workshop: Workshop, dora: Any, tmp_path: Path) -> Workshop:
+def releasable(workshop: Workshop) -> Workshop:
     """The model with merged weights, evaluated and screened; Dora may write too."""
-    from hub.repos.models import RepoCollaborator
-
-    RepoCollaborator.objects.create(repo=workshop.model, user=dora.user, role="write")
-    workshop.make_model(tmp_path / "made")
     return workshop
 
 
 @pytest.fixture
-def proposed(releasable: Workshop) -> Any:
+def proposed(releasable: Workshop, scene: dict[str, Any]) -> Any:
     """Alice proposed 1.0.0; Bob and Dora may approve."""
-    from moderation.releases import propose_release
-
-    return propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    return scene["release"]
 
 
 @pytest.fixture
-def published(proposed: Any, bob: Any, dora: Any) -> Any:
-    from moderation.releases import approve
-
-    approve(release=proposed, by=bob.user)
-    return approve(release=proposed, by=dora.user, digest=proposed.digest)
+def published(proposed: Any) -> Any:
+    """Both did."""
+    return proposed
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 SECRET = "AKIA" + "QYLPMN5HNXZ3TEST"  # in two parts, so that no scanner takes this file for a leak
@@ -240,6 +241,30 @@ class Workshop:
         self.merge(pull_request)
         run.refresh_from_db()
         return run
+
+
+STAGES = ("workshop", "releasable", "proposed", "published")  # each goes on from the one before
+
+
+def build_scene(stage: str, folder: Path) -> dict[str, Any]:
+    """The people and the workshop as far as `stage`, by name; `folder` takes the weights."""
+    from hub.repos.models import RepoCollaborator
+    from moderation.releases import approve, propose_release
+    from tests.people import make_person
+
+    people = {name: make_person(name) for name in ("alice", "bob", "charlie")}
+    workshop = Workshop.build(*(person.user for person in people.values()))
+    made = {**people, "workshop": workshop}
+    if stage in STAGES[1:]:
+        made["dora"] = make_person("dora")
+        RepoCollaborator.objects.create(repo=workshop.model, user=made["dora"].user, role="write")
+        workshop.make_model(folder / "made")
+    if stage in STAGES[2:]:
+        made["release"] = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
+    if stage in STAGES[3:]:
+        approve(release=made["release"], by=made["bob"].user)
+        made["release"] = approve(release=made["release"], by=made["dora"].user, digest=made["release"].digest)
+    return made
 
 
 def read_weights(repo: Any, revision: str, user: Any = None) -> bytes:

@@ -14,7 +14,7 @@ from hub.repos.models import RepoCollaborator
 from moderation.models import Case, Release
 from moderation.publishing import set_state
 from moderation.queue import decide_case
-from moderation.releases import approve, propose_release
+from moderation.releases import propose_release
 from moderation.reports import open_report
 from tests.moderation.scenes import SECRET, Workshop, bring, make_repo
 from tests.moderation.test_output_screening import spoil
@@ -245,13 +245,6 @@ def test_the_gate_on_the_page_says_what_is_missing(releasable: Workshop, alice: 
     assert 'class="button button--primary" disabled' in page.content.decode()
     refused = browser_of(alice).post(f"{releasable.model.path}/releases", {"version": "1.0.0"})
     assert refused.status_code == 409 and "names no licence" in words(refused)
-
-
-@pytest.fixture
-def published(releasable: Workshop, bob: Person, dora: Person) -> Release:
-    release = propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
-    approve(release=release, by=bob.user)
-    return approve(release=release, by=dora.user)
 
 
 def test_manifest_signature_and_verifier_are_there_for_everybody(

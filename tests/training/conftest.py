@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.line import Line, make_tiny_llama
+from tests.training.line import Line, build_scene, make_tiny_llama
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +34,14 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def line(transactional_db: None, announced: list[str], alice: Any, bob: Any, tiny_llama: Path) -> Line:
+def scene(request: pytest.FixtureRequest, db: None, data_dir: Path, snapshots: Any) -> dict[str, Any]:
+    """The line and its people, where the test asks for it."""
+    if "line" not in request.fixturenames:
+        return {}
+    return snapshots.begin("line", data_dir, lambda: build_scene(request.getfixturevalue("tiny_llama")))
+
+
+@pytest.fixture
+def line(transactional_db: None, announced: list[str], scene: dict[str, Any]) -> Line:
     """Alice's base model, dataset, suite and target model repository; Bob may write to the target."""
-    return Line.build(alice.user, bob.user, tiny_llama)
+    return scene["line"]

@@ -139,6 +139,14 @@ class Line:
         return made.pull_request
 
 
+def build_scene(llama: Path) -> dict[str, Any]:
+    """Alice, Bob and their line, by name."""
+    from tests.people import make_person
+
+    alice, bob = make_person("alice"), make_person("bob")
+    return {"alice": alice, "bob": bob, "line": Line.build(alice.user, bob.user, llama)}
+
+
 def checks_of(pull_request: Any) -> dict[str, str]:
     return dict(pull_request.checks.values_list("name", "state"))
 
