@@ -1,6 +1,7 @@
 """How much memory a training process may take, and the end of one that takes more."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -8,8 +9,26 @@ from django.conf import settings
 
 from hub.common.jobs import JobRefused
 
+# Where the system counts what it ended for want of memory: of this container, else of the whole machine.
+KERNEL_COUNTS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 MEMORY_LOOK_S = 2.0
 MEMORY_SHARE = 0.8  # of the machine or the container: the site, the database and the page cache need the rest
+
+
+class TooMuchMemory(JobRefused):
+    """It takes more memory than it may."""
+
+
+def count_kernel_kills() -> int:
+    """Processes that the system ended for want of memory so far; 0 where it does not say."""
+    for path in KERNEL_COUNTS:
+        try:
+            counts = dict(line.split()[:2] for line in path.read_text().splitlines() if line)
+        except (OSError, ValueError):
+            continue
+        if "oom_kill" in counts:
+            return int(counts["oom_kill"])
+    return 0
 
 
 def memory_limit_bytes() -> int:
@@ -33,21 +52,27 @@ def memory_of(pid: int) -> int:
 
 
 class MemoryWatch:
-    """Ends a run that takes more memory than it may, in words, before the system does it without any."""
+    """Ends a run that takes more memory than it may, in words, before the system does it without any; and knows
+    afterwards whether the system did."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.limit = memory_limit_bytes()
         self.next = 0.0
+        self.kills_before = count_kernel_kills()
+
+    def was_killed_by_system(self, code: int) -> bool:
+        """Whether a process that ended so was most likely ended for want of memory."""
+        return code == -signal.SIGKILL and count_kernel_kills() > self.kills_before
 
     def check(self) -> None:
-        """Raises JobRefused."""
+        """Raises TooMuchMemory."""
         now = time.monotonic()
         if now < self.next:
             return
         self.next = now + MEMORY_LOOK_S
         if memory_of(self.pid) > self.limit:
-            raise JobRefused(
+            raise TooMuchMemory(
                 f"It needs more memory than the {self.limit / 1e9:.1f} GB it may use here; set a smaller "
                 "train.context_tokens or train.batch_tokens in recipe.yaml, train with method: lora, or start from a smaller model."
             )

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from hub.accounts.models import User
@@ -22,6 +22,8 @@ State = Run.State
 LIVING = (State.HELD, State.PREPARING, State.TRAINING, State.SUCCEEDED)
 PREPARE_BUDGET_S = 900
 TRAIN_BUDGET_S = 6 * 3600
+WORK = ("training.prepare", "training.train")  # kinds of the jobs that move a run on
+JUDGES = ("evaluate", "screen")  # checks behind the weights
 
 
 def starts_by_itself(pull_request: PullRequest) -> bool:
@@ -80,8 +82,8 @@ def show(run: Run, name: str, state: str, summary: str, **evidence: Any) -> None
 def prepared(run: Run) -> None:
     """After preparation: train, or wait for a person with the budget."""
     row = Run.objects.select_for_update().get(pk=run.pk)
-    if row.is_superseded:
-        return
+    if row.is_superseded or row.state != State.PREPARING:
+        return  # an attempt before this one came so far before its worker died: one training is enough
     if row.approved_by is None:
         set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
         show(row, "train", Check.State.WAITING, "Waiting for a maintainer to press 'run'.")
@@ -142,6 +144,8 @@ def rerun(*, run: Run, by: User) -> Run:
         raise Conflict("A newer push replaced this run; start the newest one.")
     if row.state not in (State.FAILED, State.CANCELLED):
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; only an ended one starts again.")
+    if any(job.kind in WORK for job in living_jobs(row)):
+        raise Conflict("What was cancelled is still ending; try again in half a minute.")
     row.finished_at = None
     row.approved_by = row.approved_by or (by if may_spend else None)
     row.save(update_fields=["finished_at", "approved_by"])
@@ -189,8 +193,7 @@ def supersede(pull_request: PullRequest) -> None:
     """A newer push: what runs for the old one stops, and its results no longer count."""
     for run in Run.objects.filter(pull_request=pull_request, is_superseded=False):
         Run.objects.filter(pk=run.pk).update(is_superseded=True)
-        if run.state in (State.HELD, State.PREPARING, State.TRAINING):
-            stop(run, "A newer push replaced it.")
+        stop(run, "A newer push replaced it.")  # its evaluation, too: nobody will read that
 
 
 def job_ended(job: Job) -> None:
@@ -198,20 +201,53 @@ def job_ended(job: Job) -> None:
     run = Run.objects.filter(pk=job.payload.get("run_id", 0)).first()
     if run is None:
         return
-    settle(job, run)
-    if job.state == Job.State.SUCCEEDED or run.state == State.SUCCEEDED:
+    settle(job)
+    if job.state == Job.State.SUCCEEDED:
         return
-    name = "prepare" if job.kind == "training.prepare" else "train"
-    cancelled = job.state == Job.State.CANCELLED
-    set_state(run, State.CANCELLED if cancelled else State.FAILED, job.reason)
-    show(run, name, Check.State.CANCELLED if cancelled else Check.State.FAILED, job.reason)
+    state = Check.State.CANCELLED if job.state == Job.State.CANCELLED else Check.State.FAILED
+    if job.kind == "training.prepare":
+        if job.pk == run.prepare_job_id and run.state == State.PREPARING:  # else the data had been prepared
+            break_off(run, "prepare", state, job.reason)
+    elif job.pk == run.train_job_id:
+        if is_on_candidate(run):  # cut off behind the weights: what judges them can be started again by hand
+            for check in run.pull_request.checks.filter(name__in=JUDGES, state=Check.State.WAITING):  # type: ignore[union-attr]
+                show(run, check.name, state, job.reason)
+        else:
+            break_off(run, "train", state, job.reason)
 
 
-def settle(job: Job, run: Run) -> None:
-    """Charge worker time to who spends it; what the hub's own infrastructure broke costs nobody."""
-    if job.charged_to is None or job.started_at is None or job.kind != "training.train":
+def forgotten_runs() -> QuerySet[Run]:
+    """Runs that look as if they were at work, but whose job is over or gone."""
+    return Run.objects.filter(
+        Q(state=State.PREPARING) & (Q(prepare_job__isnull=True) | Q(prepare_job__state__in=Job.ENDED))
+        | Q(state=State.TRAINING) & (Q(train_job__isnull=True) | Q(train_job__state__in=Job.ENDED))
+    )
+
+
+@transaction.atomic
+def end_forgotten(run: Run) -> None:
+    row = forgotten_runs().select_for_update(of=("self",)).filter(pk=run.pk).first()
+    if row is not None:
+        check = "prepare" if row.state == State.PREPARING else "train"
+        break_off(row, check, Check.State.FAILED, "Its job ended without a word; run it again.")
+
+
+def break_off(run: Run, check: str, state: str, reason: str) -> None:
+    set_state(run, State.CANCELLED if state == Check.State.CANCELLED else State.FAILED, reason)
+    show(run, check, state, reason)
+
+
+def is_on_candidate(run: Run) -> bool:
+    """Whether what the run made has reached its proposal, which is the last act of training."""
+    if run.state != State.SUCCEEDED or run.pull_request is None or run.is_superseded:
+        return False
+    return run.pull_request.checks.filter(name="train", state=Check.State.PASSED, evidence__run=run.pk).exists()
+
+
+def settle(job: Job) -> None:
+    """Charge the worker time of the attempt that ended the job to who spends it. Attempts that the hub's own
+    infrastructure broke cost nobody, nor does waiting; that such a job was had for nothing is written down, too."""
+    if job.charged_to is None or job.attempt == 0 or job.kind != "training.train":
         return
-    seconds = (timezone.now() - job.started_at).total_seconds()
-    broke = job.state == Job.State.FAILED and job.attempt >= job.max_attempts
-    kind = LedgerEntry.Kind.REFUNDED if broke else LedgerEntry.Kind.SETTLED
-    LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=0 if broke else seconds)
+    kind = LedgerEntry.Kind.SETTLED if job.worked_s else LedgerEntry.Kind.REFUNDED
+    LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=job.worked_s)

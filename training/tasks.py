@@ -10,20 +10,22 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from hub.common.jobs import JobRefused, Lease, enqueue, job_body
+from hub.common.jobs import JobRefused, JobRetry, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
 from training import conversations, evaluations, runs, sampling
 from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
 from training.engine.lock import parse_lock
+from training.engine.smaller import halve_passes
 from training.events import candidate_trained
 from training.inputs import write_inputs
 from training.materials import trim_cache
+from training.memory import TooMuchMemory
 from training.models import Corpus, Run
 from training.outputs import complete_lock, keep_model
 from training.parents import read_inputs_lock
 from training.recipes import RecipeRefused, check_pins
 from training.records import keep_curve
-from training.worker import relay, require_success, supervise
+from training.worker import OUT_OF_MEMORY, relay, require_success, supervise
 
 
 def run_folder(run: Run) -> Path:
@@ -49,11 +51,27 @@ def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
     lease.check()
     out = folder / "out"
     arguments = ["run", str(folder / "inputs" / "recipe.yaml"), "--inputs", str(folder / "inputs"), "--out", str(out)]
-    outcome = supervise(
-        lease, [*arguments, "--until", until], own=out, reads=[folder / "inputs"], on_event=relay(lease)
-    )
+    try:
+        outcome = supervise(
+            lease, [*arguments, "--until", until], own=out, reads=[folder / "inputs"], on_event=relay(lease)
+        )
+        if outcome.is_out_of_memory:
+            go_on_smaller(lease, out, OUT_OF_MEMORY)
+    except TooMuchMemory as problem:
+        go_on_smaller(lease, out, str(problem).partition(";")[0] + ".")
+        raise
     require_success(outcome)
     return out
+
+
+def go_on_smaller(lease: Lease, out: Path, why: str) -> None:
+    """Raises JobRetry after making the passes smaller; returns where that is not possible any more."""
+    sizes = halve_passes(out)
+    if sizes is None:
+        return
+    sentence = f"{why} It goes on with {sizes[1]} instead of {sizes[0]} rows at once; each step still learns the same."
+    lease.report("warning", code="smaller_passes", message=sentence)
+    raise JobRetry(sentence)
 
 
 def check_inputs(run: Run, lock_text: str) -> None:
@@ -84,6 +102,13 @@ def rebuild_forgotten(lease: Lease) -> None:
     """What broke in the hub while a candidate was built is tried again when it may have been mended."""
     for pull_request in forgotten_rebuilds():
         enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
+
+
+@job_body("training.end_forgotten", queue="quick", every_s=600)
+def end_forgotten(lease: Lease) -> None:
+    """No run stays "training" without a job at work for it, whatever became of the job."""
+    for run in runs.forgotten_runs():
+        runs.end_forgotten(run)
 
 
 @job_body("training.prepare", queue="cpu", on_end=runs.job_ended)

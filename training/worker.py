@@ -1,5 +1,6 @@
 """Supervises one run of the engine: starts it, streams its events, and ends it when its job is cancelled or lost."""
 
+import fcntl
 import json
 import os
 import queue
@@ -8,33 +9,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from hub.common.jobs import JobCancelled, JobLost, JobRefused, JobRetry, Lease
+from hub.common.jobs import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, Lease
 from training.memory import MemoryWatch
+from training.relaying import Event, relay
 
 POLL_S = 0.5
+LOCK_WAIT_S = 10  # for the trainer of an attempt before, which its worker ends
 STOP_S = 20  # between SIGTERM (save a checkpoint) and SIGKILL
 MAX_LINE = 1_000_000  # characters of one event
 MAX_STDERR = 8_000  # characters kept of what the child said last
-
-MIN_GAP_S = 0.4  # between two stored points of the loss curve ...
-POINTS_PER_AGE = 300  # ... and at most so many for each time the age of the run doubles, roughly
-KINDS = frozenset({"progress", "metrics", "sample", "warning", "error", "stage", "sandbox"})
-STAGES = {
-    ("prepare", "started", None): "Reading, cleaning and packing the data",
-    ("train", "started", None): "Training begins",
-    ("train", "resumed", None): "Going on from the last checkpoint",
-    ("save", "started", None): "Writing the weights and reading them back",
-    ("evaluate", "started", "model"): "Putting the suite to the new model",
-    ("evaluate", "started", "parent"): "Putting the suite to its parent",
-    ("generate", "started", None): "Answering the prompts",
-}
 
 PASSED_ON = (
     "PATH",
@@ -43,7 +34,9 @@ PASSED_ON = (
     "ENGINE_CHECKPOINT_S",
 )  # nothing else of our environment
 
-Event = dict[str, Any]
+NO_SPACE = "No space left on device"  # as every library says it
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of torch, on GPU and CPU
+OUT_OF_MEMORY = "The training program ran out of memory."
 
 
 @dataclass
@@ -53,6 +46,7 @@ class Outcome:
     code: int
     error: Event | None = None
     stderr: str = ""
+    is_out_of_memory: bool = False  # by its own word, or ended by the system for want of memory
     done: Event | None = None
     sandbox: Event = field(default_factory=dict)
 
@@ -123,18 +117,20 @@ def supervise(
     reads: list[Path],
     on_event: Callable[[Event], None],
 ) -> Outcome:
-    """Run the engine to its end. Raises JobCancelled, JobLost or JobRefused (memory) after stopping it."""
+    """Run the engine to its end. Raises JobCancelled, JobLost or TooMuchMemory after stopping it."""
     log_path = own / "stderr.log"
     own.mkdir(parents=True, exist_ok=True)
-    with log_path.open("w") as stderr:
-        child = start_engine(arguments, own=own, reads=reads, stdin=subprocess.DEVNULL, stderr=stderr)
+    with one_trainer(own) as lock, log_path.open("w") as stderr:
+        child = start_engine(arguments, own=own, reads=reads, stdin=subprocess.DEVNULL, stderr=stderr, pass_fds=(lock,))
         lines: queue.Queue[str | None] = queue.Queue(maxsize=10_000)
         reader = threading.Thread(target=pump, args=(child, lines), daemon=True)
         reader.start()
         outcome = Outcome(code=-1)
         try:
-            follow(lease, MemoryWatch(child.pid), lines, outcome, on_event)
+            memory = MemoryWatch(child.pid)
+            follow(lease, memory, lines, outcome, on_event)
             outcome.code = child.wait(30)
+            outcome.is_out_of_memory = says_out_of_memory(outcome) or memory.was_killed_by_system(outcome.code)
         except JobCancelled:
             stop_engine(child)
             raise
@@ -143,6 +139,25 @@ def supervise(
             drain(lines, reader)
     outcome.stderr = log_path.read_text(errors="replace")[-MAX_STDERR:]
     return outcome
+
+
+@contextmanager
+def one_trainer(own: Path) -> Iterator[int]:
+    """Two trainers must not write one folder: a worker that was silent for a moment may still have its own at work.
+
+    The child inherits the lock, so that it ends with the last of the two. Raises JobRetry while somebody holds it."""
+    path = own.with_name(own.name + ".lock")  # beside the folder: the engine's user may not take it away
+    with path.open("w") as file:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise JobRetry("The attempt before it is still ending.") from None
+                time.sleep(0.1)
+        yield file.fileno()
 
 
 def drain(lines: "queue.Queue[str | None]", reader: threading.Thread) -> None:
@@ -198,71 +213,20 @@ def read_event(line: str) -> Event | None:
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
-def relay(lease: Lease) -> Callable[[Event], None]:
-    """Store the engine's events with the job, for the live pages; `progress` of the row says in words where it stands."""
-    told = Pace()
-
-    def store(event: Event) -> None:
-        kind = event["event"]
-        if kind not in KINDS or (kind == "metrics" and not told.is_due(event)):
-            return
-        data = {key: value for key, value in event.items() if key not in ("event", "kind", "time")}
-        if kind == "progress":
-            data["sentence"] = describe_event(event)
-        lease.report(kind, **data)
-        if kind in ("metrics", "stage") and (sentence := describe_event(event)):
-            lease.note_progress(sentence=sentence, **count_steps(event))
-
-    return store
-
-
-class Pace:
-    """Thins out metrics: dense while a run is young, never more than some thousands over its whole life."""
-
-    def __init__(self) -> None:
-        self.started = self.last = time.monotonic()
-
-    def is_due(self, event: Event) -> bool:
-        now = time.monotonic()
-        gap = max(MIN_GAP_S, (now - self.started) / POINTS_PER_AGE)
-        if now - self.last < gap and event.get("step") not in (1, event.get("steps")):
-            return False
-        self.last = now
-        return True
-
-
-def count_steps(event: Event) -> dict[str, Any]:
-    names = {"step": "done", "steps": "total", "eta_s": "eta_s"}
-    return {new: event[old] for old, new in names.items() if event.get(old) is not None}
-
-
-def describe_event(event: Event) -> str:
-    """What the engine does just now, in words."""
-    if event["event"] == "metrics":
-        return f"Step {event.get('step'):,} of {event.get('steps'):,}"
-    stage, state = event.get("stage"), event.get("state")
-    if event["event"] == "stage":
-        return STAGES.get((stage, state, event.get("role")), STAGES.get((stage, state, None), ""))
-    if event.get("message"):
-        return str(event["message"]).capitalize()
-    if stage == "prepare" and "rows" in event:
-        return f"Read and cleaned {event['rows']:,} rows"
-    if "saved_step" in event:
-        return f"Saved a checkpoint after step {event['saved_step']:,}"
-    if "held_out_loss" in event:
-        return f"Loss on rows kept aside: {event['held_out_loss']:.3f}"
-    if stage == "evaluate":
-        whose = "its parent" if event.get("role") == "parent" else "the new model"
-        return f"Asking {whose}: {event.get('task')}, {event.get('done'):,} of {event.get('rows'):,}"
-    if stage == "generate":
-        return f"Answered {event.get('done'):,} of {event.get('total'):,} prompts"
-    return ""
+def says_out_of_memory(outcome: Outcome) -> bool:
+    error = outcome.error or {}
+    words = str(error.get("message")).lower()
+    return error.get("code") == "out_of_memory" or any(part in words for part in MEMORY_WORDS)
 
 
 def require_success(outcome: Outcome) -> None:
     """Raise JobRefused with the engine's own sentence for bad input, JobRetry for a crash."""
     if outcome.code == 0:
         return
+    if NO_SPACE in outcome.stderr or NO_SPACE in str((outcome.error or {}).get("message")):
+        raise DiskFull
+    if outcome.is_out_of_memory:
+        raise JobRetry(OUT_OF_MEMORY)
     message = (outcome.error or {}).get("message") or ""
     hint = (outcome.error or {}).get("hint") or ""
     if outcome.code == 2:

@@ -58,6 +58,9 @@ class Job(models.Model):
             )
         ]
 
+    # Told to on_end, not stored: seconds of the attempt that its own worker ended. What broke, or waited, counts nothing.
+    worked_s: float = 0.0
+
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
 

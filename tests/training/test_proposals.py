@@ -236,7 +236,7 @@ def test_a_candidate_that_cannot_be_built_says_why_and_is_built_when_that_is_men
         pull_request = line.propose()
         rebuild_to_the_end()
     assert checks_of(pull_request)["prepare"] == "failed"
-    assert "No space left on device" in summary_of(pull_request, "prepare")
+    assert "The disk of this hub is full" in summary_of(pull_request, "prepare")
     jobs.enqueue("training.rebuild_forgotten")
     run_waiting_jobs(kinds=("training.rebuild",))
     assert checks_of(pull_request)["prepare"] == "running" and Run.objects.get().state == Run.State.PREPARING

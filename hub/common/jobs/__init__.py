@@ -6,7 +6,7 @@ Why rows: Redis hands a long job out twice after its visibility timeout, and a m
 state, lease and fencing number, the late twin stops itself, and `sweep` wakes what was forgotten."""
 
 from hub.common.jobs.ending import cancel, end, finish, give_back
-from hub.common.jobs.kinds import QUEUES, Body, JobCancelled, JobLost, JobRefused, JobRetry, bodies, job_body
+from hub.common.jobs.kinds import QUEUES, Body, DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, bodies, job_body
 from hub.common.jobs.lease import LEASE_S, Lease, claim
 from hub.common.jobs.queueing import enqueue
 from hub.common.jobs.sweeping import WAKE_AGAIN_S, sweep
@@ -15,6 +15,7 @@ from hub.common.jobs.working import run
 
 __all__ = [
     "Body",
+    "DiskFull",
     "JobCancelled",
     "JobLost",
     "JobRefused",

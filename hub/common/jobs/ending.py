@@ -21,21 +21,22 @@ def finish(lease: Lease, state: str, reason: str) -> None:
         with lease.hold() as row:
             if state == Job.State.CANCELLED and row.reason:
                 reason = row.reason
+            row.worked_s = (timezone.now() - row.started_at).total_seconds() if row.started_at else 0.0
             end(row, state, reason)
     except JobLost:
         log.warning("Job %s was taken over before it ended.", lease.job.pk)
 
 
-def give_back(lease: Lease, reason: str) -> None:
+def give_back(lease: Lease, reason: str, *, pause_s: float = 0) -> None:
     """Let another attempt try, or fail when the attempts are used up. Infrastructure, not the person, is at fault."""
     try:
         with lease.hold() as row:
-            release_or_fail(row, reason, now=timezone.now())
+            release_or_fail(row, reason, now=timezone.now(), pause_s=pause_s)
     except JobLost:
         return
 
 
-def release_or_fail(row: Job, reason: str, *, now: datetime) -> None:
+def release_or_fail(row: Job, reason: str, *, now: datetime, pause_s: float = 0) -> None:
     if row.cancel_requested:
         end(row, Job.State.CANCELLED, row.reason or "Cancelled on request.")
     elif row.attempt >= row.max_attempts:
@@ -44,7 +45,7 @@ def release_or_fail(row: Job, reason: str, *, now: datetime) -> None:
         row.state = Job.State.WAITING
         row.reason = f"{reason} It is tried again."
         row.lease_until = None
-        row.not_before = now + timedelta(seconds=min(2**row.attempt, 60))
+        row.not_before = now + timedelta(seconds=max(pause_s, min(2**row.attempt, 60)))
         row.fencing += 1  # whoever still works on it has lost it
         row.save()
         note(row, "state", state=row.state, reason=row.reason)

@@ -26,7 +26,18 @@ class JobRefused(Exception):
 
 
 class JobRetry(Exception):
-    """Infrastructure failed: try again later, at nobody's cost."""
+    """Infrastructure failed: try again later (no sooner than after `pause_s`), at nobody's cost."""
+
+    pause_s = 0.0
+
+
+class DiskFull(JobRetry):
+    """No room: an operator needs minutes, so five tries within half a minute would only use them up."""
+
+    pause_s = 300.0
+
+    def __init__(self) -> None:
+        super().__init__("The disk of this hub is full; its operator has to make room.")
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,21 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from hub.common.jobs.ending import release_or_fail
 from hub.common.jobs.kinds import bodies
 from hub.common.jobs.queueing import enqueue, wake
+from hub.common.jobs.telling import note
 from hub.common.jobs.working import drop_old_connections
 from hub.common.models import Job
 
 log = logging.getLogger(__name__)
 
 WAKE_AGAIN_S = 20  # a waiting job whose message may be lost is announced again
+GIVE_UP_S = 600  # a job that is over, but whose end could not be told for so long, ends without its listener
 
 
 def sweep(*, now: datetime | None = None) -> None:
@@ -26,8 +28,9 @@ def sweep(*, now: datetime | None = None) -> None:
     for pk in list(Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=now).values_list("pk", flat=True)):
         try:
             take_from_silent_worker(pk, now)
-        except Exception:  # the end of one job must not keep the others asleep
+        except Exception as problem:  # the end of one job must not keep the others asleep
             log.exception("Job %s could not be taken from its silent worker", pk)
+            end_untold(pk, now, problem)
     queue_housekeeping(now)
     stale = now - timedelta(seconds=WAKE_AGAIN_S)
     forgotten = Job.objects.filter(
@@ -44,6 +47,21 @@ def take_from_silent_worker(pk: Any, now: datetime) -> None:
     row = Job.objects.select_for_update().filter(pk=pk).first()
     if row and row.state == Job.State.RUNNING and row.lease_until and row.lease_until < now:
         release_or_fail(row, "Its worker was not heard of any more.", now=now)
+
+
+@transaction.atomic
+def end_untold(pk: Any, now: datetime, problem: Exception) -> None:
+    """No eternal "Running": after a while a job ends even where what listens to its end breaks each time."""
+    row = Job.objects.select_for_update().filter(pk=pk, state=Job.State.RUNNING).first()
+    is_long_over = row and row.lease_until and row.lease_until < now - timedelta(seconds=GIVE_UP_S)
+    if row is None or not is_long_over or isinstance(problem, DatabaseError):  # a busy database is no broken listener
+        return
+    row.state, row.finished_at, row.lease_until = Job.State.FAILED, now, None
+    row.reason = (
+        f"Its worker was not heard of any more, and its end could not be told ({type(problem).__name__}: {problem})."
+    )
+    row.save()
+    note(row, "state", state=row.state, reason=row.reason)
 
 
 def queue_housekeeping(now: datetime) -> None:

@@ -1,5 +1,6 @@
 """One job, claimed and carried out by a worker whose heart beats meanwhile."""
 
+import errno
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from hub.common.errors import HubError
 from hub.common.jobs.ending import finish, give_back
-from hub.common.jobs.kinds import JobCancelled, JobLost, JobRefused, JobRetry, bodies
+from hub.common.jobs.kinds import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, bodies
 from hub.common.jobs.lease import Lease, claim
 from hub.common.models import Job
 from hub.storage.errors import StoreUnavailable
@@ -37,13 +38,18 @@ def run(job_id: str) -> None:
         log.warning("Job %s was taken over; this attempt stops.", job_id)
     except JobCancelled:
         finish(lease, Job.State.CANCELLED, "Cancelled on request.")
-    except (JobRetry, StoreUnavailable) as problem:
+    except JobRetry as problem:
+        give_back(lease, str(problem), pause_s=problem.pause_s)
+    except StoreUnavailable as problem:
         give_back(lease, str(problem))
     except (JobRefused, HubError) as problem:
         finish(lease, Job.State.FAILED, str(problem))
     except Exception as problem:
         log.exception("Job %s failed", job_id)
-        give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}).")
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            give_back(lease, str(DiskFull()), pause_s=DiskFull.pause_s)
+        else:
+            give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}).")
     finally:
         stop.set()
         if beater.is_alive():
