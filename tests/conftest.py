@@ -49,6 +49,23 @@ def forget_permissions() -> None:
     assert post_migrate.disconnect(create_contenttypes)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test sees, and what a kill leaves, is the same without; only a power cut would tell. Programs that a test
+    starts sync as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        if request.config.pluginmanager.has_plugin("django"):
+            import pygit2
+            from pygit2.enums import Option
+
+            from hub.storage.git import processes
+
+            pygit2.option(Option.ENABLE_FSYNC_GITDIR, False)
+            patch.setattr(processes, "SETTINGS", {**processes.SETTINGS, "core.fsync": "none"})
+        yield
+
+
 @pytest.fixture(autouse=True)
 def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     """Each test with a database gets an empty data folder; git repositories and large files lie in it."""

@@ -35,13 +35,20 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, db: None, data_dir: Path, snapshots: Any) -> dict[str, Any]:
-    """The line and its people, where the test asks for it."""
-    if "line" not in request.fixturenames:
+    """The line and its people, where the test asks for it, or also a run that waits to be trained."""
+    asked = [name for name in ("line", "prepared") if name in request.fixturenames]
+    if not asked:
         return {}
-    return snapshots.begin("line", data_dir, lambda: build_scene(request.getfixturevalue("tiny_llama")))
+    return snapshots.begin(asked[-1], data_dir, lambda: build_scene(asked[-1], request.getfixturevalue("tiny_llama")))
 
 
 @pytest.fixture
 def line(transactional_db: None, announced: list[str], scene: dict[str, Any]) -> Line:
     """Alice's base model, dataset, suite and target model repository; Bob may write to the target."""
     return scene["line"]
+
+
+@pytest.fixture
+def prepared(line: Line, scene: dict[str, Any]) -> Any:
+    """The pull request of a recipe of 60 steps, whose data is prepared and whose training waits for a worker."""
+    return scene["prepared"]

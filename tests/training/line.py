@@ -16,6 +16,7 @@ tasks:
 """
 CHOICES = [{"question": f"Is {i} even?", "choices": ["yes", "no"], "answer": i % 2} for i in range(12)]
 TEXTS = [{"text": f"The boat number {i} lies in the harbour."} for i in range(6)]
+MANY_STEPS = "{method: full, steps: 60, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
 TINY_VOCABULARY = 300
 
 
@@ -139,12 +140,18 @@ class Line:
         return made.pull_request
 
 
-def build_scene(llama: Path) -> dict[str, Any]:
-    """Alice, Bob and their line, by name."""
+def build_scene(stage: str, llama: Path) -> dict[str, Any]:
+    """Alice, Bob and their line, by name; with "prepared", a pull request whose training waits."""
     from tests.people import make_person
 
     alice, bob = make_person("alice"), make_person("bob")
-    return {"alice": alice, "bob": bob, "line": Line.build(alice.user, bob.user, llama)}
+    line = Line.build(alice.user, bob.user, llama)
+    made = {"alice": alice, "bob": bob, "line": line}
+    if stage == "prepared":
+        made["prepared"] = line.propose(train=MANY_STEPS, suite=False)
+        run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
+        made["prepared"].refresh_from_db()
+    return made
 
 
 def checks_of(pull_request: Any) -> dict[str, str]:

@@ -18,13 +18,13 @@ from hub.common import jobs
 from hub.common.errors import Forbidden, InvalidInput
 from hub.common.jobs import working
 from hub.common.models import Job, JobEvent
-from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
+from hub.community.models import PullRequest
+from tests.training.line import MANY_STEPS, Line, checks_of, run_waiting_jobs, summary_of
 from training import runs
 from training.models import Checkpoint, Run
 from training.records import read_confinement
 from training.tasks import run_folder
 
-MANY_STEPS = "{method: full, steps: 60, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
 WAIT_S = 90
 
 
@@ -75,13 +75,11 @@ def meanwhile(act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def start_long_run(line: Line, steps: int = 60) -> tuple[Any, Run, Job]:
-    """A prepared run whose training waits for a worker."""
-    pull_request = line.propose(train=MANY_STEPS.replace("steps: 60", f"steps: {steps}"), suite=False)
-    run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
+def find_run() -> tuple[Run, Job]:
+    """The only run, and its training that waits for a worker."""
     run = Run.objects.get()
     assert run.state == Run.State.TRAINING
-    return pull_request, run, run.train_job  # type: ignore[return-value]
+    return run, run.train_job  # type: ignore[return-value]
 
 
 def resumed_steps(job: Job) -> list[int]:
@@ -95,8 +93,8 @@ def run_again(job: Job) -> None:
     jobs.run(str(job.pk))
 
 
-def test_a_killed_trainer_goes_on_from_its_checkpoint(line: Line) -> None:
-    _, run, job = start_long_run(line)
+def test_a_killed_trainer_goes_on_from_its_checkpoint(prepared: PullRequest) -> None:
+    run, job = find_run()
 
     def kill() -> None:
         wait_for(lambda: has_checkpoint(run), "a checkpoint")
@@ -132,8 +130,8 @@ run(sys.argv[1])
 """
 
 
-def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(line: Line, settings: Any) -> None:
-    pull_request, run, job = start_long_run(line)
+def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(prepared: PullRequest, settings: Any) -> None:
+    run, job = find_run()
     database = str(settings.DATABASES["default"]["NAME"])
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(job.pk), str(settings.DATA_DIR), database])
     try:
@@ -158,7 +156,7 @@ def test_a_killed_worker_takes_its_trainer_along_and_another_goes_on(line: Line,
     job.refresh_from_db()
     assert (job.state, run.state) == ("succeeded", Run.State.SUCCEEDED)
     assert resumed_steps(job)
-    assert checks_of(pull_request)["train"] == "passed"
+    assert checks_of(prepared)["train"] == "passed"
 
 
 def is_zombie(pid: int) -> bool:
@@ -172,7 +170,9 @@ def test_cancelling_keeps_the_checkpoint_and_running_again_goes_on(
     line: Line, charlie: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(working, "HEARTBEAT_S", 0.1)  # the beat learns of the cancellation
-    pull_request, run, job = start_long_run(line, steps=400)
+    pull_request = line.propose(train=MANY_STEPS.replace("steps: 60", "steps: 400"), suite=False)
+    run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
+    run, job = find_run()
 
     def cancel() -> None:
         wait_for(lambda: has_checkpoint(run), "a checkpoint")
@@ -259,10 +259,10 @@ def test_the_sweeper_wakes_jobs_whose_message_was_lost(line: Line, announced: li
     assert str(job.pk) in announced
 
 
-def test_what_the_hub_broke_costs_nobody(line: Line) -> None:
+def test_what_the_hub_broke_costs_nobody(line: Line, prepared: PullRequest) -> None:
     from training.models import LedgerEntry
 
-    _, run, job = start_long_run(line)
+    run, job = find_run()
     now = timezone.now()
     for _ in range(job.max_attempts):
         Job.objects.filter(pk=job.pk).update(not_before=None)
@@ -272,9 +272,7 @@ def test_what_the_hub_broke_costs_nobody(line: Line) -> None:
     assert (entry.kind, entry.seconds) == ("refunded", 0)
 
 
-def test_the_engine_says_how_it_was_confined(line: Line) -> None:
-    line.propose(suite=False)
-    run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
+def test_the_engine_says_how_it_was_confined(prepared: PullRequest) -> None:
     event = JobEvent.objects.get(job__kind="training.prepare", kind="sandbox")
     assert {name: type(value) for name, value in event.data.items()} == {"network": bool, "own_user": bool}
     sentence = read_confinement(Run.objects.get())

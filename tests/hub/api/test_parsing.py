@@ -86,9 +86,9 @@ def test_a_nasty_pattern_costs_no_time():
 
     from hub.api.hf.ignore_rules import parse_ignore_rules
 
-    began = time.monotonic()
+    began = time.process_time()
     parse_ignore_rules("\n".join(["a*" * 200 + "b", "**/a" * 60 + "/b"] * 20)).ignores("/".join(["a" * 15] * 60))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(any_.text(max_size=60), any_.text(min_size=1, max_size=30))
@@ -196,10 +196,10 @@ def test_many_rules_for_deep_files_are_judged_in_time():
 
     from hub.api.hf.ignore_rules import parse_ignore_rules
 
-    began = time.monotonic()
+    began = time.process_time()
     rules = parse_ignore_rules("\n".join(f"x{number}*" for number in range(1000)))
     assert not any(rules.ignores("a/" * 60 + f"b{number}") for number in range(500))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_more_matching_than_anybody_needs_is_refused():

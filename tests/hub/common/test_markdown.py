@@ -30,9 +30,9 @@ def test_comments_are_hidden_wherever_they_stand():
 
 @pytest.mark.parametrize("text", ["<!-- a\n\n", "x\n<!-- a\n", "<!-- a --> <!--\n", "> <!-- a\n"])
 def test_a_text_of_nothing_but_comments_costs_no_time(text):
-    started = time.monotonic()
+    started = time.process_time()
     render_markdown(text * 20_000 + "--> tail")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_nothing_that_acts_survives(text):
     ["[" * 30_000, "*_" * 15_000, ">" * 20_000, "`a" * 15_000, "[a](" * 8_000, "- " * 20_000, "|a" * 20_000 + "\n|-"],
 )
 def test_text_that_was_made_to_be_slow_is_rendered_in_bounded_time(text):
-    begun = time.monotonic()
+    begun = time.process_time()
     render_markdown(text)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_text_of_too_many_lines_is_cut_and_says_so():

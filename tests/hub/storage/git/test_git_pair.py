@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -246,10 +247,11 @@ def test_a_retraction_that_broke_off_is_completed_later(
     git(pair.members.path, "fsck", "--strict", "--full")
 
 
-def publish_and_retract(folder: Path, line: list[str]) -> None:
+def publish_and_retract(folder: Path, line: list[str], is_at_work: Any) -> None:
     pair = RepositoryPair(folder)
     while True:
         pair.publish(MAIN, line[3])
+        is_at_work.set()
         pair.maintain()
         pair.retract({MAIN: line[0]})
 
@@ -258,10 +260,11 @@ def test_kill_9_at_any_moment_loses_nothing(pair: RepositoryPair, line: list[str
     before = all_objects(pair.members, git)
     context = multiprocessing.get_context("spawn")
     for n in range(6):
-        worker = context.Process(target=publish_and_retract, args=(pair.folder, line))
+        is_at_work = context.Event()
+        worker = context.Process(target=publish_and_retract, args=(pair.folder, line, is_at_work))
         worker.start()
-        assert worker.pid is not None
-        time.sleep(0.8 + 0.17 * n)
+        assert worker.pid is not None and is_at_work.wait(60)
+        time.sleep(0.01 + 0.06 * n)  # one round takes about 0.2 s
         os.kill(worker.pid, signal.SIGKILL)
         worker.join(30)
         git(pair.members.path, "fsck", "--connectivity-only")
