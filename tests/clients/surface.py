@@ -141,7 +141,7 @@ def find_endpoint(name: str) -> str:
 
 def list_claims() -> Iterator[tuple[str, Test]]:
     """Each name that a test claims to prove."""
-    for path in sorted(path for room in ROOMS for path in (ROOT / room).glob("test_*.py")):
+    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("test_*.py")):
         source = path.read_text()
         if "mark.covers" not in source:
             continue
