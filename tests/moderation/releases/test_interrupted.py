@@ -1,24 +1,21 @@
-"""Releases that a crash cut off, and acts at the same moment."""
+"""Releases that a crash cut off are finished later."""
 
 import os
 import time
-from typing import Any
 
 import pytest
 
 from hub.common.errors import Conflict
-from hub.repos.models import RepoCollaborator, RepoRelease
+from hub.repos.models import RepoRelease
 from hub.repos.places import pair
 from hub.repos.purging import carry_out, start_purge
-from moderation import audit, manifests, publishing, signing
-from moderation.models import AuditEntry, Release
+from moderation import publishing
+from moderation.models import Release
 from moderation.policy import AWAITS_RELEASE
 from moderation.publishing import finish_interrupted, set_state
-from moderation.releases import (
-    approve,
-)
+from moderation.releases import approve
 from tests.moderation.scenes import Workshop, content_at, is_public_object, read_weights, weights
-from tests.people import Person, make_person
+from tests.people import Person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -138,58 +135,3 @@ def test_a_crash_after_a_quarantine_is_finished_later(
     assert finish_interrupted() == 1
     assert pair(published.repo).public.read_ref("refs/tags/v1.0.0") is None
     assert not is_public_object(published.repo, published.commit)
-
-
-def test_approvals_at_the_same_moment_publish_once(
-    releasable: Workshop, proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the second approver's gate looks, a third one approves and publishes."""
-    from moderation import gate
-
-    emil = make_person("emil")
-    RepoCollaborator.objects.create(repo=releasable.model, user=emil.user, role="write")
-    approve(release=proposed, by=bob.user)
-    real, calls = gate.inspect, []
-
-    def inspect_slowly(*arguments: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 1:
-            approve(release=proposed, by=emil.user)
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(gate, "inspect", inspect_slowly)
-    release = approve(release=proposed, by=dora.user)
-    assert release.state == "published" and len(calls) == 2
-    assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
-    assert signing.is_signed(manifests.canonical(release.manifest), release.signature)
-
-
-def test_two_people_who_approve_in_two_processes_publish_once(
-    releasable: Workshop, proposed: Release, bob: Person, dora: Person
-) -> None:
-    """Really at the same time: each with a connection of its own."""
-    import threading
-
-    from django.db import connection
-
-    start, problems = threading.Barrier(2), []
-
-    def approve_as(user: Any) -> None:
-        try:
-            start.wait(timeout=30)
-            approve(release=Release.objects.get(pk=proposed.pk), by=user)
-        except Exception as problem:
-            problems.append(problem)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=approve_as, args=(person.user,)) for person in (bob, dora)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert problems == []
-    proposed.refresh_from_db()
-    assert proposed.state == "published" and proposed.is_reviewed
-    assert RepoRelease.objects.count() == AuditEntry.objects.filter(action="release.published").count() == 1
-    assert read_weights(releasable.model, "v1.0.0") == weights(1) and audit.verify() == ""
