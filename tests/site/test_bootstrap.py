@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from hub.site.bootstrap import commands, environment, packages, services, up
+from hub.site.bootstrap import commands, environment, packages, services
 from hub.site.bootstrap.commands import take_data_dir
+from hub.site.bootstrap.options import Options
 from hub.site.bootstrap.packages import Program, ensure_programs
 from hub.site.bootstrap.progress_page import ProgressPage, render
 from hub.site.bootstrap.refusals import Refusal, check_port
 from hub.site.bootstrap.requirements import CHECKOUT, read_lock
 from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, write_json
+from hub.site.bootstrap.start import RETRY_S, Start
 from hub.site.bootstrap.supervisor import ChildSpec
-from hub.site.bootstrap.up import Options, _Start
 
 
 def test_the_bootstrap_runs_on_the_standard_library_alone() -> None:
@@ -75,7 +76,7 @@ def test_the_page_shows_what_happens_now_what_is_done_and_what_comes() -> None:
 
 
 def test_the_address_is_printed_before_anything_is_installed(
-    start: _Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Installing(Exception):
         """The first thing that takes its time."""
@@ -83,7 +84,7 @@ def test_the_address_is_printed_before_anything_is_installed(
     def install(*_: Any) -> None:
         raise Installing
 
-    monkeypatch.setattr(up, "missing_sections", lambda sections: ["web", "models"])
+    monkeypatch.setattr("hub.site.bootstrap.start.missing_sections", lambda sections: ["web", "models"])
     monkeypatch.setattr(start, "_install", install)
     start.options = replace(start.options, port=check_port("127.0.0.1", 0))
     with pytest.raises(Installing):
@@ -209,15 +210,15 @@ def stage() -> Stage:
 
 
 @pytest.fixture
-def start(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Start:
+def start(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """A start of `up` whose children are not real."""
-    monkeypatch.setattr(up, "Supervisor", lambda **_: stage)
+    monkeypatch.setattr("hub.site.bootstrap.start.Supervisor", lambda **_: stage)
     monkeypatch.setattr(stage, "obey_signals", lambda: None, raising=False)
-    return _Start(Options("127.0.0.1", 8123, tmp_path, with_demo=True), os.getpid())
+    return Start(Options("127.0.0.1", 8123, tmp_path, with_demo=True), os.getpid())
 
 
 def test_a_demo_community_that_could_not_be_made_is_tried_again(
-    start: _Start, stage: Stage, capsys: pytest.CaptureFixture[str]
+    start: Start, stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It waited for the next start: offline for a minute at the first one, and there was no proposal to watch."""
     accounts = [{"name": "ada", "password": "tides"}]
@@ -225,13 +226,13 @@ def test_a_demo_community_that_could_not_be_made_is_tried_again(
     stage.codes = [1, 1, 0]
     start._plan([], wants_demo=True)
     start._seed_demo()
-    assert stage.codes == [] and stage.waits == [up.RETRY_S] * 2
+    assert stage.codes == [] and stage.waits == [RETRY_S] * 2
     assert start._demo_marker.exists() and start.progress.steps[-1].state == "done"
     out, err = capsys.readouterr()
     assert "It is tried again in 60 seconds." in err and out.count("tides") == 1
 
 
-def test_each_stage_of_a_start_is_told_as_it_begins(start: _Start, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_stage_of_a_start_is_told_as_it_begins(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     """The terminal was silent for as long as the first start took."""
     start._plan(["web"], wants_demo=False)
     with start._step("Packages of the site"):
@@ -239,7 +240,7 @@ def test_each_stage_of_a_start_is_told_as_it_begins(start: _Start, capsys: pytes
 
 
 def test_the_programs_of_a_hub_keep_their_byte_code_where_python_may_not_write_beside_the_source(
-    start: _Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them compiled all packages anew: a later start took 18 seconds instead of 5."""
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
@@ -252,7 +253,7 @@ def test_the_programs_of_a_hub_keep_their_byte_code_where_python_may_not_write_b
 
 
 def test_without_the_demo_the_way_to_a_first_account_is_printed(
-    start: _Start, capsys: pytest.CaptureFixture[str]
+    start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start.options = replace(start.options, with_demo=False)
     start._print_first_account()
@@ -264,7 +265,7 @@ def test_without_the_demo_the_way_to_a_first_account_is_printed(
 
 @pytest.mark.parametrize(("with_gpu", "expected"), [(False, {"cpu": "cpu,gpu"}), (True, {"cpu": "cpu", "gpu": "gpu"})])
 def test_the_heavy_workers_share_their_queues_by_what_the_machine_has(
-    with_gpu: bool, expected: dict[str, str], start: _Start, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    with_gpu: bool, expected: dict[str, str], start: Start, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "has_cuda", lambda: with_gpu)
     start._start_engines()
