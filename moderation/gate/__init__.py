@@ -1,0 +1,42 @@
+"""What the release gate looks at: each requirement with a state, a sentence and its evidence."""
+
+from hub.repos.models import Repo
+from moderation.gate.evidence import check_evaluation, check_outputs
+from moderation.gate.files import SQL_BATCH, check_files, check_licence, contents_by_digest
+from moderation.gate.inputs import check_data
+from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
+from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
+from moderation.gate.weights import check_weights, watched
+
+__all__ = [
+    "FAILED",
+    "PASSED",
+    "Requirement",
+    "SQL_BATCH",
+    "WARNING",
+    "contents_by_digest",
+    "files_of",
+    "find_maker",
+    "find_run",
+    "inspect",
+    "is_suite",
+    "read_lock",
+    "suites_of",
+    "watched",
+]
+
+
+def inspect(repo: Repo, commit: str, *, is_lifting: bool = False) -> list[Requirement]:
+    """Every requirement for releasing `commit`, in the order in which a person would ask.
+
+    `is_lifting`: it was published before, so what its own quarantine closed is no obstacle."""
+    run = find_run(repo, commit)
+    entries = files_of(repo, commit)
+    return [
+        check_weights(repo, commit, entries, run),
+        check_licence(repo, entries),
+        check_files(repo, entries, run, is_lifting=is_lifting),
+        check_data(run),
+        check_evaluation(run),
+        check_outputs(run),
+    ]

@@ -1,0 +1,77 @@
+"""Whether the model was evaluated and is not worse, and its answers were screened."""
+
+from moderation.gate.origins import read_lock
+from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
+from moderation.models import Screening
+from training.engine.errors import EngineError
+from training.models import Evaluation, Run
+from training.suites import most_margin, newest_evaluations, pinned_suites, target_recipe
+
+
+def check_evaluation(run: Run | None) -> Requirement:
+    """Not worse over the whole suite than the parent."""
+    if run is None:
+        return Requirement("evaluation", WARNING, "Brought weights: no run of this hub evaluated them.")
+    newest = finished_evaluations(run)
+    if not newest:
+        return Requirement("evaluation", FAILED, "No suite was run; add 'evaluate:' to the recipe and propose again.")
+    evidence = {"evaluations": [row.pk for row in newest]}
+    for row in newest:
+        verdict = (row.results.get("overall") or {}).get("verdict") or row.verdict
+        if row.parent_name and (verdict == "worse" or row.verdict == "worse"):
+            sentence = f"It is worse than its parent on {row.suite_name}; improve the recipe and propose again."
+            return Requirement("evaluation", FAILED, sentence, evidence)
+        if row.parent_name and verdict == "insufficient":
+            sentence = f"{row.suite_name} has too few items to say that it is not worse; use a larger suite or margin."
+            return Requirement("evaluation", FAILED, sentence, evidence)
+    problem = why_not_believe(run, newest)
+    if problem:
+        return Requirement("evaluation", FAILED, problem, evidence)
+    names = ", ".join(row.suite_name for row in newest)
+    if not any(row.parent_name for row in newest):
+        return Requirement("evaluation", PASSED, f"Evaluated on {names}; it has no parent.", evidence)
+    return Requirement("evaluation", PASSED, f"Not worse than its parent on {names}.", evidence)
+
+
+def finished_evaluations(run: Run) -> list[Evaluation]:
+    try:
+        lock = read_lock(run)
+        return [row for row in newest_evaluations(run, lock) if row.finished_at is not None] if lock is not None else []
+    except EngineError:  # a recipe that this version does not read any more
+        return []
+
+
+def why_not_believe(run: Run, newest: list[Evaluation]) -> str:
+    """A suite of the recipe that was not run, or a comparison more lenient than is allowed; "" for neither."""
+    lock = read_lock(run)
+    known = target_recipe(run.pull_request) if run.pull_request is not None else None
+    rows = {(row.suite_name, row.suite_commit): row for row in newest}
+    for entry, pin in pinned_suites(lock) if lock is not None else []:
+        row, most = rows.get((pin.id, pin.commit)), most_margin((entry, pin), known)
+        if row is None:
+            return f"The suite {entry.suite} was not run; propose again."
+        if row.margin > most:
+            return f"{pin.id} was compared with a margin of {row.margin:g}, and {most:g} is allowed; propose again."
+    return ""
+
+
+def check_outputs(run: Run | None) -> Requirement:
+    if run is None:
+        return Requirement("outputs", FAILED, "Its outputs were not screened here; propose it through a recipe.")
+    screening = (
+        Screening.objects.filter(
+            subject=Screening.Subject.OUTPUT, repo=run.repo, digest=run.model_digest, finished_at__isnull=False
+        )
+        .order_by("pk")
+        .last()
+    )
+    if screening is None:
+        return Requirement("outputs", FAILED, "Its outputs are not screened yet; wait for the check 'screen'.")
+    evidence = {"screening": screening.pk}
+    if screening.state != Screening.State.PASSED:
+        return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
+    case = screening.cases.filter(state="allowed").order_by("pk").last()
+    if case is not None:
+        sentence = f"Allowed by moderator {case.decided_by}: {case.decision_reason}"
+        return Requirement("outputs", PASSED, sentence, {**evidence, "case": case.pk})
+    return Requirement("outputs", PASSED, screening.summary, evidence)

@@ -1,0 +1,54 @@
+"""Whether the data that the model learnt from is still there for everybody, with its licence."""
+
+from hub.repos.models import Content, Repo
+from hub.repos.reader import facts_of
+from hub.storage.errors import StorageError
+from moderation.gate.files import check_licence, contents_by_digest
+from moderation.gate.origins import files_of, is_suite, read_lock, suites_of
+from moderation.gate.requirements import FAILED, PASSED, SHOWN, WARNING, Requirement
+from training.engine.lock import LockedRepository
+from training.models import Run
+
+
+def check_data(run: Run | None) -> Requirement:
+    """The data that the weights were made of is cleared still; what names no licence is said."""
+    lock = read_lock(run)
+    if run is not None and lock is None:
+        return Requirement("data", FAILED, f"Run {run.pk} kept no lock of what it used; propose the recipe again.")
+    if lock is None:
+        return Requirement("data", WARNING, "Brought weights: what they were trained on is not known to this hub.")
+    suites = suites_of(lock)
+    bad: list[str] = []
+    unlicensed: list[str] = []
+    pins = [pin for pin in lock.repositories if pin.type == "dataset"]
+    for pin in pins:
+        data_repo = Repo.objects.filter(key=pin.key or "").first()
+        if data_repo is None:
+            bad.append(f"{pin.id} was deleted")
+            continue
+        problems, has_licence = look_at_data(data_repo, pin)
+        bad += problems
+        if not has_licence and not is_suite(pin, suites):
+            unlicensed.append(pin.id)
+    if bad:
+        return Requirement("data", FAILED, "; ".join(bad[:SHOWN]) + "; leave it out of the recipe and train again.")
+    if unlicensed:
+        sentence = f"Cleared, but {', '.join(unlicensed[:SHOWN])} names no licence in its card."
+        return Requirement("data", WARNING, sentence)
+    what = "1 pinned dataset or suite is" if len(pins) == 1 else f"{len(pins)} pinned datasets and suites are"
+    return Requirement("data", PASSED, f"{what} screened and cleared.")
+
+
+def look_at_data(repo: Repo, pin: LockedRepository) -> tuple[list[str], bool]:
+    """What is not cleared in a pinned revision, and whether its card names a licence."""
+    try:
+        entries = files_of(repo, pin.commit)
+    except StorageError:
+        return [f"the pinned revision of {pin.id} is gone"], True
+    rows = contents_by_digest(repo, [name for entry in entries for name in facts_of(entry)])
+    bad = [
+        f"{row.path} of {pin.id} is {row.get_clearance_display().lower()}"
+        for row in rows.values()
+        if row.clearance != Content.Clearance.CLEARED
+    ]
+    return bad, check_licence(repo, entries).state == PASSED
