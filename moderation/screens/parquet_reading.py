@@ -34,7 +34,7 @@ def read_table(kind: str, reader: BinaryIO, size: int, deadline: Deadline) -> It
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        env={"OMP_NUM_THREADS": "1", "HOME": "/", "ARROW_DEFAULT_MEMORY_POOL": "system"},
         cwd="/",
     )
     # A child that neither asks nor answers is ended by the clock; a closed pipe then wakes this side.
