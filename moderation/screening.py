@@ -22,6 +22,7 @@ from moderation.policy import AWAITS_RELEASE, IN_PROGRESS, QUARANTINED
 from moderation.screens import licence_findings, screen_file
 from moderation.screens.findings import Finding as Found
 from moderation.screens.findings import worst
+from moderation.shapes import screen_shapes
 from training.models import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ def screen_content(screening: Screening, content: Content, *, quick: bool, budge
         if content.path == CARD and content.size <= MAX_CARD_BYTES:
             reader.seek(0)
             found = [*found, *screen_card(screening, reader.read())]
+        found = [*found, *screen_shapes(screening.repo, screening.commit, content)]
     is_unfinished = quick and any(item.rule == UNFINISHED for item in found)
     if is_unfinished:
         found = [item for item in found if item.rule != UNFINISHED]

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from django.test import Client
 from huggingface_hub import CommitOperationAdd
+from safetensors.numpy import save as save_safetensors
 
 from moderation.templatetags.moderation_format import spaced
-from tests.moderation.scenes import run_jobs
+from tests.moderation.scenes import bring, content_at, make_repo, run_jobs
 from tests.moderation.screens.hostile import BENIGN, HOSTILE
 from tests.people import make_organization
 
@@ -68,3 +70,18 @@ def test_honest_uploads_that_look_like_them_are_public(charlie: Any, upload: Cal
         answer = Client().get(f"/tidewatch/harbour/resolve/main/{name}", follow=True, **headers_of(charlie))
         assert answer.status_code == 200, (name, answer.content)
         assert answer.getvalue() == data, name
+
+
+def test_a_configuration_that_disagrees_with_the_weights_is_held_whichever_comes_first(alice: Any) -> None:
+    small = save_safetensors({"model.embed_tokens.weight": np.zeros((8, 4), np.float32)})
+    honest, lie = b'{"vocab_size": 8, "hidden_size": 4}', b'{"vocab_size": 8, "hidden_size": 400000}'
+    fine = make_repo("model", "fine", alice.user, {"config.json": honest, "model.safetensors": small})
+    run_jobs("moderation.screen_data")
+    assert {content_at(fine, path).clearance for path in ("config.json", "model.safetensors")} == {"cleared"}
+    late = bring(fine, alice.user, {"config.json": lie})
+    assert late and "disagree" in content_at(fine, "config.json").reason
+    first = make_repo("model", "first", alice.user, {"sub/config.json": lie})
+    bring(first, alice.user, {"sub/model.safetensors": small})
+    run_jobs("moderation.screen_data")
+    weights = content_at(first, "sub/model.safetensors")
+    assert weights.clearance == "pending" and "the configuration says 8x400000" in weights.reason
