@@ -4,6 +4,7 @@ import io
 import logging
 import time
 from datetime import timedelta
+from functools import cache
 from typing import BinaryIO
 
 from django.db import transaction
@@ -22,6 +23,7 @@ from moderation.policy import AWAITS_RELEASE, IN_PROGRESS, QUARANTINED
 from moderation.screens import licence_findings, screen_file
 from moderation.screens.findings import Finding as Found
 from moderation.screens.findings import worst
+from moderation.screens.registry import describe_screens
 from moderation.shapes import screen_shapes
 from training.models import Checkpoint
 
@@ -69,7 +71,7 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
     for content in contents:
         content.repo = repo  # known already: not a query for each file
     screening = Screening.objects.create(
-        subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True
+        subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True, report=made_by()
     )
     decisions = []
     for number, content in enumerate(contents):
@@ -235,8 +237,14 @@ def begin(lease: jobs.Lease, revision: Revision) -> Screening:
     rows = Screening.objects.filter(subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit)
     unfinished = rows.filter(is_quick=False, finished_at=None, job=lease.job).last()
     return unfinished or Screening.objects.create(
-        subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit, job=lease.job
+        subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit, job=lease.job, report=made_by()
     )
+
+
+@cache
+def made_by() -> dict[str, object]:
+    """What every record says of the screens that made it. Packages do not change under a running process."""
+    return {"screens": describe_screens()}
 
 
 def write_down(screening: Screening, judged: list[Decision], *, after: int) -> None:

@@ -1,7 +1,7 @@
 """Hostile files come by the stock client: they reach no stranger, and who may see them reads which rule refused each."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from django.test import Client
 from huggingface_hub import CommitOperationAdd
 from safetensors.numpy import save as save_safetensors
 
+from moderation.models import Screening
+from moderation.screens.findings import Screen
 from moderation.templatetags.moderation_format import spaced
 from tests.moderation.scenes import bring, content_at, make_repo, run_jobs
 from tests.moderation.screens.hostile import BENIGN, HOSTILE
@@ -85,3 +87,13 @@ def test_a_configuration_that_disagrees_with_the_weights_is_held_whichever_comes
     run_jobs("moderation.screen_data")
     weights = content_at(first, "sub/model.safetensors")
     assert weights.clearance == "pending" and "the configuration says 8x400000" in weights.reason
+
+
+def test_a_screening_records_the_version_and_source_of_its_screens(alice: Any) -> None:
+    repo = make_repo("dataset", "tides", alice.user, {"notes.md": b"The tide turns.\n"})
+    run_jobs("moderation.screen_data")
+    for screening in Screening.objects.filter(repo=repo):
+        made_by = screening.report["screens"]
+        assert set(made_by) == set(get_args(Screen))
+        assert all(screen["version"] >= 1 and screen["source"] for screen in made_by.values())
+    assert made_by["unsafe_files"]["packages"]["modelaudit-picklescan"][:1].isdigit()
