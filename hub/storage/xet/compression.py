@@ -24,12 +24,12 @@ def compress(raw: bytes) -> tuple[int, bytes]:
     return (scheme, data) if len(data) < len(raw) else (PLAIN, raw)
 
 
-def decompress(scheme: int, data: bytes, raw_size: int) -> bytes:
-    """The `raw_size` bytes of a chunk. Never makes more than that: a bomb is refused, not unpacked.
+def decompress(scheme: int, data: bytes | memoryview, raw_size: int) -> bytes | memoryview:
+    """The `raw_size` bytes of a chunk, `data` itself where it is plain. Never makes more than that: a bomb is refused, not unpacked.
 
     Raises MalformedXorb for an unknown scheme and for data that does not give exactly `raw_size` bytes."""
     if scheme == PLAIN:
-        raw = data
+        raw: bytes | memoryview = data
     elif scheme == LZ4:
         raw = _decompress_lz4(data, raw_size)
     elif scheme == GROUPED_LZ4:
@@ -48,7 +48,7 @@ def _compress_lz4(raw: bytes) -> bytes:
     return packed
 
 
-def _decompress_lz4(data: bytes, raw_size: int) -> bytes:
+def _decompress_lz4(data: bytes | memoryview, raw_size: int) -> bytes:
     if data[:4] != _LZ4_FRAME:
         raise MalformedXorb("A chunk says LZ4 but does not start with an LZ4 frame.")
     decoder = lz4.frame.LZ4FrameDecompressor()

@@ -43,7 +43,7 @@ def from_hex(text: str) -> bytes:
     return swapped[7::-1] + swapped[15:7:-1] + swapped[23:15:-1] + swapped[31:23:-1]
 
 
-def hash_chunk(data: bytes) -> bytes:
+def hash_chunk(data: bytes | memoryview) -> bytes:
     return blake3(data, key=_DATA_KEY).digest()
 
 

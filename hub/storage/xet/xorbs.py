@@ -59,64 +59,90 @@ class XorbIndex:
         return self.raw_ends[end - 1] - self.raw_start(start)
 
 
+class _IndexBuilder:
+    """The index of a xorb that grows chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.hashes: list[bytes] = []
+        self._tree = hashes.MerkleTree()
+        self._packed_ends: list[int] = []
+        self._raw_ends: list[int] = []
+
+    def add(self, chunk_hash: bytes, packed_size: int, raw_size: int) -> None:
+        self._tree.add(chunk_hash, raw_size)
+        self.hashes.append(chunk_hash)
+        self._packed_ends.append(self.packed_bytes() + _CHUNK_HEADER.size + packed_size)
+        self._raw_ends.append(self.raw_bytes() + raw_size)
+
+    def packed_bytes(self) -> int:
+        return self._packed_ends[-1] if self._packed_ends else 0
+
+    def raw_bytes(self) -> int:
+        return self._raw_ends[-1] if self._raw_ends else 0
+
+    def finish(self) -> XorbIndex:
+        return XorbIndex(self._tree.root(), b"".join(self.hashes), tuple(self._packed_ends), tuple(self._raw_ends))
+
+
 class XorbWriter:
     """Writes a xorb to an open file, chunk by chunk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._tree = hashes.MerkleTree()
-        self._hashes: list[bytes] = []
-        self._packed_ends: list[int] = []
-        self._raw_ends: list[int] = []
+        self._builder = _IndexBuilder()
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._builder.hashes)
 
     def hash_at(self, position: int) -> bytes:
-        return self._hashes[position]
+        return self._builder.hashes[position]
 
     def has_room(self, raw_size: int) -> bool:
-        raw_bytes = self._raw_ends[-1] if self._raw_ends else 0
-        return len(self) < MAX_CHUNKS and raw_bytes + raw_size <= MAX_RAW_BYTES
+        return len(self) < MAX_CHUNKS and self._builder.raw_bytes() + raw_size <= MAX_RAW_BYTES
 
     def add(self, chunk_hash: bytes, raw: bytes) -> None:
         scheme, data = compress(raw)
-        self.add_packed(chunk_hash, scheme, data, len(raw))
-
-    def add_packed(self, chunk_hash: bytes, scheme: int, data: bytes, raw_size: int) -> None:
-        """Add a chunk whose data has been checked against its hash already."""
-        header = _CHUNK_HEADER.pack(0, len(data).to_bytes(3, "little"), scheme, raw_size.to_bytes(3, "little"))
-        self._file.write(header)
+        self._file.write(
+            _CHUNK_HEADER.pack(0, len(data).to_bytes(3, "little"), scheme, len(raw).to_bytes(3, "little"))
+        )
         self._file.write(data)
-        self._tree.add(chunk_hash, raw_size)
-        self._hashes.append(chunk_hash)
-        self._packed_ends.append((self._packed_ends[-1] if self._packed_ends else 0) + len(header) + len(data))
-        self._raw_ends.append((self._raw_ends[-1] if self._raw_ends else 0) + raw_size)
+        self._builder.add(chunk_hash, len(data), len(raw))
 
     def finish(self) -> XorbIndex:
         """Write the footer and return the index. The file stays open."""
-        index = XorbIndex(self._tree.root(), b"".join(self._hashes), tuple(self._packed_ends), tuple(self._raw_ends))
+        index = self._builder.finish()
         self._file.write(_format_footer(index))
         return index
 
 
 def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: BinaryIO) -> XorbIndex:
-    """Copy a xorb that a client sends into `file`, unpacking and hashing every chunk on the way.
+    """Copy a xorb that a client sends into the empty `file`, unpacking and hashing every chunk on the way; the footer is
+    our own.
 
-    Memory stays at a few chunks. Raises MalformedXorb, also when the chunks do not give `xorb_hash`."""
-    writer = XorbWriter(file)
-    for scheme, data, raw_size in _split_chunks(pieces):
-        if len(writer) == MAX_CHUNKS:
+    Memory stays at a few pieces. Raises MalformedXorb, also when the chunks do not give `xorb_hash`."""
+    builder = _IndexBuilder()
+    for scheme, data, raw_size in _split_chunks(_pass_on(pieces, file)):
+        if len(builder.hashes) == MAX_CHUNKS:
             raise MalformedXorb(f"A xorb holds at most {MAX_CHUNKS} chunks; send the rest in another one.")
-        writer.add_packed(hashes.hash_chunk(decompress(scheme, data, raw_size)), scheme, data, raw_size)
-    if not len(writer):
+        builder.add(hashes.hash_chunk(decompress(scheme, data, raw_size)), len(data), raw_size)
+    if not builder.hashes:
         raise MalformedXorb("The xorb holds no chunk.")
-    index = writer.finish()
+    index = builder.finish()
     if index.xorb_hash != xorb_hash:
         raise MalformedXorb(
             f"The chunks give xorb {hashes.to_hex(index.xorb_hash)}, not {hashes.to_hex(xorb_hash)} as announced."
         )
+    file.seek(builder.packed_bytes())
+    file.truncate()
+    file.write(_format_footer(index))
     return index
+
+
+def _pass_on(pieces: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+    """The pieces, each written as it came: chunks are kept packed as they were sent."""
+    for piece in pieces:
+        file.write(piece)
+        yield piece
 
 
 def read_index(xorb: Opened) -> XorbIndex:
@@ -155,13 +181,13 @@ def mask_chunks(index: XorbIndex, shown: Iterable[tuple[int, int]]) -> XorbIndex
     return replace(index, chunk_hashes=chunk_hashes, raw_ends=tuple(raw_ends))
 
 
-def unpack_chunks(packed: bytes) -> Iterator[bytes]:
-    """Raw chunks of a run of packed chunks, as read from a stored xorb."""
+def unpack_chunks(packed: bytes) -> Iterator[bytes | memoryview]:
+    """Raw chunks of a run of packed chunks, as read from a stored xorb; what is stored plain is not copied."""
     for scheme, data, raw_size in _split_chunks((packed,)):
         yield decompress(scheme, data, raw_size)
 
 
-def _split_chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
+def _split_chunks(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes | memoryview, int]]:
     """(scheme, data, raw size) of each chunk; stops at a footer, which is read and dropped."""
     source = _Source(pieces)
     while header := source.take(_CHUNK_HEADER.size, or_end=True):
@@ -184,23 +210,23 @@ class _Source:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
-        self._piece = b""
+        self._piece = memoryview(b"")
         self._used = 0
         self._taken = 0
 
-    def take(self, count: int, *, or_end: bool = False) -> bytes:
-        """`count` bytes; with `or_end` also none, if the input ends here."""
+    def take(self, count: int, *, or_end: bool = False) -> bytes | memoryview:
+        """`count` bytes, as a view where they lie in one piece; with `or_end` also none, if the input ends here."""
         self._taken += count
         if self._taken > MAX_PACKED_BYTES + _CHUNK_HEADER.size:
             raise MalformedXorb(f"A xorb holds at most {MAX_PACKED_BYTES} bytes; send the rest in another one.")
-        parts: list[bytes] = []
+        parts: list[memoryview] = []
         missing = count
         while missing:
             if self._used == len(self._piece):
                 piece = next(self._pieces, None)
                 if piece is None:
                     break
-                self._piece, self._used = bytes(piece), 0
+                self._piece, self._used = memoryview(piece), 0
                 continue
             part = self._piece[self._used : self._used + missing]
             self._used += len(part)
