@@ -14,7 +14,7 @@ from hub.storage.uploads import UploadParts
 
 def pair(repo: Repo) -> RepositoryPair:
     """The members' and the public git repository."""
-    return RepositoryPair(Path(settings.DATA_DIR) / "git" / repo.key[:2] / repo.key)
+    return RepositoryPair(Path(f"{settings.DATA_DIR}/git/{repo.key[:2]}/{repo.key}"))
 
 
 @cache

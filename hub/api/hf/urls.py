@@ -129,14 +129,13 @@ shelves = [
         f"{COLLECTION}/resource-group", misc.refuse_unsupported("resource groups; make the collection private instead")
     ),
 ]
-# Models live at the root. The prefixes come first: nobody can be called "datasets".
+# Models live at the root. The prefixes come first: nobody can be called "datasets". hub.site.urls tries these first.
 downloads = [
     path(f"{prefix}<str:namespace>/<str:name>/{door}/<rest:rest>", view, {"type": type})
     for prefix, type in (("datasets/", "dataset"), ("spaces/", "space"), ("", "model"))
     for door, view in (("resolve", resolve.resolve), ("raw", resolve.raw))
 ]
 urlpatterns = [
-    *downloads,  # the most asked for: the addresses are tried one after another
     *accounts,
     *passing,
     *lists,

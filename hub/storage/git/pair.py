@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from hub.storage.errors import UnknownRevision
@@ -27,8 +28,14 @@ JOURNAL = "retract.json"
 class RepositoryPair:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.members = GitRepo(self.folder / "members.git")
-        self.public = GitRepo(self.folder / "public.git")
+
+    @cached_property
+    def members(self) -> GitRepo:
+        return GitRepo(self.folder / "members.git")
+
+    @cached_property
+    def public(self) -> GitRepo:
+        return GitRepo(self.folder / "public.git")
 
     def create(self) -> None:
         """Both halves, empty; a private repository simply never publishes. A second call completes the first."""

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import pygit2
 
@@ -35,6 +36,12 @@ CONFIG = """\
 _handles = threading.local()
 MAX_HANDLES = 4  # each keeps the files of its packs open
 MAX_REPLAYS = 50  # only writers outside our queue cause any
+
+
+class Kept(NamedTuple):
+    pack_folders: list[str]  # its own and those it borrows from, which stay the same for its life
+    stamp: list[int]
+    repository: pygit2.Repository
 
 
 class GitRepo:
@@ -74,17 +81,18 @@ class GitRepo:
     @property
     def handle(self) -> pygit2.Repository:
         """libgit2's view, renewed when packs came or went: an old one would still read what was pruned."""
+        kept: OrderedDict[str, Kept] = vars(_handles).setdefault("kept", OrderedDict())
+        known = kept.get(self._name)
+        pack_folders = known.pack_folders if known is not None else self._find_pack_folders()
         try:
-            stamp = [(found := os.stat(packs)).st_mtime_ns ^ found.st_ino for packs in self._pack_folders]
+            stamp = [(found := os.stat(packs)).st_mtime_ns ^ found.st_ino for packs in pack_folders]
         except FileNotFoundError:
             raise UnknownRevision("This repository does not exist any more; look it up again.") from None
-        kept: OrderedDict[str, tuple[list[int], pygit2.Repository]] = vars(_handles).setdefault("kept", OrderedDict())
-        known = kept.get(self._name)
-        if known is None or known[0] != stamp:
-            known = kept[self._name] = stamp, pygit2.Repository(self._name)
+        if known is None or known.stamp != stamp:
+            known = kept[self._name] = Kept(pack_folders, stamp, pygit2.Repository(self._name))
             if len(kept) > MAX_HANDLES:
                 kept.popitem(last=False)
-        return known[1]
+        return known.repository
 
     def let_go(self) -> None:
         """Close what this thread keeps open of a repository that is about to be deleted."""
@@ -94,8 +102,7 @@ class GitRepo:
     def _name(self) -> str:
         return str(self.path)
 
-    @cached_property
-    def _pack_folders(self) -> list[str]:
+    def _find_pack_folders(self) -> list[str]:
         return [str(objects / "pack") for objects in self.object_folders]
 
     # Revisions and references

@@ -102,9 +102,7 @@ class XorbWriter:
 
     def add(self, chunk_hash: bytes, raw: bytes) -> None:
         scheme, data = compress(raw)
-        self._file.write(
-            _CHUNK_HEADER.pack(0, len(data).to_bytes(3, "little"), scheme, len(raw).to_bytes(3, "little"))
-        )
+        self._file.write(_CHUNK_HEADER.pack(0, len(data).to_bytes(3, "little"), scheme, len(raw).to_bytes(3, "little")))
         self._file.write(data)
         self._builder.add(chunk_hash, len(data), len(raw))
 
