@@ -2,7 +2,8 @@
 
 Five tasks of real text, put to SmolLM2-135M (`--tiny`: a random model in its place): the questions of the starter suite
 alone, after five solved ones, and by length; continuations of paragraphs of Python's own documentation; and the bits that
-each byte of it costs. Both use one copy of the weights in fp32 on the same threads; loading and reading the rows are not counted. The harness
+each byte of it costs. Both have the same weights in fp32, each its own copy, on the same threads; loading and reading the
+rows are not counted. The harness
 runs with batches of 1 (its default) and of 8. Scores must agree row by row within 1e-4 nats for each token."""
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.report import Row, describe_machine, interleave, median_ratio, publish, read_arguments, seconds_of
+from training.engine.evals.packed_linear import pack_weights
 from training.engine.evals.scoring import RowScore, format_question, score_task
 from training.engine.evals.suite import Task
 from training.engine.serving import Served, open_model
@@ -159,8 +161,10 @@ def values_of(scores: list[RowScore]) -> list[float]:
 
 def run(*, rows: int, tiny: bool, rounds: int, rng: random.Random) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
-        served = open_model(find_model(Path(place) / "model", tiny=tiny), "cpu")
-        harness = Harness(served, Path(place))
+        model = find_model(Path(place) / "model", tiny=tiny)
+        served = open_model(model, "cpu")
+        pack_weights(served.model)  # as training.engine.evals does it
+        harness = Harness(open_model(model, "cpu"), Path(place))
         found = [line for task in choose_tasks(rows, rng) for line in compare(task, served, harness, rounds, rng)]
     return found
 

@@ -9,7 +9,8 @@ from tests.training.engine.test_architectures import CASES
 from tests.training.engine.tiny_models import DEVICE, make_family
 from training.engine.architectures import FAMILIES
 from training.engine.decoding import Settings, decode
-from training.engine.evals.likelihood import Request, plan_rows, plant_trees, score_requests
+from training.engine.evals.likelihood import Request, plan_rows, score_requests
+from training.engine.evals.trees import plant_trees
 from training.engine.samples import answer_greedily
 
 PROMPTS = [list(range(5, 24)), [7, 9, 300], list(range(60, 79)), list(range(100, 112))]

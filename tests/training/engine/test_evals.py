@@ -12,7 +12,8 @@ import torch
 
 from tests.training.engine.tiny_served import make_tiny_folder, open_tiny
 from training.engine.__main__ import main as run_engine
-from training.engine.evals.likelihood import Likelihood, Request, plant_trees, score_requests
+from training.engine.evals.likelihood import Likelihood, Request, score_requests
+from training.engine.evals.packed_linear import PackedLinear, pack_weights
 from training.engine.evals.report import compare
 from training.engine.evals.scoring import (
     RowScore,
@@ -23,6 +24,7 @@ from training.engine.evals.scoring import (
 )
 from training.engine.evals.statistics import Estimate, judge, mean_difference, ratio, share_difference, wilson
 from training.engine.evals.suite import Suite, SuiteError, Task, read_suite
+from training.engine.evals.trees import plant_trees
 from training.engine.serving import Served
 
 QUESTIONS = [
@@ -93,7 +95,33 @@ def test_a_shared_beginning_is_read_once(served: Served) -> None:
     read_apart = sum(len(request.read_tokens()) for request in requests)
     assert len(tree.tokens) < 0.4 * read_apart
     assert sum(len(t.paths) for t in plant_trees(requests, 60)) == len(requests)
-    assert all(len(t.tokens) <= 60 or len(t.paths) == 1 for t in plant_trees(requests, 60))
+    assert all(t.count_read() <= 60 or len(t.paths) == 1 for t in plant_trees(requests, 60))
+
+
+def test_a_beginning_goes_on_from_tree_to_tree(served: Served) -> None:
+    """Solved examples before every question are read once, not once a pass."""
+    solved = "".join(f"Question: What is {n}?\nAnswer: the tide\n\n" for n in range(4))
+    requests = [
+        make_request(served.tokenizer, f"{solved}Question: {row['question']}\nAnswer:", f" {choice}")
+        for row in QUESTIONS
+        for choice in row["choices"]
+    ]
+    whole = sum(tree.count_read() for tree in plant_trees(requests, 100_000))
+    trees = list(plant_trees(requests, 100))
+    assert len(trees) > 2 and sum(tree.count_read() for tree in trees) == whole
+    found = score_requests(served.model, requests, context_tokens=256, tree_tokens=100)
+    expected = [score_plainly(served.model, request) for request in requests]
+    assert max(abs(f.logprob - e) for f, e in zip(found, expected, strict=True)) < 1e-5
+
+
+def test_packed_weights_change_no_score_and_no_answer(served: Served, tmp_path: Path) -> None:
+    packed = open_tiny(tmp_path / "model")
+    assert pack_weights(packed.model) is packed.model and isinstance(packed.model.lm_head, PackedLinear)
+    requests = make_requests(served)
+    plain, found = (score_requests(one.model, requests, context_tokens=256) for one in (served, packed))
+    assert max(abs(a.logprob - b.logprob) for a, b in zip(plain, found, strict=True)) < 1e-5
+    task = Task("g", "generation", "g.jsonl", "f1", max_new_tokens=8, rows=tuple(PROMPTS))
+    assert [row.log for row in score_task(task, packed)] == [row.log for row in score_task(task, served)]
 
 
 def test_likelihoods_say_whether_the_model_would_have_said_it(served: Served) -> None:

@@ -82,11 +82,13 @@ def evaluate(
 
 def _score_suite(suite: Suite, folder: Path, device: str, role: str) -> Any:
     """Every task put to one model; the weights are let go before the next model is loaded."""
+    from training.engine.evals.packed_linear import pack_weights
     from training.engine.evals.scoring import score_task
     from training.engine.serving import open_model
 
     emit("stage", stage="evaluate", state="started", role=role, tasks=len(suite.tasks))
     served = open_model(folder, device)
+    pack_weights(served.model)
     scores = {}
     for task in suite.tasks:
         scores[task.name] = score_task(task, served, tell=_report_progress(role, task.name, len(task.rows)))

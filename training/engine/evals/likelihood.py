@@ -1,42 +1,33 @@
 """Log-likelihoods of continuations, each shared beginning computed once.
 
-Requests become a tree of tokens: choices of one question are branches of the same stem. The tree is laid out as one row
-in which a token sees its ancestors only, so one forward pass scores every branch, without padding and without a cache.
+Requests become trees of tokens (trees.py). A tree is laid out as one row in which a token sees its ancestors only, so one
+forward pass scores every branch, without padding; keys and values of a beginning that the next tree shares are kept for it.
+The head of the vocabulary is put to those positions alone that a score is read from.
 How many branches share a pass changes no score (within rounding), because no token sees another branch.
 A model that does not attend plainly (architectures.py) reads each request in a row of its own instead.
 
-Legend: N tokens of a tree, V vocabulary."""
+Legend: N tokens that a pass reads, R positions that are rated, D width, V vocabulary."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from training.engine.architectures import FUSED, find_packing
 from training.engine.documents import apply_head, get_body
 from training.engine.errors import EngineError
+from training.engine.evals.trees import Path, Request, Tree, plant_trees
 
-Path = list[tuple[int, int]]  # per token of a continuation: where it is predicted, the token
+__all__ = ["TREE_TOKENS", "Likelihood", "Request", "plan_rows", "score_requests"]
 
-TREE_TOKENS = 512  # attention costs N^2: beyond this the mask costs more than the sharing saves on CPU
-
-
-@dataclass(frozen=True)
-class Request:
-    """Score `continuation` after `context` (token ids; the context is not empty)."""
-
-    context: tuple[int, ...]
-    continuation: tuple[int, ...]
-
-    def read_tokens(self) -> tuple[int, ...]:
-        """What the model has to read: the last token is only predicted."""
-        return self.context + self.continuation[:-1]
+TREE_TOKENS = 384  # fewer: the weights are read too often; more: attention, which costs N^2, outweighs that on a CPU
+SUMMED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -45,49 +36,6 @@ class Likelihood:
 
     logprob: float
     is_greedy: bool
-
-
-@dataclass
-class Tree:
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)  # -1 for a root
-    depths: list[int] = field(default_factory=list)
-    children: dict[tuple[int, int], int] = field(default_factory=dict)  # (parent, token) -> node
-    paths: list[tuple[int, Path]] = field(default_factory=list)  # by the number of the request; places are nodes
-
-    def count_new(self, tokens: Sequence[int]) -> int:
-        node = -1
-        for seen, token in enumerate(tokens):
-            child = self.children.get((node, token))
-            if child is None:
-                return len(tokens) - seen
-            node = child
-        return 0
-
-    def add(self, number: int, request: Request) -> None:
-        node, nodes = -1, []
-        for depth, token in enumerate(request.read_tokens()):
-            node = self._step(node, token, depth)
-            nodes.append(node)
-        predicted_at = nodes[len(request.context) - 1 :]
-        self.paths.append((number, list(zip(predicted_at, request.continuation, strict=True))))
-
-    def _step(self, node: int, token: int, depth: int) -> int:
-        if (node, token) not in self.children:
-            self.children[node, token] = len(self.tokens)
-            self.tokens.append(token)
-            self.parents.append(node)
-            self.depths.append(depth)
-        return self.children[node, token]
-
-    def mask(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """[N, N]: may the token of the row see the token of the column?"""
-        seen = np.zeros((len(self.tokens), len(self.tokens)), dtype=np.bool_)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] = seen[parent]
-            seen[node, node] = True
-        return seen
 
 
 def score_requests(
@@ -113,25 +61,10 @@ def score_requests(
 def _score_shared(model: Any, requests: Sequence[Request], tree_tokens: int) -> Iterator[list[tuple[int, Likelihood]]]:
     longest = max((len(request.read_tokens()) for request in requests), default=1)
     if find_packing(model.config, longest) == FUSED:
-        yield from (_score_tree(model, tree) for tree in plant_trees(requests, tree_tokens))
+        yield from _score_trees(model, plant_trees(requests, tree_tokens))
     else:
         # A tree's mask would let a token see past a window, and a state knows no branches.
         yield from (_score_rows(model, requests, rows) for rows in plan_rows(requests, tree_tokens))
-
-
-def plant_trees(requests: Sequence[Request], tree_tokens: int) -> Iterator[Tree]:
-    """Trees of at most `tree_tokens` tokens (a longer request has its own). Sorted, so that beginnings meet."""
-    order = sorted(range(len(requests)), key=lambda i: requests[i].read_tokens())
-    tree = Tree()
-    for number in order:
-        request = requests[number]
-        new = tree.count_new(request.read_tokens())
-        if tree.paths and len(tree.tokens) + new > tree_tokens:
-            yield tree
-            tree = Tree()
-        tree.add(number, request)
-    if tree.paths:
-        yield tree
 
 
 def plan_rows(requests: Sequence[Request], most_tokens: int) -> Iterator[list[int]]:
@@ -147,10 +80,35 @@ def plan_rows(requests: Sequence[Request], most_tokens: int) -> Iterator[list[in
         yield rows
 
 
+@dataclass
+class Stem:
+    """What was computed of the first nodes of a tree: one (keys, values) a layer, and the outputs of the body [nodes, D]."""
+
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+    hidden: torch.Tensor
+
+
+def _score_trees(model: Any, trees: Iterator[Tree]) -> Iterator[list[tuple[int, Likelihood]]]:
+    stem: Stem | None = None
+    for tree, following in pairwise(chain(trees, [Tree()])):
+        scored, stem = _score_tree(model, tree, stem, following.stem)
+        yield scored
+
+
 @torch.inference_mode()
-def _score_tree(model: Any, tree: Tree) -> list[tuple[int, Likelihood]]:
+def _score_tree(
+    model: Any, tree: Tree, stem: Stem | None, kept: Sequence[int]
+) -> tuple[list[tuple[int, Likelihood]], Stem | None]:
+    """The scores of the tree, and of its nodes `kept` what the next tree begins with."""
+    hidden, layers = _read(model, tree, stem)
     needed = sorted({node for _, path in tree.paths for node, _ in path})
-    return _rate(_forward(model, tree, needed), {node: row for row, node in enumerate(needed)}, tree.paths)
+    logits = apply_head(model, hidden[torch.tensor(needed, device=model.device)])
+    scored = _rate(logits, {node: row for row, node in enumerate(needed)}, tree.paths)
+    if not kept:
+        return scored, None
+    nodes = torch.tensor(kept, device=model.device)
+    layers = [(keys.index_select(2, nodes), values.index_select(2, nodes)) for keys, values in layers]
+    return scored, Stem(layers, hidden[nodes])
 
 
 @torch.inference_mode()
@@ -171,11 +129,11 @@ def _score_rows(model: Any, requests: Sequence[Request], numbers: list[int]) -> 
 def _rate(logits: torch.Tensor, row_of: dict[int, int], paths: list[tuple[int, Path]]) -> list[tuple[int, Likelihood]]:
     """`logits` [R, V]; `row_of` says which of its rows a place of the paths is."""
     steps = [step for _, path in paths for step in path]
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
     rows = torch.tensor([row_of[place] for place, _ in steps], device=logits.device)
     targets = torch.tensor([token for _, token in steps], device=logits.device)
-    # One transfer for all: a .item() a token would wait for the device each time.
-    values = logprobs[rows, targets].double().tolist()
+    logits = logits.float()
+    # Not log_softmax, which writes [R, V] anew. One transfer for all: a .item() a token would wait for the device each time.
+    values = (logits[rows, targets].double() - _sum_logits(logits).double()[rows]).tolist()
     if not all(map(math.isfinite, values)):
         raise EngineError("The model's probabilities are not numbers; its weights hold NaN.", code="not_finite")
     hits = (logits.argmax(dim=-1)[rows] == targets).tolist()
@@ -187,22 +145,35 @@ def _rate(logits: torch.Tensor, row_of: dict[int, int], paths: list[tuple[int, P
     return rated
 
 
-def _forward(model: Any, tree: Tree, rows: list[int]) -> torch.Tensor:
-    """Logits [len(rows), V] after the tokens `rows` of the tree."""
-    device, dtype = model.device, model.dtype
+def _sum_logits(logits: torch.Tensor) -> torch.Tensor:
+    """[R]: logarithms of the summed exponentials, a few rows at a time so that they stay in the processor's cache."""
+    return torch.cat([part.logsumexp(dim=-1) for part in torch.split(logits, SUMMED_ROWS)])
+
+
+def _read(model: Any, tree: Tree, stem: Stem | None) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+    """[nodes, D] of the whole tree, and its (keys, values) a layer; what the stem holds is not computed again."""
+    from transformers import DynamicCache
+
+    device, dtype, first = model.device, model.dtype, len(tree.stem)
+    cache = (
+        DynamicCache()
+    )  # without the config: nothing here reaches past a window, and a tree is longer than its branches
+    for layer, (keys, values) in enumerate(stem.layers if stem else []):
+        cache.update(keys, values, layer)
     arguments: dict[str, Any] = {
-        "input_ids": torch.tensor([tree.tokens], device=device),
-        "position_ids": torch.tensor([tree.depths], device=device),
-        "logits_to_keep": torch.tensor(rows, device=device),
-        "use_cache": False,
+        "input_ids": torch.tensor([tree.tokens[first:]], device=device),
+        "position_ids": torch.tensor([tree.depths[first:]], device=device),
+        "past_key_values": cache,
+        "use_cache": True,
     }
-    if any(parent != node - 1 for node, parent in enumerate(tree.parents)):
+    if not tree.is_line():
         seen = torch.from_numpy(tree.mask()).to(device)
         bias = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
         arguments["attention_mask"] = bias[None, None]
-    logits = model(**arguments).logits[0]
-    assert isinstance(logits, torch.Tensor) and logits.shape[0] == len(rows)
-    return logits
+    hidden = get_body(model)(**arguments).last_hidden_state[0]
+    read: list[Any] = list(cache.layers)  # plain ones all: FUSED models have no other
+    layers = [(layer.keys, layer.values) for layer in read]
+    return torch.cat([stem.hidden, hidden]) if stem else hidden, layers
 
 
 def _shorten(request: Request, limit: int) -> Request:
