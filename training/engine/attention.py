@@ -50,6 +50,8 @@ def attend(
         query, key = query_BHND.to(value_BKND.dtype), key_BKND.to(value_BKND.dtype)
         return _attend_fused(query, key, value_BKND, scaling, longest, document_ends), None
     repeats = query_BHND.shape[1] // key_BKND.shape[1]
+    if is_plain and query_BHND.device.type == "cpu":
+        repeats = 1  # its kernel lets several heads read one key
     key = key_BKND.repeat_interleave(repeats, dim=1) if repeats > 1 else key_BKND
     value = value_BKND.repeat_interleave(repeats, dim=1) if repeats > 1 else value_BKND
     attend_one = functools.partial(_attend_one, scaling=scaling, window=window, softcap=softcap, sinks=s_aux)
@@ -79,7 +81,8 @@ def _attend_one(
     if window is not None:
         seen = _see(queries, keys, window, key.device)
         return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scaling)
-    return scaled_dot_product_attention(query, key, value, is_causal=queries > 1, scale=scaling)
+    is_grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, is_causal=queries > 1, scale=scaling, enable_gqa=is_grouped)
 
 
 def _see(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:

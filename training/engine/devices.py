@@ -47,6 +47,8 @@ def make_deterministic(*, threads: int) -> None:
     """Fixed thread count and deterministic kernels: the order of every sum is the same in each run."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Would write NaN into every new tensor before its values: 2% of a step, to find faults that gradients compared show.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

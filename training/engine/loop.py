@@ -27,6 +27,7 @@ from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.losses import compute_loss_sum
 from training.engine.optimizers import make_optimizer, rate_at
+from training.engine.products import quicken
 from training.engine.ranks import ALONE, Ranks
 from training.engine.samples import answer_greedily, measure_held_out
 from training.engine.sharding import get_full, share_out
@@ -92,24 +93,29 @@ class Loop:
         """Train to the last step; Stopped after a signal or after `stop_after_step`. Ends with a checkpoint."""
         self._resume()
         self.stop.is_deferred = True
+        is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
         try:
-            if self.progress.step == 0:
-                self._look(0)
-            while self.progress.step < self.plan.steps:
-                self._take_step()
-                step = self.progress.step
-                stops, saves = self.ranks.agree(
-                    self.stop.is_asked or step == stop_after_step, self._is_save_due() or step == self.plan.steps
-                )
-                if stops or saves:
-                    self._save()
-                if step < self.plan.steps and stops:
-                    raise Stopped(f"stopped after step {step}")
-                if step % self.plan.sample_every_steps == 0 or step == self.plan.steps:
-                    self._look(step)
+            with quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu):
+                self._take_steps(stop_after_step)
         finally:
             self.stop.is_deferred = False
         return self.progress
+
+    def _take_steps(self, stop_after_step: int | None) -> None:
+        if self.progress.step == 0:
+            self._look(0)
+        while self.progress.step < self.plan.steps:
+            self._take_step()
+            step = self.progress.step
+            stops, saves = self.ranks.agree(
+                self.stop.is_asked or step == stop_after_step, self._is_save_due() or step == self.plan.steps
+            )
+            if stops or saves:
+                self._save()
+            if step < self.plan.steps and stops:
+                raise Stopped(f"stopped after step {step}")
+            if step % self.plan.sample_every_steps == 0 or step == self.plan.steps:
+                self._look(step)
 
     def _resume(self) -> None:
         found = load_checkpoint(

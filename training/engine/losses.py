@@ -11,8 +11,9 @@ import torch
 from training.engine.architectures import get_soft_cap
 from training.engine.batches import IGNORED, Batch
 from training.engine.documents import apply_head, get_plain, read_hidden
+from training.engine.products import choose_product
 
-CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}  # of fp32 logits
+CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits; on a CPU they stay in its cache
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -30,28 +31,34 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         cap: float | None,
     ) -> torch.Tensor:
         weight = weight_VD.to(dtype)
+        product = choose_product(hidden_ND.device, dtype)
         grad_hidden = torch.empty_like(hidden_ND) if wants[0] else None
         grad_weight = torch.zeros(weight_VD.shape, dtype=torch.float32, device=weight.device) if wants[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         for start in range(0, len(hidden_ND), chunk):
             part = slice(start, start + chunk)
             hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
-            logits = (hidden @ weight.t()).float()
+            logits = product(hidden, weight).float()
             if cap is not None:
                 bent = torch.tanh(logits / cap)
                 logits, slope = cap * bent, 1.0 - bent.square()
-            normaliser = logits.logsumexp(1)
-            total += (normaliser - logits.gather(1, targets[:, None])[:, 0]).sum()
+            greatest = logits.amax(1, keepdim=True)
+            right = (logits.gather(1, targets[:, None]) - greatest)[:, 0]
+            grad = logits.sub_(greatest).exp_()
+            shares = grad.sum(1, keepdim=True)
+            total += (shares[:, 0].log() - right).sum()
             if not any(wants):
                 continue
-            grad = logits.sub_(normaliser[:, None]).exp_()  # softmax, in place
+            grad.div_(shares)  # softmax, in place
             grad[torch.arange(len(targets), device=grad.device), targets] -= 1.0
             if cap is not None:
                 grad *= slope
             grad = grad.to(dtype)
             if grad_hidden is not None:
-                grad_hidden[part] = (grad @ weight).to(hidden_ND.dtype)
-            if grad_weight is not None:
+                grad_hidden[part] = product(grad, weight.t()).to(hidden_ND.dtype)
+            if grad_weight is not None and grad.dtype == torch.float32:
+                grad_weight.addmm_(grad.t(), hidden)
+            elif grad_weight is not None:
                 grad_weight += grad.t() @ hidden
         ctx.grads = (grad_hidden, grad_weight.to(weight_VD.dtype) if grad_weight is not None else None)
         return total
