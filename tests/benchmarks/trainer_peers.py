@@ -23,6 +23,7 @@ from training.engine import attention, devices, hf_format, lora
 from training.engine.batches import IGNORED, Batches
 from training.engine.config import Facts, Plan, finish_plan, make_plan
 from training.engine.loop import Loop, Samples, StopRequest
+from training.engine.optimizers import rate_at
 from training.engine.recipe import parse_recipe
 
 OURS = "ours"
@@ -204,16 +205,29 @@ class TheirTrainer:
                 self.ended = time.perf_counter()
 
         watch, plan = Watch(), self.plan
-        settings = TrainingArguments(
-            output_dir=str(self.folder), per_device_train_batch_size=self.batch_rows, num_train_epochs=1,
-            learning_rate=plan.learning_rate, lr_scheduler_type="cosine", weight_decay=plan.weight_decay,
-            max_grad_norm=plan.clip_norm, save_strategy="no", report_to="none", disable_tqdm=True,
-            remove_unused_columns=False, use_cpu=plan.device == "cpu", bf16=plan.precision == "bf16", seed=plan.seed,
-            **self.settings,
-        )  # fmt: skip
+
+        class Scheduled(Trainer):  # type: ignore[misc]
+            """With the engine's learning rates: transformers begins a warm-up at zero, which loses a step."""
+
+            def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+                share = [rate_at(plan, step) / plan.learning_rate for step in range(plan.steps)]
+                follow = torch.optim.lr_scheduler.LambdaLR(
+                    optimizer or self.optimizer, lambda step: share[min(step, plan.steps - 1)]
+                )
+                self.lr_scheduler = follow
+                return follow
+
+        asked = {
+            "output_dir": str(self.folder), "per_device_train_batch_size": self.batch_rows, "num_train_epochs": 1,
+            "learning_rate": plan.learning_rate, "weight_decay": plan.weight_decay,
+            "max_grad_norm": plan.clip_norm, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "remove_unused_columns": False, "use_cpu": plan.device == "cpu", "bf16": plan.precision == "bf16",
+            "seed": plan.seed,
+        }  # fmt: skip
+        settings = TrainingArguments(**{**asked, **self.settings})
         rows = list_packed(samples, plan) if self.is_packed else list_padded(samples)
         collate = self._collate_packed if self.is_packed else self._collate_padded
-        trainer = Trainer(
+        trainer = Scheduled(
             model=self.model, args=settings, train_dataset=Rows(rows), data_collator=collate, callbacks=[watch]
         )  # type: ignore[arg-type]
         loss = trainer.train().training_loss

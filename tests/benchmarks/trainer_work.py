@@ -83,10 +83,11 @@ def list_padded(samples: list[NDArray[np.int64]]) -> list[dict[str, Any]]:
 
 
 def list_packed(samples: list[NDArray[np.int64]], plan: Plan) -> list[dict[str, Any]]:
-    """Rows of the engine's own packing: ids, position ids that begin again with each sample, and labels."""
+    """Rows of the engine's own packing, in the order in which its steps read them: ids, position ids that begin again
+    with each sample, and labels."""
     batches = Batches(make_corpus(samples), plan)
     rows = []
-    for row in range(batches.packing.rows):
+    for row in (row for step in range(plan.steps) for row in batches.rows_of(step)):
         batch = batches.build([row], torch.device("cpu"))
         targets = batch.targets.numpy()
         rows.append(
