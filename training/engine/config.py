@@ -38,6 +38,7 @@ AUTO_EPOCHS = {"lora": 3.0, "full": 3.0, "pretrain": 1.0}
 CPU_SECONDS, CPU_FLOPS_PER_THREAD = 120, 45e9
 FLOPS_PER_TOKEN = {"lora": 4, "full": 6, "pretrain": 6}  # times parameters
 MICRO_TOKENS = {"cpu": 1024, "cuda": 16384}  # of one forward and backward pass; a step sums several
+DECAY_SHARE = 0.2  # of all steps, for schedule wsd; source: https://arxiv.org/abs/2405.18392
 SAMPLES_A_RUN = 2  # after the one before the first step
 
 
@@ -77,6 +78,8 @@ class Plan:
     threads: int
     device: str
     output: str
+    decay_steps: int = 0  # of schedule wsd, at the end
+    variant: str = "plain"  # of the adapter
 
     @property
     def sample_every_steps(self) -> int:
@@ -128,16 +131,23 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         threads=int(pinned.get("engine.threads", facts.threads)),
         device=facts.device,
         output=recipe.output,
+        decay_steps=-1 if train.decay_steps == "auto" else train.decay_steps,
+        variant=train.variant,
     )
 
 
 def finish_plan(plan: Plan, *, rows: int, pinned: Mapping[str, Any]) -> Plan:
-    """The plan with steps and warm-up, now that the corpus is packed into `rows` rows."""
+    """The plan with steps, warm-up and decay, now that the corpus is packed into `rows` rows."""
     steps = plan.steps or max(1, math.ceil(plan.epochs * rows / plan.rows_per_step - 1e-9))
     warmup = plan.warmup_steps
     if warmup < 0:
         warmup = int(pinned.get("train.warmup_steps", min(100, max(1, round(0.06 * steps)))))
-    return replace(plan, steps=steps, warmup_steps=min(warmup, steps))
+    warmup = min(warmup, steps)
+    decay = plan.decay_steps
+    if decay < 0:
+        decay = int(pinned.get("train.decay_steps", max(1, round(DECAY_SHARE * steps))))
+    decay = min(decay, steps - warmup) if plan.schedule == "wsd" else 0
+    return replace(plan, steps=steps, warmup_steps=warmup, decay_steps=decay)
 
 
 def fit_learning_rate(method: str, optimizer: str, parameters: int) -> float:
@@ -175,6 +185,8 @@ def list_resolved(plan: Plan, recipe: Recipe) -> dict[str, Any]:
     for item in fields(train):
         if getattr(train, item.name) == "auto":
             resolved[f"train.{item.name}"] = length.get(item.name, getattr(plan, item.name, None))
+    if plan.schedule != "wsd":
+        resolved.pop("train.decay_steps", None)
     if plan.method != "lora":
         resolved = {k: v for k, v in resolved.items() if k not in ("train.rank", "train.alpha")}
     if recipe.architecture and recipe.architecture.init_seed == "auto":

@@ -1,4 +1,7 @@
-"""Low-rank adapters through peft. Source: https://arxiv.org/abs/2106.09685"""
+"""Low-rank adapters through peft. Source: https://arxiv.org/abs/2106.09685
+
+Two variants: rsLoRA divides the scale by the root of the rank (https://arxiv.org/abs/2312.03732), DoRA learns the length of
+each output's weights apart from their direction (https://arxiv.org/abs/2402.09353)."""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ def add_adapter(model: Any, plan: Plan) -> Any:
         r=plan.rank,
         lora_alpha=plan.alpha,  # type: ignore[arg-type]  # peft says int and takes any number
         lora_dropout=0.0,
+        use_rslora=plan.variant == "rslora",
+        use_dora=plan.variant == "dora",
         bias="none",
         target_modules=adapted if isinstance(adapted, str) else list(adapted),
         task_type="CAUSAL_LM",

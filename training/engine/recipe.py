@@ -10,7 +10,7 @@ from typing import Any
 
 from training.engine.errors import RecipeError, RecipeErrors
 from training.engine.recipe_fields import INVALID, ListOf, Record, Reference, RepoRef, Unsupported, is_required
-from training.engine.recipe_rules import find_conflicts, find_contradictions
+from training.engine.recipe_rules import ADAPTER_KEYS, find_conflicts, find_contradictions
 from training.engine.recipe_schema import (
     CONTRIBUTION_KINDS,
     FOREIGN_TO_WEIGHTS,
@@ -152,8 +152,9 @@ def _find_foreign_keys(record: Any) -> tuple[str, ...]:
     """Keys that belong to another kind of the same record; written, they would be refused."""
     if isinstance(record, Contribution) and record.kind != "data":
         return tuple(FOREIGN_TO_WEIGHTS)
-    if isinstance(record, Train) and record.method in ("pretrain", "full"):
-        return ("rank", "alpha")
+    if isinstance(record, Train):
+        adapter = ADAPTER_KEYS if record.method in ("pretrain", "full") else ()
+        return (*adapter, *(("decay_steps",) if record.schedule != "wsd" else ()))
     return ()
 
 

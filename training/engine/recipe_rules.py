@@ -8,6 +8,8 @@ from training.engine.recipe_fields import Unsupported
 from training.engine.recipe_schema import Architecture, Recipe, Train, TrainTokenizer
 from training.engine.yaml_document import Node, Problem
 
+ADAPTER_KEYS = ("rank", "alpha", "variant")
+
 
 def find_conflicts(root: Node) -> Iterator[Problem]:
     """Keys that stand beside keys they exclude; needs no valid values, so it is told together with wrong ones."""
@@ -21,9 +23,11 @@ def find_conflicts(root: Node) -> Iterator[Problem]:
     lengths = [name for name in ("epochs", "steps", "tokens") if name in train.value]
     yield from _keep_first(train, lengths, "keep one of epochs, steps, tokens")
     if place(train, "method").value in ("pretrain", "full"):
-        for name in ("rank", "alpha"):
+        for name in ADAPTER_KEYS:
             if name in train.value:
                 yield train.value[name][0].problem(f"'{name}' belongs to method lora", "remove the line")
+    if "decay_steps" in train.value and place(train, "schedule").value != "wsd":
+        yield train.value["decay_steps"][0].problem("'decay_steps' belongs to schedule wsd", "remove the line")
 
 
 def _keep_first(node: Node, names: list[str], hint: str) -> Iterator[Problem]:

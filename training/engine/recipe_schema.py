@@ -177,6 +177,11 @@ class Train:
     alpha: float | Auto = key(
         Number(0.001, 4096, auto=True), "Scale of the adapter (lora only). auto: twice the rank.", "auto"
     )
+    variant: str = key(
+        Choice("plain", "rslora", "dora"),
+        "Kind of adapter (lora only). rslora: scaled by the root of the rank; dora: direction and size learn apart.",
+        "plain",
+    )
     context_tokens: int | Auto = key(
         _whole(8, 1 << 20), "Length of a training row. auto: fits the longest document.", "auto"
     )
@@ -187,11 +192,20 @@ class Train:
     tokens: int | Auto | None = key(_whole(1, 10**15), "Training tokens, instead of epochs.", None)
     batch_tokens: int | Auto = key(_whole(8, 1 << 26), "Tokens of one optimizer step.", "auto")
     optimizer: str = key(
-        Choice("adamw", "adam", "sgd", planned={"muon": "use adamw"}), "Rule that moves the weights.", "adamw"
+        Choice("adamw", "adam", "sgd", "muon"),
+        "Rule that moves the weights. muon: the matrices inside the layers, adamw for the rest.",
+        "adamw",
     )
     learning_rate: float | Auto = key(Number(1e-9, 10, auto=True), "Size of a step at its largest.", "auto")
-    schedule: str = key(Choice("cosine", "linear", "constant"), "How the learning rate falls after warmup.", "cosine")
+    schedule: str = key(
+        Choice("cosine", "linear", "wsd", "constant"),
+        "How the learning rate falls after warmup. wsd: stays, and falls in the last steps.",
+        "cosine",
+    )
     warmup_steps: int | Auto = key(_whole(0, 10**7), "Steps in which the learning rate rises.", "auto")
+    decay_steps: int | Auto = key(
+        _whole(1, 10**9), "Steps in which it falls at the end (wsd only). auto: a fifth of all.", "auto"
+    )
     precision: str = key(Choice("auto", "fp32", "bf16"), "Number format of the arithmetic.", "auto")
     seed: int | Auto = key(_whole(0, 2**31 - 1), "Seed of order, adapter weights and dropout.", 17)
 

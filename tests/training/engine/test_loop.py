@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, refusal, write_rows
+from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, make_family, refusal, write_rows
 from training.engine.config import Facts, Plan, auto_epochs, finish_plan, list_resolved, make_plan
 from training.engine.lock import read_lock
-from training.engine.optimizers import rate_at
+from training.engine.optimizers import make_optimizer, rate_at
 from training.engine.recipe import parse_recipe
 
 FULL = "method: full, epochs: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.003"
@@ -123,8 +123,9 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert again[0]["model_digest"] == first[-1]["model_digest"]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"), [("sgd", "cosine"), ("adam", "linear"), ("adamw", "constant"), ("muon", "wsd")]
+)
 def test_each_optimizer_and_schedule_learns(tmp_path, optimizer, schedule):
     bench = make_bench(tmp_path)
     rate = 0.1 if optimizer == "sgd" else 0.003
@@ -175,6 +176,56 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[55] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5)))
     assert rate_at(dataclasses.replace(plan, schedule="linear"), 55) == pytest.approx(0.5)
     assert rate_at(dataclasses.replace(plan, schedule="constant"), 99) == 1.0
+    stable = dataclasses.replace(plan, schedule="wsd", decay_steps=20)
+    assert [rate_at(stable, step) for step in (9, 50, 79)] == [1.0, 1.0, 1.0]
+    assert [rate_at(stable, step) for step in range(80, 100)] == pytest.approx([i / 21 for i in range(20, 0, -1)])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "decay", "found"),
+    [("wsd", 10, -1, 20), ("wsd", 10, 30, 30), ("wsd", 90, 30, 10), ("cosine", 10, -1, 0)],
+)
+def test_the_steps_of_the_decay_are_a_fifth_and_never_reach_into_the_warmup(schedule, warmup, decay, found):
+    plan = make_simple_plan(steps=100, warmup_steps=warmup, schedule=schedule, decay_steps=decay)
+    assert finish_plan(plan, rows=80, pinned={}).decay_steps == found
+    if decay < 0 and schedule == "wsd":
+        assert finish_plan(plan, rows=80, pinned={"train.decay_steps": 7}).decay_steps == 7
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt_neox", "mamba"])
+def test_muon_turns_the_matrices_inside_the_layers_and_adamw_moves_the_rest(model_type):
+    model = make_family(model_type)
+    named = dict(model.named_parameters())
+    optimizer = make_optimizer(named.items(), make_simple_plan(optimizer="muon", learning_rate=0.02, weight_decay=0.1))
+    muon, adamw = optimizer.parts
+    names = {id(p): name for name, p in named.items()}
+    hidden = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    others = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert hidden | others == set(named) and not hidden & others
+    assert all(named[name].ndim == 2 and ".0." in name.replace(".1.", ".0.") for name in hidden)
+    assert {"embed", "norm", "head", "A_log", "conv1d"} & set(" ".join(hidden).replace(".", " ").split()) == set()
+    assert not any("embed" in name or "norm" in name for name in hidden) and len(hidden) >= 6
+
+    alone = {name: p.detach().clone().requires_grad_() for name, p in named.items()}
+    expected: list[torch.optim.Optimizer] = [
+        torch.optim.Muon([alone[n] for n in named if n in hidden], lr=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(
+            [
+                {"params": [alone[n] for n in others if alone[n].ndim >= 2], "weight_decay": 0.1},
+                {"params": [alone[n] for n in others if alone[n].ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=0.02,
+        ),
+    ]
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for name, parameter in named.items():
+            parameter.grad = torch.randn(parameter.shape, generator=generator).to(DEVICE)
+            alone[name].grad = parameter.grad.clone()
+        for each in (optimizer, *expected):
+            each.step()
+    for name, parameter in named.items():
+        torch.testing.assert_close(parameter, alone[name], rtol=1e-5, atol=1e-6)
 
 
 def test_auto_becomes_numbers_by_the_documented_rules():

@@ -58,7 +58,7 @@ def test_an_adapter_of_another_architecture_says_the_same_merged_and_read_back(t
 
     model = make_family(model_type)
     base = compute_logits(model, make_probe())
-    model = add_adapter(model, SimpleNamespace(seed=1, rank=4, alpha=8.0))
+    model = add_adapter(model, SimpleNamespace(seed=1, rank=4, alpha=8.0, variant="plain"))
     assert {name.split(".")[-4] for name, p in model.named_parameters() if p.requires_grad} == adapted
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -72,6 +72,29 @@ def test_an_adapter_of_another_architecture_says_the_same_merged_and_read_back(t
     elsewhere = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", attn_implementation="eager").to(DEVICE)
     with torch.no_grad():
         torch.testing.assert_close(elsewhere(make_probe().tokens).logits[0], merged, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("variant", "scale"), [("plain", 2.0), ("rslora", 4.0), ("dora", 2.0)])
+def test_a_variant_of_the_adapter_says_the_same_merged_and_read_back(tmp_path, variant, scale):
+    from peft import PeftModel
+
+    bench = make_bench(tmp_path)
+    train = LORA.replace("steps: 10", "steps: 3") + f", variant: {variant}"
+    bench.write_recipe(train=train, extra="output: adapter")
+    assert bench.run("adapter")[0] == 0
+    settings = json.loads((tmp_path / "adapter" / "model" / "adapter_config.json").read_text())
+    assert (settings["use_rslora"], settings["use_dora"]) == (variant == "rslora", variant == "dora")
+    model = PeftModel.from_pretrained(load_plain(bench.base), str(tmp_path / "adapter" / "model")).eval()
+    base = compute_logits(load_plain(bench.base), make_probe())
+    assert model.get_base_model().model.layers[0].self_attn.q_proj.scaling["default"] == scale, "8 / 4 or 8 / root of 4"
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or "magnitude" in name:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+    joined = compute_logits(model, make_probe())
+    merged = compute_logits(merge_adapter(model), make_probe())
+    torch.testing.assert_close(merged, joined, rtol=1e-4, atol=1e-4)
+    assert (merged - base).abs().max() > 0.01
 
 
 def test_a_state_space_model_is_trained_saved_and_asked(tmp_path):

@@ -20,7 +20,8 @@ from training.engine.slices import Unreadable, read_slices
 
 # Five rows a step: two ranks cannot share them evenly, and the last pass of one is empty.
 FULL = "method: full, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.003"
-LORA = "method: lora, rank: 4, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.01"
+DORA = "method: lora, variant: dora, rank: 4, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.01"
+MUON = FULL + ", optimizer: muon, schedule: wsd"
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +112,21 @@ def test_what_is_refused_is_said_once_and_ends_every_rank(bench, tmp_path):
 
 
 @pytest.mark.slow
+def test_muon_turns_whole_matrices_over_two_ranks(tmp_path):
+    bench = make_bench(tmp_path, make_chat_rows(150))
+    bench.write_recipe(train=MUON)
+    assert bench.run("one")[0] == 0
+    codes, events = run_ranks(bench, "two")
+    assert codes == [0, 0], events
+    # It multiplies in bf16: another order of sums shows sooner.
+    assert read_losses(bench, "two") == pytest.approx(read_losses(bench, "one"), rel=1e-3)
+
+
+@pytest.mark.slow
 def test_torchrun_trains_an_adapter_over_two_processes(tmp_path):
     """The documented command, whole."""
     bench = make_bench(tmp_path, make_chat_rows(150))
-    bench.write_recipe(train=LORA)
+    bench.write_recipe(train=DORA)
     assert bench.run("one")[0] == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "training.engine", "run", *bench.arguments("two")]

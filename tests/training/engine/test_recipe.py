@@ -89,7 +89,6 @@ def test_what_is_planned_is_understood_where_it_is_only_shown() -> None:
     ("old", "new", "what"),
     [
         ("method: lora", "method: dpo", "'dpo' is not supported yet"),
-        ("rank: 8", "optimizer: muon", "'muon' is not supported yet; use adamw"),
         ("  - data", "  - adapter: bob/x@main\n  - data", "kind 'adapter' are not supported yet; use data:"),
         ("  - data", "  - model: bob/x@main\n  - data", "kind 'model' are not supported yet; use data:"),
         ("    pull_request: 12", "    format: preference", "'preference' is not supported yet"),
@@ -116,6 +115,8 @@ def test_what_is_planned_is_refused_by_name(old: str, new: str, what: str) -> No
         ("version: 1", "version: 1\ntokenizer: {train: {vocabulary: 300}}", "belong to the base's tokenizer"),
         ("steps: 20", "steps: 20, epochs: 2", "stands beside 'epochs'"),
         ("method: lora", "method: full", "'rank' belongs to method lora"),
+        ("method: lora, rank: 8", "method: full, variant: dora", "'variant' belongs to method lora"),
+        ("rank: 8", "decay_steps: 4", "'decay_steps' belongs to schedule wsd"),
         ("method: lora, rank: 8", "method: full", "only method lora makes an adapter"),
         ("steps: 20", "batch_tokens: 16, context_tokens: 64", "smaller than one row"),
         ("rank: 8", "rank: 0", "0 is out of range"),
@@ -231,15 +232,18 @@ def recipes(draw: st.DrawFn) -> Recipe:
     start = draw(st.sampled_from(["base", "architecture"]))
     method = "pretrain" if start == "architecture" else draw(st.sampled_from(["pretrain", "full", "lora"]))
     adapter = {"rank": draw(st.integers(1, 64) | auto), "alpha": draw(numbers(0.01, 64) | auto)}
+    adapter["variant"] = draw(st.sampled_from(["plain", "rslora", "dora"]))
+    schedule = draw(st.sampled_from(["cosine", "linear", "constant", "wsd"]))
     train = Train(
         method=method,
         **(adapter if method == "lora" else {}),
         **draw(lengths),
         context_tokens=draw(st.integers(8, 512) | auto),
         batch_tokens=draw(st.integers(512, 4096) | auto),
-        optimizer=draw(st.sampled_from(["adamw", "adam", "sgd"])),
+        optimizer=draw(st.sampled_from(["adamw", "adam", "sgd", "muon"])),
         learning_rate=draw(numbers(1e-9, 1) | auto),
-        schedule=draw(st.sampled_from(["cosine", "linear", "constant"])),
+        schedule=schedule,
+        decay_steps=draw(st.integers(1, 50) | auto) if schedule == "wsd" else "auto",
         warmup_steps=draw(st.integers(0, 50) | auto),
         precision=draw(st.sampled_from(["auto", "fp32", "bf16"])),
         seed=draw(st.integers(0, 2**31 - 1) | auto),

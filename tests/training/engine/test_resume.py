@@ -20,6 +20,8 @@ STEPS = 12
 TRAIN = f"method: full, steps: {STEPS}, batch_tokens: 256, context_tokens: 128, learning_rate: 0.003"
 LORA = f"method: lora, rank: 4, steps: {STEPS}, batch_tokens: 256, context_tokens: 128, learning_rate: 0.01"
 SGD = TRAIN + ", optimizer: sgd"
+MUON = TRAIN + ", optimizer: muon, schedule: wsd, decay_steps: 6"
+DORA = LORA + ", optimizer: adam, variant: dora"
 
 
 def assert_same_end(bench: Bench, one: str, other: str) -> None:
@@ -34,7 +36,7 @@ def assert_same_end(bench: Bench, one: str, other: str) -> None:
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
-@pytest.mark.parametrize("train", [TRAIN, LORA, SGD], ids=["full", "lora", "sgd"])
+@pytest.mark.parametrize("train", [TRAIN, LORA, SGD, MUON, DORA], ids=["full", "lora", "sgd", "muon", "dora"])
 def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path, train):
     bench = make_bench(tmp_path, make_chat_rows(80))
     bench.write_recipe(train=train)
