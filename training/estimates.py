@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from django.conf import settings
+
 from hub.repos.models import Repo
 from training.engine.config import CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN
 from training.engine.recipe import Recipe
+from training.memory import memory_limit_bytes
 from training.overview import typical_seconds_per_token
 from training.worker import engine_threads
 
@@ -13,6 +16,10 @@ FULL_BELOW = 20_000_000  # parameters: so small a model learns as a whole, large
 QUICK_S = 60.0  # of training that "a taste" is meant to take
 MIN_QUICK_TOKENS = 2_000
 STARTUP_S = 20.0  # reading the model and writing it back
+WATTS_PER_THREAD = 15  # of a processor at work, where the operator says nothing
+# Bytes a parameter: fp32 weights, with gradients and two moments where all of them learn, and a copy while they are written.
+BYTES_PER_PARAMETER = {"lora": 8, "full": 20, "pretrain": 20}
+PROGRAM_BYTES = 1_200_000_000  # torch, and the activations of one pass
 
 
 class Start(Protocol):
@@ -69,6 +76,37 @@ class Estimate:
     size: Size
     seconds: float
     is_measured: bool  # from earlier runs here, not by arithmetic alone
+
+    @property
+    def watt_hours(self) -> float:
+        return self.seconds * (settings.ENGINE_WATTS or WATTS_PER_THREAD * engine_threads()) / 3600
+
+    @property
+    def energy(self) -> str:
+        return f"{self.watt_hours / 1000:.1f} kWh" if self.watt_hours >= 1000 else f"{max(self.watt_hours, 0.1):.1f} Wh"
+
+    @property
+    def money(self) -> str:
+        """Energy and machine, to the minor unit."""
+        minor = self.watt_hours / 1000 * settings.KWH_PRICE + self.seconds / 3600 * settings.MACHINE_HOUR_PRICE
+        return f"{minor / 100:.2f} {settings.CURRENCY}" if minor >= 1 else f"less than 0.01 {settings.CURRENCY}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether the machine can hold it, before anything runs."""
+
+    needed_bytes: int
+    limit_bytes: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.needed_bytes <= self.limit_bytes
+
+
+def fit_memory(start: Start) -> Fit:
+    needed = BYTES_PER_PARAMETER[method_for(start)] * start.parameters + PROGRAM_BYTES
+    return Fit(needed, memory_limit_bytes())
 
 
 def estimate(repo: Repo, start: Start, tokens: int) -> list[Estimate]:

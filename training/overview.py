@@ -190,6 +190,8 @@ DROPPED = {
     "template_refused": "the chat template does not take it",
     "template_mismatch": "the chat template rewrites its answers",
     "personal_data": "holds personal data",
+    "language": "is in another language",
+    "too_long": "is longer than the recipe takes",
 }
 
 

@@ -13,18 +13,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from training.engine.corpus.formats import ACCEPTED, Document, Unusable, read_document
+from training.engine.corpus.formats import ACCEPTED, PLAIN, Document, Reading, Unusable, read_document
+from training.engine.corpus.pipeline import Settings, Source
 from training.engine.corpus.readers import RawRow, read_rows, select_files
 from training.engine.corpus.rendering import Renderer
 from training.engine.errors import EngineError
 from training.engine.inputs import InputRepo
 from training.engine.tokenizer import DEFAULT_TEMPLATE, MAX_TEMPLATE_BYTES, read_json_object
+from training.preview_checks import Beginning, Looked, check_rows, measure_rows, read_first
+from training.preview_columns import END_MARKS
 
 MAX_SECONDS = 15  # of processor time
 MAX_MEMORY_BYTES = 3 * 1024**3
 MAX_ROWS_COUNTED = 2_000_000
 LOOKED_AT = 20  # rows that decide which formats fit
-MEASURED = 200  # rows whose tokens are counted
+MEASURED = 600  # rows whose tokens are counted
 MAX_TURN_CHARACTERS = 1200
 MAX_PIECES = 260  # tokens shown of one row
 FORMATS = ("chat", "classification", "text")
@@ -42,9 +45,9 @@ class LightTokenizer:
             name: text_of(settings.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")
         }
         eos = self.raw.token_to_id(self.special["eos_token"]) if self.special["eos_token"] else None
-        if eos is None:
-            raise EngineError("The model's tokenizer names no end-of-text token.", code="tokenizer_invalid")
-        self.eos_token_id: int = eos
+        self.names_end = eos is not None  # the engine refuses to train without one
+        self.likely_end = next((mark for mark in END_MARKS if self.raw.token_to_id(mark) is not None), "")
+        self.eos_token_id: int = eos if eos is not None else self.raw.token_to_id(self.likely_end) or 0
         self.template = find_template(folder, settings)
 
     def __call__(self, text: str | Sequence[str], *, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
@@ -85,27 +88,52 @@ def find_template(folder: Path, settings: dict[str, Any]) -> str:
 
 
 def look(request: dict[str, Any]) -> dict[str, Any]:
-    """{"columns", "formats", "format", "rows", "is_whole", "examples", "tokens_per_row", "pieces"}; EngineError refuses."""
-    root = Path(request["folder"])
-    repo = InputRepo("dataset", request["id"], "", None, root, root, request["id"])
-    split = request.get("split", "train")
-    first = list(islice(read_any(repo, split), LOOKED_AT))
-    if not first:
+    """Everything of training.previews.Preview but `problem`; EngineError refuses."""
+    repo = open_folder(request["folder"], request["id"])
+    split, wanted = request.get("split", "train"), request.get("format")
+    reading = Reading({name: tuple(found) for name, found in request.get("columns", {}).items()},
+                      frozenset(request.get("mend", ())))  # fmt: skip
+    first = read_beginning(repo, split, wanted)
+    if not first.raws:
         raise EngineError(f"{repo.id} has no rows in split {split}; add some.", code="no_usable_rows")
-    formats = [format for format in FORMATS if fits(first, format)]
-    wanted = request.get("format")
+    sample = first.raws[:: max(1, len(first.raws) // LOOKED_AT)]
+    formats = [format for format in FORMATS if fits(sample, format, reading if format == wanted else PLAIN)]
+    if wanted and wanted not in formats and fits(first.raws, wanted, reading):
+        formats.append(wanted)
     format = wanted if wanted in formats else None if wanted else next(iter(formats), None)
+    source = Source(repo, split, wanted or format or "chat", 1.0, None, reading, request.get("language"))
+    settings = Settings(request.get("clean", "default"), request.get("deduplicate", "minhash"),
+                        request.get("personal_data", "mask"))  # fmt: skip
+    suites = [open_folder(suite["folder"], suite["id"]) for suite in request.get("suites", ())]
+    looked = check_rows(first.raws, source, settings, suites)
     found: dict[str, Any] = {
-        "columns": sorted({str(name) for row in first for name in row.value}),
+        "columns": sorted({str(name) for row in first.raws for name in row.value}),
         "formats": formats,
         "format": format,
-        "examples": [describe(row, format) for row in usable(first, format)[: request["examples"]]] if format else [],
+        "examples": [describe(*kept) for kept in looked.kept[: request["examples"]]] if format else [],
         "accepted": ACCEPTED.get(wanted or "chat", ""),
         "rows": sum(1 for _ in islice(read_any(repo, split, format), MAX_ROWS_COUNTED)),
+        "checked": len(first.raws),
+        "share_kept": looked.share_kept,
+        "findings": looked.findings,
     }
     if format and request.get("tokenizer"):
-        found |= measure(repo, split, format, Path(request["tokenizer"]), request["examples"])
+        found |= measure(looked, first, request, len(found["examples"]))
     return found
+
+
+def open_folder(folder: str, id: str) -> InputRepo:
+    return InputRepo("dataset", id, "", None, Path(folder), Path(folder), id)
+
+
+def read_beginning(repo: InputRepo, split: str, wanted: str | None) -> Beginning:
+    """The files of the wanted format; where there are none, what else there is, so that it can be said."""
+    try:
+        return read_first(repo, split, wanted or "text")
+    except EngineError as problem:
+        if problem.code != "no_data_files" or wanted == "text":
+            raise
+        return read_first(repo, split, "text")
 
 
 def read_any(repo: InputRepo, split: str, format: str | None = None) -> Iterator[RawRow]:
@@ -113,52 +141,51 @@ def read_any(repo: InputRepo, split: str, format: str | None = None) -> Iterator
         yield from read_rows(repo, path)
 
 
-def fits(rows: list[RawRow], format: str) -> bool:
-    return bool(usable(rows, format)) and (format != "classification" or "label" in rows[0].value)
+def fits(rows: Sequence[RawRow], format: str, reading: Reading) -> bool:
+    """Whether a row can be read so. A label alone makes a text one of classification."""
+    return any(is_usable(row, format, reading) for row in rows)
 
 
-def usable(rows: list[RawRow], format: str | None) -> list[tuple[RawRow, Document]]:
-    found = []
-    for row in rows:
-        try:
-            found.append((row, read_document(row.value, format or "chat")))
-        except Unusable:
-            continue
-    return found
+def is_usable(row: RawRow, format: str, reading: Reading) -> bool:
+    try:
+        read_document(row.value, format, reading)
+    except Unusable:
+        return False
+    return True
 
 
-def describe(pair: tuple[RawRow, Document], format: str) -> dict[str, Any]:
-    row, document = pair
+def describe(place: str, document: Document) -> dict[str, Any]:
     if document.text is not None:
-        return {"place": row.place, "text": cut(document.text), "turns": []}
+        return {"place": place, "text": cut(document.text), "turns": []}
     turns = [{"role": message.role, "text": cut(message.content)} for message in document.messages]
-    return {"place": row.place, "text": "", "turns": turns}
+    return {"place": place, "text": "", "turns": turns}
 
 
 def cut(text: str) -> str:
     return text if len(text) <= MAX_TURN_CHARACTERS else text[:MAX_TURN_CHARACTERS] + "…"
 
 
-def measure(repo: InputRepo, split: str, format: str, tokenizer_folder: Path, examples: int) -> dict[str, Any]:
-    """Tokens of a row on average, and the first rows in pieces with what is learnt."""
-    tokenizer = LightTokenizer(tokenizer_folder)
+def measure(looked: Looked, first: Beginning, request: dict[str, Any], examples: int) -> dict[str, Any]:
+    """Tokens of a row on average, the first rows in pieces with what is learnt, and what is wrong with them as tokens."""
+    tokenizer = LightTokenizer(Path(request["tokenizer"]))
     renderer = Renderer(tokenizer)
-    counts: list[int] = []
-    shown: list[dict[str, Any]] = []
-    for _, document in usable(list(islice(read_any(repo, split, format), MEASURED)), format):
-        try:
-            rendered = renderer.render(document)
-        except Unusable as reason:
-            raise EngineError(
-                f"The model's chat template does not take these conversations ({reason.reason}).", code="template"
-            ) from None
-        encoded = renderer.encode([rendered])[0]
-        counts.append(len(encoded.tokens))
-        if len(shown) < examples:
-            offsets = tokenizer([rendered.text], add_special_tokens=False)["offset_mapping"][0]
-            skipped = 0 if rendered.is_chat else len(renderer.opening)
-            shown.append(split_pieces(rendered.text, offsets, encoded.learnt[skipped:], len(encoded.tokens)))
-    return {"tokens_per_row": sum(counts) / len(counts) if counts else 0.0, "pieces": shown}
+    kept = looked.kept[:MEASURED]
+    measured = measure_rows(kept, renderer, limit=request.get("limit", 1024), most=request.get("max_row_tokens"))
+    counts = [len(row.tokens) for row in measured.encoded]
+    findings = [*looked.findings, *measured.findings]
+    if not tokenizer.names_end:
+        findings.append({"name": "no_eos", "count": len(kept), "place": "", "mark": tokenizer.likely_end})
+    shown = []
+    for rendered, encoded in zip(measured.shown[:examples], measured.encoded, strict=False):
+        offsets = tokenizer([rendered.text], add_special_tokens=False)["offset_mapping"][0]
+        skipped = 0 if rendered.is_chat else len(renderer.opening)
+        shown.append(split_pieces(rendered.text, offsets, encoded.learnt[skipped:], len(encoded.tokens)))
+    return {
+        "tokens_per_row": sum(counts) / len(counts) / first.share_read if counts else 0.0,
+        "share_kept": looked.share_kept * (len(counts) / len(kept) if kept else 1.0),
+        "pieces": shown,
+        "findings": findings,
+    }
 
 
 def split_pieces(text: str, offsets: list[tuple[int, int]], learnt: list[bool], count: int) -> dict[str, Any]:

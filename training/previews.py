@@ -1,17 +1,20 @@
 """Looking at a dataset before it is trained on: bounded copies of its first files, read by a program in the sandbox."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from django.core.cache import cache
 
+from hub.common.errors import HubError
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
+from training.engine.config import MAX_CONTEXT
 from training.engine.corpus.readers import NOT_DATA, ROW_SUFFIXES, TEXT_SUFFIXES
 from training.materials import lay_out
 from training.worker import environment
@@ -23,6 +26,35 @@ MAX_TOKENIZER_BYTES = 48 * 1024**2
 TIMEOUT_S = 25
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 CUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+MAX_SUITE_BYTES = 8 * 1024**2  # of a suite with which rows are compared
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
+
+
+@dataclass(frozen=True)
+class How:
+    """How the rows are read and judged: what the recipe will say of them."""
+
+    columns: tuple[tuple[str, str], ...] = ()  # (question | answer | text | label | messages, name of the column)
+    language: str = ""
+    mend: tuple[str, ...] = ()
+    deduplicate: str = "minhash"
+    clean: str = "default"
+    personal_data: str = "mask"
+    limit: int = MAX_CONTEXT  # tokens that are learnt as a whole
+    max_row_tokens: int | None = None
+    suites: tuple[tuple[RepoReader, str], ...] = ()  # (reader, commit): rows are compared with their questions
+
+    @property
+    def key(self) -> str:
+        shown = [str(getattr(self, item.name)) for item in fields(self) if item.name != "suites"]
+        return repr([*shown, *((reader.repo.key, commit, reader.is_member) for reader, commit in self.suites)])
+
+    def request(self) -> dict[str, Any]:
+        columns: dict[str, list[str]] = {}
+        for role, name in self.columns:
+            columns.setdefault(role, []).append(name)
+        names = ("mend", "deduplicate", "clean", "personal_data", "limit", "max_row_tokens")
+        return {"columns": columns, "language": self.language or None, **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True)
@@ -41,10 +73,18 @@ class Preview:
     pieces: list[dict[str, Any]] = field(
         default_factory=list
     )  # {"pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut"}
+    checked: int = 0  # rows that were compared and judged
+    share_kept: float = 1.0  # of them
+    findings: list[dict[str, Any]] = field(default_factory=list)  # {"name", "count", "place", ...}: training.faults
+    model_context: int = 0  # tokens that the model reads at most; 0 where it does not say
+
+    @property
+    def rows_kept(self) -> int:
+        return round(self.rows * self.share_kept)
 
     @property
     def tokens(self) -> int:
-        return round(self.rows * self.tokens_per_row)
+        return round(self.rows * self.share_kept * self.tokens_per_row)
 
     @property
     def numbered_pieces(self) -> list[tuple[int, dict[str, Any]]]:
@@ -61,17 +101,19 @@ def preview(
     model: RepoReader | None = None,
     model_commit: str = "",
     examples: int = 3,
+    how: How = How(),  # noqa: B008  (frozen)
 ) -> Preview:
     """Look at the dataset `data` at `commit`, and at its tokens where a `model` with a tokenizer is given.
 
     Both readers are those of the person who asks, so nothing is shown that they may not read."""
     names = [data.repo.key, commit, split, format or "", model.repo.key if model else "", model_commit, str(examples)]
-    key = "preview:" + ":".join([*names, "member" if data.is_member else "public"])
+    names += [how.key, "member" if data.is_member else "public"]
+    key = "preview:" + hashlib.sha256(repr(names).encode()).hexdigest()
     found: Preview | None = cache.get(key)
     if found is None:
         with tempfile.TemporaryDirectory(prefix="preview-") as place:
             Path(place).chmod(0o755)  # the program may run as a user of its own
-            found = look(Path(place), data, commit, split, format, model, model_commit, examples)
+            found = look(Path(place), data, commit, split, format, model, model_commit, examples, how)
         cache.set(key, found, timeout=3600)
     return found
 
@@ -85,20 +127,24 @@ def look(
     model: RepoReader | None,
     model_commit: str,
     examples: int,
+    how: How,
 ) -> Preview:
     share = copy_beginnings(data, commit, place / "data")
     request = {"folder": str(place / "data"), "id": data.repo.full_name, "split": split, "examples": examples}
+    request |= how.request() | {"suites": copy_suites(how, place)}
     request |= {"format": format} if format else {}
     if model is not None:
         problem = copy_tokenizer(model, model_commit, place / "tokenizer")
         if problem:
             return Preview(problem=problem)
         request["tokenizer"] = str(place / "tokenizer")
+    context = read_context(model, model_commit) if model else 0
+    request["limit"] = min(how.limit, context) if context else how.limit
     answer = run_program(place, request)
     if "problem" in answer:
         return Preview(problem=answer["problem"])
     answer["rows"] = round(answer["rows"] / share) if share else answer["rows"]
-    return Preview(**answer, is_estimate=share < 1)
+    return Preview(**answer, is_estimate=share < 1, model_context=context)
 
 
 def copy_beginnings(data: RepoReader, commit: str, folder: Path) -> float:
@@ -138,6 +184,39 @@ def copy_tokenizer(model: RepoReader, commit: str, folder: Path) -> str:
     model.check_bytes(main)
     lay_out(model.repo, commit, folder, only=TOKENIZER_FILES)
     return ""
+
+
+def copy_suites(how: How, place: Path) -> list[dict[str, str]]:
+    """The questions of the suites, for the program to compare with; a suite that is too large is left to the run."""
+    found = []
+    for number, (suite, commit) in enumerate(how.suites):
+        folder = place / f"suite-{number}"
+        entries = [
+            entry
+            for entry in suite.tree(commit)
+            if entry.type == "file" and entry.path.endswith((".jsonl", ".parquet"))
+        ]
+        if not suite.may_read_files or sum(entry.size for entry in entries) > MAX_SUITE_BYTES:
+            continue
+        folder.mkdir()
+        for entry in entries:
+            (folder / entry.path).write_bytes(b"".join(suite.read_entry(commit, entry, 0, entry.size)))
+        found.append({"folder": str(folder), "id": suite.repo.full_name})
+    return found
+
+
+def read_context(model: RepoReader, commit: str) -> int:
+    """How many tokens a model reads, by its config.json; 0 where it does not say."""
+    try:
+        settings = json.loads(model.read_text(commit, "config.json"))
+    except (HubError, ValueError):
+        return 0
+    found = (
+        [settings[key] for key in CONTEXT_KEYS if isinstance(settings.get(key), int)]
+        if isinstance(settings, dict)
+        else []
+    )
+    return max(found, default=0)
 
 
 def run_program(place: Path, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,37 +1,48 @@
 """A proposal in plain words: what it should learn, from which data, how thoroughly. Out of it comes a recipe."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from django.http import QueryDict
 
 from hub.accounts.permissions import refuse_files
-from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound
+from hub.common.errors import EntryNotFound, HubError, InvalidInput, RevisionNotFound
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
 from hub.repos.models import LastCommit, Repo, RepoRelease
 from hub.repos.reader import RepoReader
 from hub.web.listings import listed_repos
 from hub.web.repos import measure_model
+from training import faults as fault_rules
+from training.engine.corpus.languages import NAMES as LANGUAGES
 from training.engine.errors import EngineError
 from training.engine.recipe import (
+    Columns,
     Contribution,
     EvaluateSuite,
+    Prepare,
     Recipe,
     RepoRef,
     Train,
     format_recipe,
     parse_recipe,
 )
+from training.engine.recipe_schema import MENDS
 from training.estimates import SIZES, choose_length, method_for
+from training.faults import Fault
 from training.joins import recipe_of_target
 from training.models import Run
-from training.previews import Preview, preview
+from training.previews import How, Preview, preview
 
 RECIPE = "recipe.yaml"
 STEPS = ("goal", "data", "preview", "size", "send")
 MAX_DATASETS = 8  # of one proposal made here; a recipe takes more
+MAX_MENDS = 24  # of each kind in one address
+MAX_TOKENS = 32_768  # of a row
+MORE_DATA = 3  # datasets that are looked at as company for very little data
+COLUMN_ROLES = tuple(item.name for item in fields(Columns))
+KNOWN_MENDS = frozenset({*MENDS, *fault_rules.LEFT_OUT, "tiny_data", "rate"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,13 @@ class Draft:
     goal: str = ""
     data: tuple[str, ...] = ()
     size: str = "normal"
+    mends: tuple[
+        str, ...
+    ] = ()  # what was agreed to: repairs of training.engine.recipe_schema.MENDS, and of training.faults
+    columns: tuple[tuple[str, str], ...] = ()  # (question | answer | text | label | messages, name of the column)
+    language: str = ""  # rows in others are left out
+    context: int = 0  # tokens of a row that is learnt as a whole; 0: the hub decides
+    max_row_tokens: int = 0  # longer rows are left out
     suites: tuple[str, ...] | None = None  # None: not asked yet, the usual ones are proposed
     title: str = ""
     text: str = ""
@@ -69,6 +87,12 @@ class Draft:
     def pairs(self) -> list[tuple[str, str]]:
         """As fields of a form."""
         pairs = [("base", self.base), ("goal", self.goal), *(("data", name) for name in self.data), ("size", self.size)]
+        pairs += [*(("mend", name) for name in self.mends), *(("col", f"{role}:{name}") for role, name in self.columns)]
+        pairs += [
+            ("lang", self.language),
+            ("context", str(self.context or "")),
+            ("most", str(self.max_row_tokens or "")),
+        ]
         if self.suites is not None:
             pairs += [("suites", "chosen"), *(("suite", name) for name in self.suites)]
         return [(key, value) for key, value in pairs if value]
@@ -79,7 +103,14 @@ class Draft:
 
 def read_draft(query: QueryDict) -> Draft:
     goal, size = query.get("goal", ""), query.get("size", "normal")
+    columns = (text.partition(":") for text in query.getlist("col")[:MAX_MENDS])
+    language = query.get("lang", "")
     return Draft(
+        mends=tuple(name for name in dict.fromkeys(query.getlist("mend")[:MAX_MENDS]) if name in KNOWN_MENDS),
+        columns=tuple((role, name) for role, _, name in columns if role in COLUMN_ROLES and 0 < len(name) <= 80),
+        language=language if language in LANGUAGES else "",
+        context=read_tokens(query.get("context", "")),
+        max_row_tokens=read_tokens(query.get("most", "")),
         base=query.get("base", "")[:200],
         goal=goal if goal in {row.name for row in GOALS} else "",
         data=tuple(dict.fromkeys(query.getlist("data")))[:MAX_DATASETS],
@@ -88,6 +119,11 @@ def read_draft(query: QueryDict) -> Draft:
         title=query.get("title", "").strip(),
         text=query.get("text", ""),
     )
+
+
+def read_tokens(text: str) -> int:
+    """A number of tokens that a wizard's run may read at once; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 and 8 <= int(text) <= MAX_TOKENS else 0
 
 
 def goal_of(draft: Draft) -> Goal:
@@ -104,6 +140,13 @@ class Start:
     commit: str
     parameters: int = 0
     trained_tokens: int = 0  # of the data that is in the recipe already
+
+    @property
+    def follows_branch(self) -> bool:
+        """Whether a new commit in the model's repository is what a proposal starts from."""
+        if self.model is None or self.base is None:
+            return False
+        return self.base.revision in (self.model.repo.default_branch, self.model.repo.head)
 
 
 def find_start(repo: Repo, reader: RepoReader, user: Any, base: str) -> Start:
@@ -171,7 +214,14 @@ class Chosen:
 
     repo: Repo
     preview: Preview
-    problem: str = ""
+    problem: str = ""  # nothing can be seen of it
+    faults: list[Fault] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)  # what was agreed to, in words
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be proposed with it, or ""."""
+        return self.problem or next((fault.sentence for fault in self.faults if fault.blocks), "")
 
 
 @dataclass
@@ -179,6 +229,7 @@ class Look:
     """All datasets of a draft."""
 
     rows: list[Chosen] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)  # of the proposal as a whole
 
     @property
     def tokens(self) -> int:
@@ -186,14 +237,31 @@ class Look:
 
     @property
     def is_good(self) -> bool:
-        return bool(self.rows) and not any(row.problem for row in self.rows)
+        return bool(self.rows) and not self.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be proposed, in a sentence; or ""."""
+        whole = [fault.sentence for fault in self.faults if fault.blocks]
+        return next(iter([row.refusal for row in self.rows if row.refusal] + whole), "")
+
+    @property
+    def open_faults(self) -> list[Fault]:
+        """All that was seen and not mended."""
+        return [fault for row in self.rows for fault in row.faults] + self.faults
 
 
-def look_at(names: tuple[str, ...], goal: Goal, user: Any, start: Start | None) -> Look:
-    return Look([look_at_one(name, goal, user, start) for name in names])
+def look_at(draft: Draft, user: Any, start: Start) -> Look:
+    """Everything that was chosen, and what is wrong with it."""
+    goal = goal_of(draft)
+    look = Look([look_at_one(name, draft, user, start) for name in draft.data])
+    more = find_company(draft, user, start) if fault_rules.is_tiny(draft, look, goal, start) else []
+    look.faults = fault_rules.find_faults_of_all(draft, look, goal, start, more)
+    return look
 
 
-def look_at_one(name: str, goal: Goal, user: Any, start: Start | None) -> Chosen:
+def look_at_one(name: str, draft: Draft, user: Any, start: Start | None) -> Chosen:
+    goal = goal_of(draft)
     repo = find_repo("dataset", name, user)
     reader = reader_for(repo, user)
     if not reader.may_read_files:
@@ -202,15 +270,89 @@ def look_at_one(name: str, goal: Goal, user: Any, start: Start | None) -> Chosen
         commit = reader.resolve(None)
     except RevisionNotFound:
         return Chosen(repo, Preview(), f"Nothing of {repo.full_name} can be read yet; it may still be screened.")
-    model = start.model if start else None
-    found = preview(reader, commit, format=goal.format, model=model, model_commit=start.commit if start else "")
-    if found.problem:
-        return Chosen(repo, found, found.problem)
-    if found.format != goal.format:
-        columns = ", ".join(found.columns[:12]) or "none"
-        return Chosen(repo, found, f"{repo.full_name} does not fit this goal: it has the columns {columns}, and "
-                      f"{goal.needs} need {found.accepted}.")  # fmt: skip
-    return Chosen(repo, found)
+    found = preview(
+        reader,
+        commit,
+        format=goal.format,
+        model=start.model if start else None,
+        model_commit=start.commit if start else "",
+        how=describe_how(repo, draft, user, start),
+    )
+    chosen = Chosen(repo, found, found.problem)
+    if not found.problem:
+        chosen.faults = fault_rules.find_faults(draft, chosen, goal, start, user)
+        chosen.mended = fault_rules.list_mended(draft, chosen)
+    if found.format != goal.format and not chosen.refusal:
+        chosen.problem = f"Nothing of {repo.full_name} can be read for this goal; {goal.needs} need {found.accepted}."
+    return chosen
+
+
+def find_company(draft: Draft, user: Any, start: Start) -> list[Chosen]:
+    """The largest of the first other datasets that fit the goal as they are."""
+    goal = goal_of(draft)
+    suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
+    others = listed_repos(user).filter(type=Repo.Type.DATASET).exclude(pk__in=suites).order_by("-likes", "-updated_at")
+    names = [repo.full_name for repo in others[: MAX_DATASETS + MORE_DATA] if repo.full_name not in draft.data]
+    plain = Draft(base=draft.base, goal=goal.name)
+    looked = [look_at_one(name, plain, user, start) for name in names[:MORE_DATA]]
+    fitting = [row for row in looked if not row.refusal and row.preview.rows_kept]
+    return sorted(fitting, key=lambda row: -row.preview.rows_kept)[:1]
+
+
+def describe_how(repo: Repo, draft: Draft, user: Any, start: Start | None) -> How:
+    """What the recipe will say of how these rows are read."""
+    prepare = start.recipe.prepare if start and start.recipe else Prepare()
+    limit = fault_rules.whole_limit(draft, start)
+    reading = read_as(known_contribution(repo, start), draft)
+    return How(
+        columns=tuple((role, name) for role, names in column_names(reading.columns).items() for name in names),
+        language=reading.language or "",
+        mend=reading.mend or (),
+        deduplicate="minhash" if prepare.deduplicate == "minhash" else "exact",
+        clean=prepare.clean,
+        personal_data=prepare.personal_data,
+        limit=limit,
+        max_row_tokens=draft.max_row_tokens or prepare.max_row_tokens,
+        suites=open_suites(draft, start, user) if start else (),
+    )
+
+
+def known_contribution(repo: Repo, start: Start | None) -> Contribution | None:
+    """The line of the recipe that brings this dataset already."""
+    rows = start.recipe.contributions if start and start.recipe else ()
+    return next((row for row in rows if row.repo.repo.lower() == repo.full_name.lower()), None)
+
+
+def column_names(columns: Columns | None) -> dict[str, tuple[str, ...]]:
+    return {role: getattr(columns, role) for role in COLUMN_ROLES if columns and getattr(columns, role)}
+
+
+def read_as(before: Contribution | None, draft: Draft) -> Contribution:
+    """How the rows are read by the draft, on top of what the recipe says of them."""
+    row = before or Contribution(kind="data", repo=RepoRef("", ""))
+    named: dict[str, tuple[str, ...]] = {}
+    for role, name in draft.columns:
+        named[role] = (*named.get(role, ()), name)
+    named = {**column_names(row.columns), **named}
+    mend = tuple(name for name in MENDS if name in draft.mends or name in (row.mend or ()))
+    return replace(
+        row,
+        columns=Columns(**named) if named else None,
+        language=draft.language or row.language,
+        mend=mend or None,
+    )
+
+
+def open_suites(draft: Draft, start: Start, user: Any) -> tuple[tuple[RepoReader, str], ...]:
+    """The suites that will judge, as this person may read them."""
+    found = []
+    for row in choose_suites(draft, start, user):
+        try:
+            reader = reader_for(find_repo("dataset", row.suite.repo, user), user)
+            found.append((reader, reader.resolve(row.suite.revision)))
+        except HubError:  # the check of the proposal says what is wrong with it
+            continue
+    return tuple(found)
 
 
 def list_suites(user: Any) -> list[Repo]:
@@ -237,24 +379,41 @@ def choose_suites(draft: Draft, start: Start, user: Any) -> tuple[EvaluateSuite,
 
 def compose(draft: Draft, start: Start, look: Look, user: Any) -> str:
     """The recipe as YAML: what there was, and the new data as further contributions."""
-    goal = goal_of(draft)
-    known = {row.repo.repo.lower() for row in start.recipe.contributions} if start.recipe else set()
-    fresh = tuple(
-        Contribution(kind="data", repo=RepoRef(row.repo.full_name, row.repo.default_branch), format=goal.format)
-        for row in look.rows
-        if row.repo.full_name.lower() not in known
-    )
-    length = choose_length(draft.size, start, look.tokens)
-    suites = choose_suites(draft, start, user)
-    if start.recipe is not None:
-        train = start.recipe.train or Train(method="full")
-        return format_recipe(
-            replace(
-                start.recipe,
-                contributions=start.recipe.contributions + fresh,
-                train=replace(train, **length),
-                evaluate=suites,
-            )
+    recipe = start.recipe or Recipe(version=1, base=start.base)
+    train = recipe.train or Train(method=method_for(start))
+    settings = choose_length(draft.size, start, look.tokens)
+    settings |= {"context_tokens": draft.context} if draft.context else {}
+    settings |= {"learning_rate": "auto"} if "rate" in draft.mends else {}
+    return format_recipe(
+        replace(
+            recipe,
+            contributions=choose_contributions(draft, recipe, look),
+            prepare=choose_preparation(draft, recipe.prepare),
+            train=replace(train, **settings),
+            evaluate=choose_suites(draft, start, user),
         )
-    train = Train(method=method_for(start), **length)
-    return format_recipe(Recipe(version=1, base=start.base, contributions=fresh, train=train, evaluate=suites))
+    )
+
+
+def choose_contributions(draft: Draft, recipe: Recipe, look: Look) -> tuple[Contribution, ...]:
+    """What was there, read as the draft says where it was chosen again, and the new data."""
+    chosen = {row.repo.full_name.lower(): row.repo for row in look.rows}
+    before = [read_as(row, draft) if row.repo.repo.lower() in chosen else row for row in recipe.contributions]
+    known = {row.repo.repo.lower() for row in before}
+    fresh = [
+        read_as(Contribution("data", RepoRef(repo.full_name, repo.default_branch), format=goal_of(draft).format), draft)
+        for name, repo in chosen.items()
+        if name not in known
+    ]
+    return (*before, *fresh)
+
+
+def choose_preparation(draft: Draft, prepare: Prepare) -> Prepare:
+    changes: dict[str, Any] = {}
+    if "duplicates" in draft.mends and prepare.deduplicate == "none":
+        changes["deduplicate"] = "minhash"
+    if "leak" in draft.mends:
+        changes["decontaminate"] = True
+    if draft.max_row_tokens:
+        changes["max_row_tokens"] = draft.max_row_tokens
+    return replace(prepare, **changes)

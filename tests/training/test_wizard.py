@@ -94,10 +94,10 @@ def test_an_empty_repository_asks_what_to_start_from(line: Line, signed_in: Clie
 
 
 def test_data_that_does_not_fit_says_why_and_goes_no_further(line: Line, signed_in: Client) -> None:
-    make_repo("dataset", "odd", line.alice, {"train.jsonl": as_jsonl([{"foo": "a", "bar": "b"}] * 3)})
+    make_repo("dataset", "odd", line.alice, {"train.jsonl": as_jsonl([{"foo": "a", "size": 3}] * 3)})
     for step in ("preview", "send"):
         shown = page(signed_in, f"/alice/tiny/propose?step={step}&goal=chat&data=alice/odd")
-        assert "it has the columns bar, foo, and questions with answers, or conversations need messages, or" in shown
+        assert "it has the columns foo, size, and questions with answers, or conversations need messages, or" in shown
         assert "Next: how thoroughly?" in shown and "disabled" in shown
     refused = signed_in.post("/alice/tiny/propose?step=send", {"goal": "chat", "data": "alice/odd"})
     assert refused.status_code in (200, 400) and not PullRequest.objects.exists()

@@ -16,7 +16,7 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read_filters
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
-from training import estimates, recipes, wizard
+from training import end_marks, estimates, recipes, wizard
 from training.wizard import Draft
 
 PER_PAGE = 12
@@ -29,6 +29,7 @@ TITLES = {
 }
 
 
+COLUMNS = {"chat": ("question", "answer"), "text": ("text",), "classification": ("text", "label")}
 NO_DATA = "Tick at least one dataset: the model learns from what you choose."
 
 
@@ -45,7 +46,13 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         context: dict[str, Any] = {"problem": problem.message, "models": models}
         return render_repo_page(request, repo, reader, "training/propose_stuck.html", tab="/proposals", **context)
     refusal = NO_DATA if step == "data" and asked != "data" else ""
-    if request.method == "POST":
+    if request.method == "POST" and request.POST.get("act") == "end-mark":
+        try:
+            end_marks.name_end_mark(start, request.user)
+            return HttpResponseRedirect(f"{repo.path}/propose{draft.address('preview')}")
+        except HubError as problem:
+            refusal = problem.message
+    elif request.method == "POST":
         step = "send"
         try:
             return send(request, repo, draft, start)
@@ -72,7 +79,7 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
 
 
 def find_look(request: HttpRequest, draft: Draft, start: wizard.Start) -> wizard.Look:
-    return wizard.look_at(draft.data, wizard.goal_of(draft), request.user, start)
+    return wizard.look_at(draft, request.user, start)
 
 
 def is_before(name: str, step: str) -> bool:
@@ -110,19 +117,23 @@ def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
         "own": own[:PER_PAGE],
         "page": page,
         "kept": [name for name in draft.data if name not in listed],
-        "look": wizard.look_at_one(looked, goal, request.user, None) if looked else None,
+        "look": wizard.look_at_one(looked, draft, request.user, None) if looked else None,
         "known": {row.repo.repo for row in start.recipe.contributions} if start.recipe else set(),
     }
 
 
 def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
-    goal = wizard.goal_of(draft)
-    return {"goal": goal, "look": wizard.look_at(draft.data, goal, request.user, start)}
+    look = find_look(request, draft, start)
+    columns = sorted({name for row in look.rows for name in row.preview.columns})
+    asked = {
+        role: [name for known, name in draft.columns if known == role] for role in COLUMNS[wizard.goal_of(draft).format]
+    }
+    return {"goal": wizard.goal_of(draft), "look": look, "columns": columns[:60], "asked_columns": asked}
 
 
 def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
-    return {"look": look, "estimates": estimates.estimate(repo, start, look.tokens)}
+    return {"look": look, "estimates": estimates.estimate(repo, start, look.tokens), "fit": estimates.fit_memory(start)}
 
 
 def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
@@ -159,9 +170,8 @@ def send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) ->
     if not draft.goal or not draft.data:
         raise InvalidInput("Choose a goal and some data first.")
     look = find_look(request, draft, start)
-    for row in look.rows:
-        if row.problem:
-            raise InvalidInput(row.problem)
+    if look.refusal:
+        raise InvalidInput(look.refusal)
     made = recipes.propose(
         repo=repo,
         by=request.user,  # type: ignore[arg-type]
