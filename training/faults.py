@@ -12,7 +12,8 @@ from training.engine.config import MAX_CONTEXT, fit_learning_rate
 from training.engine.corpus.languages import NAMES as LANGUAGES
 
 if TYPE_CHECKING:
-    from training.wizard import Chosen, Draft, Goal, Look, Start
+    from training.drafts import Draft, Goal
+    from training.wizard import Chosen, Look, Start
 
 TINY_ROWS = 50  # fewer are learnt by heart before they teach anything
 TINY_TOKENS = 2_000  # the same of plain texts
@@ -108,7 +109,7 @@ class Teller:
             yield self.fix(f"Read {named}", columns=(*self.draft.columns, *guess.items()))
 
     def other_goals(self) -> Iterator[Fix]:
-        from training.wizard import GOALS
+        from training.drafts import GOALS
 
         fitting = (goal for goal in GOALS if goal.format in self.row.preview.formats and goal.name != self.goal.name)
         for goal in fitting:

@@ -16,8 +16,8 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read_filters
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
-from training import end_marks, estimates, recipes, wizard
-from training.wizard import Draft
+from training import drafts, end_marks, estimates, recipes, wizard
+from training.drafts import Draft
 
 PER_PAGE = 12
 TITLES = {
@@ -36,7 +36,7 @@ NO_DATA = "Tick at least one dataset: the model learns from what you choose."
 @repo_page(action="read")
 def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     require_sign_in(request)
-    draft = wizard.read_draft(request.POST if request.method == "POST" else request.GET)
+    draft = drafts.read_draft(request.POST if request.method == "POST" else request.GET)
     asked = request.GET.get("step", "goal")
     step = allowed_step(asked, draft)
     try:
@@ -70,9 +70,9 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         draft=draft,
         step=step,
         heading=TITLES[step],
-        steps=[{"name": name, "title": TITLES[name], "is_done": is_before(name, step)} for name in wizard.STEPS],
+        steps=[{"name": name, "title": TITLES[name], "is_done": is_before(name, step)} for name in drafts.STEPS],
         problem=refusal,
-        addresses={name: draft.address(name) for name in wizard.STEPS},
+        addresses={name: draft.address(name) for name in drafts.STEPS},
         start=start,
         **STEPS[step](request, repo, draft, start),
     )
@@ -83,12 +83,12 @@ def find_look(request: HttpRequest, draft: Draft, start: wizard.Start) -> wizard
 
 
 def is_before(name: str, step: str) -> bool:
-    return wizard.STEPS.index(name) < wizard.STEPS.index(step)
+    return drafts.STEPS.index(name) < drafts.STEPS.index(step)
 
 
 def allowed_step(step: str, draft: Draft) -> str:
     """The step that was asked for, or the first one whose answer is missing."""
-    if step not in wizard.STEPS or not draft.goal:
+    if step not in drafts.STEPS or not draft.goal:
         return "goal"
     if not draft.data and is_before("data", step):
         return "data"
@@ -96,7 +96,7 @@ def allowed_step(step: str, draft: Draft) -> str:
 
 
 def describe_goal(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
-    return {"goals": wizard.GOALS}
+    return {"goals": drafts.GOALS}
 
 
 def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
     mine = Q(owner_user=request.user) | Q(owner_organization__memberships__user=request.user)
     own = found.filter(mine).distinct()
     looked = request.GET.get("look", "")
-    goal = wizard.goal_of(draft)
+    goal = drafts.goal_of(draft)
     page = cut_numbered_page(request, found.exclude(pk__in=own.order_by().values("pk")), PER_PAGE)
     listed = {repo.full_name for repo in [*own[:PER_PAGE], *page.object_list]}
     return {
@@ -126,9 +126,9 @@ def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wiza
     look = find_look(request, draft, start)
     columns = sorted({name for row in look.rows for name in row.preview.columns})
     asked = {
-        role: [name for known, name in draft.columns if known == role] for role in COLUMNS[wizard.goal_of(draft).format]
+        role: [name for known, name in draft.columns if known == role] for role in COLUMNS[drafts.goal_of(draft).format]
     }
-    return {"goal": wizard.goal_of(draft), "look": look, "columns": columns[:60], "asked_columns": asked}
+    return {"goal": drafts.goal_of(draft), "look": look, "columns": columns[:60], "asked_columns": asked}
 
 
 def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
         "chosen": chosen,
         "title": draft.title or propose_title(draft),
         "starts_by_itself": can(request.user, "run", repo),
-        "goal": wizard.goal_of(draft),
+        "goal": drafts.goal_of(draft),
     }
 
 
