@@ -88,7 +88,7 @@ def sweep(task: Task, folder: Path, options: argparse.Namespace, method: str, us
 def run(
     task: Task, inputs: Path, out: Path, options: argparse.Namespace, method: str, factor: float, usual: float
 ) -> Point:
-    recipe = out.with_suffix(".yaml")
+    recipe = out.with_name(f"{out.name}.yaml")
     rate = factor * usual
     recipe.write_text(
         RECIPE.format(task=task.name, format=task.format, method=method, epochs=options.epochs, rate=rate)
