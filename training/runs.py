@@ -106,6 +106,17 @@ def start_training(run: Run) -> None:
     show(run, "train", Check.State.RUNNING, "Waiting for a worker to train.")
 
 
+def trained(run: Run, result: dict[str, Any]) -> None:
+    """The weights are kept; what puts them on the candidate comes next."""
+    Run.objects.filter(pk=run.pk).update(
+        result=result,
+        model_digest=result["model_digest"],
+        state=State.SUCCEEDED,
+        reason="",
+        finished_at=timezone.now(),
+    )
+
+
 def set_state(run: Run, state: str, reason: str) -> None:
     run.state, run.reason = state, reason
     if state in (State.PREPARING, State.TRAINING) and run.started_at is None:

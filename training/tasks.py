@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from hub.common.jobs import JobRefused, JobRetry, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
@@ -156,20 +155,15 @@ def train(lease: Lease) -> None:
     keep_model(run, out / "model", step=result["steps"], digest=result["model_digest"])
     lease.check()
     with lease.hold():
-        Run.objects.filter(pk=run.pk).update(
-            result=result,
-            model_digest=result["model_digest"],
-            state=Run.State.SUCCEEDED,
-            reason="",
-            finished_at=timezone.now(),
-        )
+        runs.trained(run, result)
     run.refresh_from_db()
     add_outputs(run)
     loss = result.get("final_loss")
     summary = (
         f"{result['steps']:,} steps, final loss {loss:.3f}." if loss is not None else f"{result['steps']:,} steps."
     )
-    runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
+    with lease.hold():
+        runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
     judge(run, since=lease.job.created_at)
     shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
     shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
