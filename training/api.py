@@ -13,12 +13,14 @@ from hub.api.rest.views import PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
+from hub.community.models import PullRequest
 from hub.repos.find import find_repo
-from training import audience, conversations, overview, recipes, runs
+from training import audience, clones, comparisons, conversations, overview, recipes, records, runs
 from training import serializers as shapes
 from training.models import Run
 
 MAX_EVENTS = 500
+MAX_LINES = 1000
 ACTS = {"run": runs.start_run, "cancel": runs.cancel_run, "rerun": runs.rerun}
 CONFLICT = {409: REFUSALS[400]}
 
@@ -48,15 +50,19 @@ class ProposalsView(APIView):
             door="rest",
         )
         assert made.pull_request is not None
-        discussion = made.pull_request.discussion
-        answer = {
-            "repo": discussion.repo.full_name,
-            "number": discussion.number,
-            "url": discussion.path,
-            "ref": made.ref,
-            "head": made.revision.commit,
-        }
-        return Response(shapes.ProposedSerializer(answer).data, status=201)
+        return Response(describe_proposal(made.pull_request), status=201)
+
+
+def describe_proposal(pull_request: PullRequest) -> dict[str, Any]:
+    discussion = pull_request.discussion
+    answer = {
+        "repo": discussion.repo.full_name,
+        "number": discussion.number,
+        "url": discussion.path,
+        "ref": pull_request.ref,
+        "head": pull_request.head,
+    }
+    return dict(shapes.ProposedSerializer(answer).data)
 
 
 class RunsView(APIView):
@@ -102,6 +108,9 @@ def find_run(request: Request, pk: int) -> Run:
 def describe_run(run: Any) -> Response:
     run.stations = overview.list_stations(run)
     run.now = overview.describe_now(run.stations)
+    run.warnings = records.read_warnings(run)
+    run.checkpoints_kept = overview.list_checkpoints(run)
+    run.bill = overview.read_bill(run)
     return Response(shapes.RunDetailSerializer(run).data)
 
 
@@ -145,6 +154,43 @@ class RunEventsView(APIView):
         ended = not runs.living_jobs(run) and len(events) < MAX_EVENTS
         last = events[-1].pk if events else after
         return Response(shapes.RunEventsSerializer({"events": events, "after": last, "ended": ended}).data)
+
+
+class RunLogView(APIView):
+    @extend_schema(
+        operation_id="search_run_log",
+        parameters=[OpenApiParameter("q", OpenApiTypes.STR, description="Words that a line has to hold.")],
+        responses={200: shapes.LogLineSerializer(many=True), **REFUSALS},
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """The record of a run line by line, oldest first: the last 1,000 lines, or those of them all with these words."""
+        lines = records.search_log(find_run(request, pk), request.GET.get("q", "")[:200])
+        return Response(shapes.LogLineSerializer(lines[-MAX_LINES:], many=True).data)
+
+
+class RunComparisonView(APIView):
+    @extend_schema(
+        operation_id="compare_runs",
+        parameters=[OpenApiParameter("run", OpenApiTypes.INT, many=True, description="Two to four runs.")],
+        responses={200: shapes.ComparisonSerializer, **REFUSALS},
+    )
+    def get(self, request: Request) -> Response:
+        """Runs side by side: the settings in which they differ, what came out, and their curves."""
+        numbers = comparisons.read_choice(request.query_params.getlist("run"))
+        found = comparisons.compare([find_run(request, pk) for pk in numbers])
+        return Response(shapes.ComparisonSerializer(found).data)
+
+
+class RunCloneView(APIView):
+    @extend_schema(
+        operation_id="clone_run",
+        request=None,
+        responses={201: shapes.ProposedSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Propose the recipe of a run once more, as it was."""
+        by = require_person(request)
+        return Response(describe_proposal(clones.clone_run(run=find_run(request, pk), by=by)), status=201)
 
 
 class PlaygroundView(APIView):

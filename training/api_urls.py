@@ -22,8 +22,11 @@ register_converter(ActConverter, "run_act")
 urlpatterns: list[URLPattern] = [
     path("proposals", api.ProposalsView.as_view()),
     path("runs", api.RunsView.as_view()),
+    path("runs/compare", api.RunComparisonView.as_view()),
     path("runs/<int:pk>", api.RunView.as_view()),
     path("runs/<int:pk>/<run_act:act>", api.RunActView.as_view()),
+    path("runs/<int:pk>/clone", api.RunCloneView.as_view()),
+    path("runs/<int:pk>/log", api.RunLogView.as_view()),
     path("runs/<int:pk>/events", api.RunEventsView.as_view()),
     path("playground", api.PlaygroundView.as_view()),
     path("playground/<uuid:pk>", api.AnswerView.as_view()),

@@ -2,9 +2,11 @@
 
 import statistics
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -14,7 +16,7 @@ from hub.community.models import Check
 from hub.repos.models import Repo
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, parse_lock
-from training.models import Run, Sampling
+from training.models import LedgerEntry, Run, Sampling
 from training.parents import read_inputs_lock, run_evaluations
 from training.runs import jobs_of
 
@@ -111,6 +113,9 @@ def describe_now(stations: list[Station]) -> Now | None:
         ahead = count_ahead(job)
         sentence = job.reason or ("It is next in the queue." if not ahead else f"{ahead} before it in the queue.")
         return Now(job, sentence, eta_s=station.last_time_s, ahead=ahead, next=following)
+    if job.lease_until is not None and job.lease_until < timezone.now():
+        silent = "Its worker has not been heard of for a while; another one goes on as soon as it is free."
+        return Now(job, silent, next=following)
     progress = job.progress
     eta = progress.get("eta_s")
     return Now(
@@ -217,6 +222,54 @@ def describe_evaluations(run: Run) -> list[dict[str, Any]]:
         rows = [results["overall"], *results["slices"]] if results else []
         found.append({"evaluation": evaluation, "rows": rows, "has_parent": bool(results.get("parent_digest"))})
     return found
+
+
+@dataclass(frozen=True)
+class SavedStep:
+    """A checkpoint: on the worker's disk to go on from, or kept as the model."""
+
+    step: int
+    saved_at: datetime
+    size_bytes: int
+    digest: str = ""  # of the model; "" for one that is only there to go on from
+
+
+def list_checkpoints(run: Run) -> list[SavedStep]:
+    """The newest first. Those on disk are there while the run may still need them."""
+    kept = [
+        SavedStep(row.step, row.created_at, sum(file["size"] for file in row.files.values()), row.digest)
+        for row in run.checkpoints.all()
+    ]
+    folder = Path(settings.DATA_DIR) / "runs" / str(run.pk) / "out" / "checkpoints"
+    for step, path in find_steps(folder):
+        try:
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            kept.append(SavedStep(step, datetime.fromtimestamp(path.stat().st_mtime, tz=UTC), size))
+        except OSError:
+            continue  # the trainer replaced it just now
+    return sorted(kept, key=lambda row: (-row.step, row.digest))
+
+
+def find_steps(folder: Path) -> list[tuple[int, Path]]:
+    names = [path for path in folder.glob("step-*") if path.name[5:].isdigit()] if folder.is_dir() else []
+    return [(int(path.name[5:]), path) for path in names]
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the training of a run cost, and whom."""
+
+    seconds: float
+    payers: list[str]
+    refunds: int  # times that nothing was charged since the hub's machinery broke, or nobody worked
+
+
+def read_bill(run: Run) -> Bill | None:
+    rows = list(LedgerEntry.objects.filter(job__in=jobs_of(run)).select_related("user"))
+    if not rows:
+        return None
+    payers = sorted({row.user.username for row in rows if row.seconds})
+    return Bill(sum(row.seconds for row in rows), payers, sum(row.kind == "refunded" for row in rows))
 
 
 def typical_seconds_per_token(repo: Repo) -> float | None:

@@ -13,6 +13,8 @@ from training.runs import jobs_of
 MAX_CURVE_EVENTS = 6000
 MAX_KEPT_POINTS = 400  # of the loss, for as long as the run is remembered
 MAX_LOG_LINES = 200
+MAX_SEARCHED = 20_000  # lines
+MAX_WARNINGS = 50
 MAX_SAMPLES = 12
 LOG_KINDS = ("state", "stage", "progress", "warning", "error", "log", "sandbox")
 
@@ -89,6 +91,29 @@ def read_log(run: Run) -> list[dict[str, Any]]:
         for row in rows[:MAX_LOG_LINES]
     ]
     return lines[::-1]
+
+
+def search_log(run: Run, words: str) -> list[dict[str, Any]]:
+    """Lines of the whole record that hold every one of the words, oldest first, of the newest MAX_SEARCHED."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind__in=LOG_KINDS).select_related("job").order_by("-id")
+    wanted = words.lower().split()
+    lines = []
+    for row in rows[:MAX_SEARCHED]:
+        line = {
+            "id": row.pk,
+            "at": row.at,
+            "job": row.job.kind.partition(".")[2],
+            "text": write_line(row.kind, row.data),
+        }
+        if all(word in f"{line['job']}: {line['text']}".lower() for word in wanted):
+            lines.append(line)
+    return lines[::-1]
+
+
+def read_warnings(run: Run) -> list[str]:
+    """What the training program, or the hub about it, wants to be known; each sentence once."""
+    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind="warning").order_by("id").values_list("data", flat=True)
+    return list(dict.fromkeys(str(data["message"]) for data in rows[:MAX_WARNINGS] if data.get("message")))
 
 
 def write_line(kind: str, data: dict[str, Any]) -> str:

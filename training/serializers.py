@@ -65,6 +65,19 @@ class NowSerializer(serializers.Serializer[Any]):
     ahead = serializers.IntegerField(help_text="Jobs before it in its queue.")
 
 
+class SavedStepSerializer(serializers.Serializer[Any]):
+    step = serializers.IntegerField()
+    saved_at = serializers.DateTimeField()
+    size_bytes = serializers.IntegerField()
+    digest = serializers.CharField(help_text="Of the model; empty for one that is only there to go on from.")
+
+
+class BillSerializer(serializers.Serializer[Any]):
+    seconds = serializers.FloatField(help_text="Of worker time.")
+    payers = serializers.ListField(child=serializers.CharField())
+    refunds = serializers.IntegerField(help_text="Trainings that ended without being charged.")
+
+
 class RunDetailSerializer(RunSerializer):
     stations = StationSerializer(many=True)
     now = NowSerializer(allow_null=True, help_text="What is done at this moment; null when nothing moves by itself.")
@@ -72,6 +85,37 @@ class RunDetailSerializer(RunSerializer):
     steps = serializers.IntegerField(source="result.steps", default=None, allow_null=True)
     final_loss = serializers.FloatField(source="result.final_loss", default=None, allow_null=True)
     seconds = serializers.FloatField(source="result.seconds", default=None, allow_null=True)
+    tokens = serializers.IntegerField(source="result.tokens", default=None, allow_null=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+    checkpoints = SavedStepSerializer(many=True, source="checkpoints_kept")
+    bill = BillSerializer(allow_null=True, help_text="null until a training has ended.")
+
+
+class LogLineSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    job = serializers.CharField(help_text="prepare, train, evaluate or sample.")
+    text = serializers.CharField()
+
+
+class ComparedRowSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    values = serializers.ListField(
+        child=serializers.JSONField(allow_null=True), help_text="One for each run, in order."
+    )
+
+
+class ComparedCurveSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    points = serializers.JSONField(help_text="[[step, loss], ...]")
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    runs = serializers.ListField(child=serializers.IntegerField(), source="numbers")
+    settings = ComparedRowSerializer(many=True, help_text="Only those that differ.")
+    results = ComparedRowSerializer(many=True)
+    curves = ComparedCurveSerializer(many=True)
+    held_out = ComparedCurveSerializer(many=True, help_text="Loss of rows kept aside.")
 
 
 class JobEventSerializer(serializers.Serializer[JobEvent]):

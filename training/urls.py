@@ -36,7 +36,9 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
 urlpatterns: list[URLPattern] = [
     path("propose", propose.choose_target),
     path("jobs", runs.list_jobs),
+    path("runs/compare", runs.compare_runs),
     path("runs/<int:pk>", runs.show_run),
+    path("runs/<int:pk>/log", runs.show_log),
     path("runs/<int:pk>/state", runs.show_state),
     *(path(f"runs/<int:pk>/{act}", runs.act_on_run, {"act": act}) for act in runs.ACTS),
     path("live/jobs/<str:job_id>", live.show_events),

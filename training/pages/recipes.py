@@ -8,13 +8,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.http import require_POST
 
 from hub.common.errors import EntryNotFound, HubError, RevisionNotFound
+from hub.common.paging import read_number
 from hub.community.pull_requests import find_pull_request
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import joins, recipes
+from training import clones, joins, recipes
 from training.engine.errors import EngineError, RecipeErrors
 from training.engine.recipe import describe_schema, parse_recipe
+from training.pages.runs import find_run
 
 START = """\
 version: 1
@@ -72,6 +74,8 @@ def edit_recipe(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
 def read_text(request: HttpRequest, reader: RepoReader) -> str:
     if "recipe" in request.POST:
         return request.POST["recipe"].replace("\r\n", "\n")
+    if number := read_number(request.GET.get("run", "")):  # do a run again, with or without changes
+        return clones.recipe_of(find_run(request, number))
     if request.GET.get("recipe"):
         return request.GET["recipe"].replace("\r\n", "\n")
     try:

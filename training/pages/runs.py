@@ -3,6 +3,7 @@
 import hashlib
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -23,10 +24,11 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.live import CLOCKS
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import audience, overview, records, reruns, runs
+from training import audience, comparisons, overview, records, reruns, runs
 from training.models import Run
 
 PER_PAGE = 25
+LINES_PER_PAGE = 500
 ACTS = {"run": runs.start_run, "cancel": runs.cancel_run, "rerun": runs.rerun}
 TONES = {"succeeded": ("good", "passed"), "failed": ("danger", "failed"), "cancelled": ("warn", "cancelled"),
          "held": ("warn", "held")}  # fmt: skip
@@ -56,8 +58,39 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
         "confinement": records.read_confinement(run),
         "sampling": sampling,
         "may_see_answers": overview.may_see_answers(request.user, run),
+        "bill": overview.read_bill(run),
+        "may_propose": can(request.user, "propose", run.repo),
+        "before": find_run_before(request, run),
     }
     return render(request, "training/run.html", context)
+
+
+def find_run_before(request: HttpRequest, run: Run) -> Run | None:
+    """The newest earlier run of the repository, to compare with, if this person may see it."""
+    before = overview.visible_runs(request.user).filter(repo=run.repo, pk__lt=run.pk).first()
+    return before if before and audience.may_see(request.user, before) else None
+
+
+def show_log(request: HttpRequest, pk: int) -> HttpResponse:
+    """The whole record of a run, or the lines with certain words."""
+    run = find_run(request, pk)
+    words = request.GET.get("q", "")[:200]
+    page = cut_numbered_page(request, records.search_log(run, words), LINES_PER_PAGE)
+    query = f"{urlencode({'q': words})}&" if words else ""
+    return render(request, "training/run_log.html", {"run": run, "page": page, "words": words, "query": query})
+
+
+def compare_runs(request: HttpRequest) -> HttpResponse:
+    """`?run=3&run=5`: up to four runs side by side."""
+    chosen = [find_run(request, pk) for pk in comparisons.read_choice(request.GET.getlist("run"))]
+    found = comparisons.compare(chosen)
+    context = {"comparison": found, "curves": label(found.curves), "held_out": label(found.held_out)}
+    return render(request, "training/compare.html", context)
+
+
+def label(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A plot writes the last value behind the name: "run 3: 2.25"."""
+    return [{**curve, "name": f"{curve['name']}:"} for curve in curves]
 
 
 def show_state(request: HttpRequest, pk: int) -> HttpResponse:
@@ -84,6 +117,8 @@ def describe_fragment(request: HttpRequest, run: Run) -> dict[str, Any]:
         "log": log,
         "evaluations": overview.describe_evaluations(run),
         "dropped": overview.read_dropped(run),
+        "warnings": records.read_warnings(run),
+        "checkpoints": overview.list_checkpoints(run),
         **list_acts(request.user, run),
     }
     html = render_to_string("training/run_state.html", context, request=request)
@@ -178,7 +213,9 @@ def place_to_return(request: HttpRequest, usual: str) -> str:
 def list_repo_runs(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
     page = cut_numbered_page(request, overview.visible_runs(request.user).filter(repo=repo), PER_PAGE)
     audience.veil(request.user, page.object_list)
-    return render_repo_page(request, repo, reader, "training/repo_runs.html", tab="/runs", page=page)
+    return render_repo_page(
+        request, repo, reader, "training/repo_runs.html", tab="/runs", page=page, may_compare=page.paginator.count > 1
+    )
 
 
 def list_jobs(request: HttpRequest) -> HttpResponse:

@@ -1,5 +1,7 @@
 """How scores and verdicts look: `{% load training_format %}`."""
 
+from typing import Any
+
 from django import template
 
 from training.evaluations import describe
@@ -36,6 +38,18 @@ def signed(value: float | None) -> str:
 def small_number(value: float | None) -> str:
     """0.0005 -> 0.0005, 0.00001 -> 1e-05: what a learning rate looks like."""
     return "-" if value is None else f"{value:.3g}"
+
+
+@register.filter
+def compared(value: Any) -> str:
+    """A value in a table of runs side by side; "-" where a run has none."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @register.filter
