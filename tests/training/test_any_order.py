@@ -301,6 +301,21 @@ def test_in_any_order_one_worker_one_bill_and_an_end(line: Line) -> None:
     try_orders(line, examples=20, steps=15)
 
 
+def test_orders_that_once_went_wrong(line: Line) -> None:
+    """Chance seldom finds them: a worker that dies behind its results, of preparing (two trainings followed) and of a
+    training that somebody then cancels (its check ran for ever)."""
+    pull_request = line.propose(suite=False)
+    for dies in ("preparing", "training"):
+        machine = type("Orders", (AnyOrder,), {"line": line, "pull_request": pull_request})()
+        machine.propose(is_approved=True, is_given_up=False)
+        if dies == "training":
+            machine.a_message_arrives(1)
+            machine.a_worker_acts(0, "well")
+        machine.a_worker_falls_silent(is_oldest=True, came_far=True, is_cancelled=dies == "training", comes_back=True)
+        machine.nothing_contradicts()
+        machine.teardown()
+
+
 @pytest.mark.slow
 def test_in_very_many_orders(line: Line) -> None:
     try_orders(line, examples=300, steps=30)
