@@ -292,9 +292,7 @@ class BlobStore:
         sha256 = known.sha256 if known is not None else None
         if sha256 is None:
             digest = hashlib.sha256()
-            content = FileBytes(self._records, description)
-            for piece in content.read(0, content.size):
-                digest.update(piece)
+            FileBytes(self._records, description).digest_into(digest.update)
             sha256 = digest.hexdigest()
         if description.sha256 not in (None, sha256):
             raise DigestMismatch(f"The bytes have SHA-256 {sha256}, not {description.sha256} as stated in the shard.")

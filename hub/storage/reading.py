@@ -2,7 +2,7 @@
 
 import io
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -39,6 +39,21 @@ class FileBytes:
             start = stop
             term += 1
 
+    def digest_into(self, update: Callable[[bytes | memoryview], None]) -> None:
+        """Give all bytes to `update` in order, chunk by chunk and uncopied where they are stored plain."""
+        for record in self._description.terms:
+            xorb_hash, chunk, end = record["xorb"].tobytes(), int(record["start"]), int(record["end"])
+            try:
+                with self._records.open_xorb(xorb_hash) as (xorb, index):
+                    xorb.expect(*index.packed_range(chunk, end))
+                    while chunk < end:
+                        behind = min(end, _end_of_piece(index, chunk))
+                        for raw in _unpack(xorb, index, chunk, behind):
+                            update(raw)
+                        chunk = behind
+            except FileNotFoundError as error:
+                raise _missing(xorb_hash) from error
+
     def _read_term(self, xorb_hash: bytes, first_chunk: int, start: int, end: int) -> Iterator[bytes]:
         """The bytes [start, end) of a term, counted from its first chunk."""
         try:
@@ -46,7 +61,7 @@ class FileBytes:
                 base = index.raw_start(first_chunk)
                 yield from _read_raw(xorb, index, base + start, base + end)
         except FileNotFoundError as error:
-            raise StorageError(f"Xorb {hashes.to_hex(xorb_hash)} is missing; restore it from a backup.") from error
+            raise _missing(xorb_hash) from error
 
 
 class FileReader(io.RawIOBase):
@@ -94,12 +109,26 @@ def _read_raw(xorb: Opened, index: XorbIndex, start: int, end: int) -> Iterator[
         xorb.expect(*index.packed_range(chunk, min(bisect_left(index.raw_ends, end) + 1, len(index))))
     while start < end:
         # Whole chunks that together are one piece, at least one of them, and none behind the range.
-        full = bisect_right(index.raw_ends, index.raw_start(chunk) + PIECE_BYTES)
-        last = max(chunk + 1, min(full, bisect_left(index.raw_ends, end) + 1))
-        raw = b"".join(unpack_chunks(xorb.read(*index.packed_range(chunk, last))))
-        if len(raw) != index.raw_size(chunk, last):
-            raise StorageError(f"Xorb {hashes.to_hex(index.xorb_hash)} is damaged; restore it from a backup.")
+        last = max(chunk + 1, min(_end_of_piece(index, chunk), bisect_left(index.raw_ends, end) + 1))
+        raw = b"".join(_unpack(xorb, index, chunk, last))
         piece_start = index.raw_start(chunk)
         yield raw[start - piece_start : end - piece_start]
         start = piece_start + len(raw)
         chunk = last
+
+
+def _end_of_piece(index: XorbIndex, chunk: int) -> int:
+    """Behind the last of the chunks from `chunk` on that together fill one piece; at least one."""
+    return max(chunk + 1, bisect_right(index.raw_ends, index.raw_start(chunk) + PIECE_BYTES))
+
+
+def _unpack(xorb: Opened, index: XorbIndex, chunk: int, end: int) -> list[bytes | memoryview]:
+    """The raw chunks [chunk, end). Raises StorageError if they are damaged."""
+    chunks = list(unpack_chunks(xorb.read(*index.packed_range(chunk, end))))
+    if sum(map(len, chunks)) != index.raw_size(chunk, end):
+        raise StorageError(f"Xorb {hashes.to_hex(index.xorb_hash)} is damaged; restore it from a backup.")
+    return chunks
+
+
+def _missing(xorb_hash: bytes) -> StorageError:
+    return StorageError(f"Xorb {hashes.to_hex(xorb_hash)} is missing; restore it from a backup.")
