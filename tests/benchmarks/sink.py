@@ -1,11 +1,14 @@
 """A hub that keeps nothing: it says to the stock client what it wants to hear and drops every byte.
 
 What an upload takes against it is the client's own time, and the floor for any server in Python.
+With SINK_FOLDER it writes xorbs there and syncs them, unread: the floor for a server that keeps what it was sent.
 Run as `granian --interface wsgi tests.benchmarks.sink:application`."""
 
 import json
+import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +22,13 @@ def answer_json(environ: dict[str, Any], data: dict[str, Any]) -> tuple[list[tup
 def drop(environ: dict[str, Any]) -> None:
     while environ["wsgi.input"].read(PIECE_BYTES):
         pass
+
+
+def keep(environ: dict[str, Any], folder: str) -> None:
+    with open(f"{folder}/{uuid.uuid4().hex}", "xb", buffering=0) as file:
+        while piece := environ["wsgi.input"].read(PIECE_BYTES):
+            file.write(piece)
+        os.fsync(file.fileno())
 
 
 def read(environ: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +53,11 @@ def respond(environ: dict[str, Any]) -> tuple[list[tuple[str, str]], bytes]:
         action = {"upload": {"href": f"{base}/drop"}}
         objects = [{**item, "authenticated": True, "actions": action} for item in read(environ)["objects"]]
         return answer_json(environ, {"transfer": "basic", "objects": objects})
+    is_xorb = re.search(r"/xorbs/\w+/\w{64}$", path)
+    if is_xorb and "SINK_FOLDER" in os.environ:
+        keep(environ, os.environ["SINK_FOLDER"])
     drop(environ)
-    if re.search(r"/xorbs/\w+/\w{64}$", path):
+    if is_xorb:
         return answer_json(environ, {"was_inserted": True})
     if path.endswith("/v1/shards"):
         return answer_json(environ, {"result": 1})

@@ -95,21 +95,23 @@ class Bench:
         self.hub.start()
         stack.callback(self.hub.stop)
         self.sink_url, self.sink = self.start_sink()
+        (folder / "written").mkdir()
+        self.writer_url, self.writer = self.start_sink(SINK_FOLDER=str(folder / "written"))
         self.nginx_url = self.start_nginx() if shutil.which("nginx") else None
         self.start_peak = 0.0
         self.times: dict[str, list[float]] = {}
         self.cpu: dict[str, list[float]] = {}
         self.peak: dict[str, float] = {}
 
-    def start(self, command: list[str]) -> "subprocess.Popen[bytes]":
+    def start(self, command: list[str], **settings: str) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            command, cwd=ROOT, env=build_environment(self.folder / "data"), start_new_session=True,
+            command, cwd=ROOT, env=build_environment(self.folder / "data", **settings), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.stack.callback(lambda: (os.killpg(process.pid, 9), process.wait()))
         return process
 
-    def start_sink(self) -> tuple[str, "subprocess.Popen[bytes]"]:
+    def start_sink(self, **settings: str) -> tuple[str, "subprocess.Popen[bytes]"]:
         port = find_free_port()
         arguments = [
             "--interface",
@@ -122,7 +124,9 @@ class Bench:
             "32",
             "--no-ws",
         ]
-        process = self.start([sys.executable, "-m", "granian", *arguments, "tests.benchmarks.sink:application"])
+        process = self.start(
+            [sys.executable, "-m", "granian", *arguments, "tests.benchmarks.sink:application"], **settings
+        )
         time.sleep(3)
         return f"http://127.0.0.1:{port}", process
 
@@ -172,14 +176,23 @@ class Bench:
             self.peak[name] = peak
         print(f"{name:<34} {seconds:7.1f} s   server CPU {after - before:5.1f} s   peak {peak:5.0f} MB", flush=True)
 
+    def warm_up(self) -> None:
+        """Uploads and downloads of one megabyte, so that each worker has loaded what it needs: growth counts from here."""
+        first = make_noise(self.folder / "first.bin", 1)
+        for more in ({}, {"HF_HUB_DISABLE_XET": "1"}) * 2:
+            self.upload(self.hub.url, "alice/first", first, **more)
+
     def run(self, number: int) -> None:
         name, plain = f"alice/big-{number}", {"HF_HUB_DISABLE_XET": "1"}
         other = make_noise(self.folder / "other.bin", self.megabytes)
         fresh = make_noise(self.folder / "fresh.bin", self.megabytes)  # what the hub holds already is not sent again
         hub = self.hub.process
-        self.start_peak = self.start_peak or measure(hub)[1]
+        if not self.start_peak:
+            self.warm_up()
+            self.start_peak = measure(hub)[1]
         uploads = [
             lambda: self.time("upload, Xet, sink", lambda: self.upload(self.sink_url, name, fresh), self.sink),
+            lambda: self.time("upload, Xet, writer", lambda: self.upload(self.writer_url, name, fresh), self.writer),
             lambda: self.time("upload, Xet, hub", lambda: self.upload(self.hub.url, name, fresh), hub),
             lambda: self.time(
                 "upload, plain, sink", lambda: self.upload(self.sink_url, name, other, **plain), self.sink
@@ -250,6 +263,7 @@ class Bench:
     def report(self, again: tuple[int, int], again_mb: int) -> list[Row]:
         size = f"{self.megabytes:,} MB"
         nginx, sink = "nginx, sendfile", "sink that only reads"
+        writer = "the same that writes to disk and syncs"
         rows = [
             self.compare(f"download of {size}, plain", "download, plain, hub", "download, plain, nginx", 1.1, nginx),
             self.compare(f"download of {size}, Xet", "download, Xet, hub", "download, plain, nginx", 1.1, nginx),
@@ -258,15 +272,20 @@ class Bench:
                 f"snapshot_download of {self.files:,} small files", "folder, hub", "folder, nginx", 1.5, nginx
             ),
             self.compare(f"upload of {size}, Xet", "upload, Xet, hub", "upload, Xet, sink", 1.3, sink),
+            self.compare(f"upload of {size}, Xet", "upload, Xet, hub", "upload, Xet, writer", None, writer),
             self.compare(f"upload of {size}, plain", "upload, plain, hub", "upload, plain, sink", 1.3, sink),
         ]
-        for name in ("upload, Xet, hub", "upload, plain, hub"):
+        for name in ("upload, Xet, hub", "upload, Xet, writer", "upload, plain, hub"):
             cpu = statistics.median(self.cpu[name]) * 1000 / self.megabytes
-            rows.append(Row(f"server CPU, {name}", f"{cpu:.1f} s/GB", target="at most 4 s/GB", is_met=cpu <= 4))
+            promise = {} if name.endswith("writer") else {"target": "at most 4 s/GB", "is_met": cpu <= 4}
+            rows.append(Row(f"server CPU, {name}", f"{cpu:.1f} s/GB", **promise))
         growth = max(self.peak.values()) - self.start_peak
         rows.append(
             Row(
-                "growth of the largest process of the hub", f"{growth:.0f} MB", target="under 64 MB", is_met=growth < 64
+                "growth of the largest process of the hub, after a first small upload",
+                f"{growth:.0f} MB",
+                target="under 64 MB",
+                is_met=growth < 64,
             )
         )
         share = again[1] / again[0]

@@ -65,10 +65,11 @@ class RunningHub:
         """Returns when the site answers."""
         from hub.site.bootstrap import services
 
+        web = services.web("127.0.0.1", self.port)
+        environment = build_environment(self.data_dir, **{**web.env, **self.settings})
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                services.web("127.0.0.1", self.port).command,
-                env=build_environment(self.data_dir, **self.settings), cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
+                web.command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_S
         while not self._answers():
