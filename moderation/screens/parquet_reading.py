@@ -30,7 +30,7 @@ def read_table(kind: str, reader: BinaryIO, size: int, deadline: Deadline) -> It
     seconds = max(int(deadline.left_s()) + 1, 1)
     # -I: no user site, no environment, no current folder on the path; the child needs pyarrow and numpy only.
     child = subprocess.Popen(
-        [sys.executable, "-I", str(CHILD), str(size), str(seconds), kind],
+        [sys.executable, "-I", "-B", str(CHILD), str(size), str(seconds), kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

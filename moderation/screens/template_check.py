@@ -59,7 +59,7 @@ def judge_template(template: str) -> Judged:
 def _judge_by_digest(digest: bytes, data: bytes) -> Judged:
     try:
         ended = subprocess.run(
-            [sys.executable, "-I", "-S", str(CHILD), _jinja_folder()],
+            [sys.executable, "-I", "-B", "-S", str(CHILD), _jinja_folder()],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

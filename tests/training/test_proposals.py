@@ -191,8 +191,8 @@ def test_every_job_that_is_queued_has_a_body() -> None:
     queued: dict[str, str] = {}
     for room in ("hub", "training", "moderation"):
         for path in (CHECKOUT / room).rglob("*.py"):
-            if path == CHECKOUT / "hub" / "common" / "jobs.py":
-                continue  # its sweeper queues the kinds of `bodies` themselves
+            if path.parent == CHECKOUT / "hub" / "common" / "jobs":
+                continue  # they queue the kinds of `bodies` themselves
             tree = ast.parse(path.read_text())
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and name_of(node.func) == "enqueue" and node.args:

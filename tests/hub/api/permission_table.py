@@ -78,7 +78,7 @@ bring withheld    no      ok        ok      ok      ok     ok         no        
 bring disabled    no      no        no      no      no     ok         no         no
 bring deleted     no      no        no      no      no     no         no         no
 """
-MARK = "forty-fathoms"  # in every file but the card, which a gated repository shows everybody
+MARK = "FortyFathoms"  # in every file but the card, which a gated repository shows everybody
 KINDS = ("public", "private", "gated", "withheld", "disabled", "deleted")
 
 

@@ -51,10 +51,11 @@ def test_every_address_has_a_row():
 
 def list_addresses() -> set[str]:
     """All doors for programs, and the pages of a repository."""
+    import hub.api.hf.urls
     import hub.api.urls
     import hub.web.urls
 
-    doors = {shorten(address) for _, address in list_patterns(hub.api.urls.urlpatterns)}
+    doors = {shorten(address) for _, address in list_patterns([*hub.api.hf.urls.downloads, *hub.api.urls.urlpatterns])}
     pages = {shorten(address) for _, address in list_patterns(hub.web.urls.urlpatterns)}
     return doors | {address for address in pages if address.startswith("page:")}
 
