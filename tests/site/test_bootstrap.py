@@ -308,3 +308,15 @@ def test_a_failure_of_pip_becomes_one_sentence(tmp_path: Path) -> None:
     sentence = environment._pip_refusal(output, tmp_path / "install.log")
     assert "No matching distribution found for x==1)" in sentence and "install.log" in sentence
     assert "full" in environment._pip_refusal("OSError: [Errno 28] No space left on device", tmp_path)
+
+
+def test_what_the_children_of_screens_import_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may write nothing, so without this they compile it anew for each file."""
+    (package := tmp_path / "packed_tides").mkdir()
+    for path in (package / "__init__.py", package / "tests" / "test_tides.py"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("DEPTH = 40\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(environment, "IMPORTED_BY_CHILDREN", ("packed_tides", "not_there"))
+    environment._keep_byte_code()
+    assert [path.parent.parent.name for path in tmp_path.rglob("*.pyc")] == ["packed_tides"]

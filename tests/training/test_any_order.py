@@ -58,10 +58,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.now = BEGINNING
         self.workers: list[Worker] = []
         self.bill_s = 0.0
-        reset_checks(self.pull_request, list(CHECKS), "Its turn comes.")
-        run = runs.create_run(
-            pull_request=self.pull_request, input_commit="a" * 40, recipe_digest="sha256:r", lock_digest="sha256:l"
-        )
+        with self.clock():
+            reset_checks(self.pull_request, list(CHECKS), "Its turn comes.")
+            run = runs.create_run(
+                pull_request=self.pull_request, input_commit="a" * 40, recipe_digest="sha256:r", lock_digest="sha256:l"
+            )
         self.pk = run.pk
         if not is_approved:
             Run.objects.filter(pk=run.pk).update(approved_by=None)

@@ -153,7 +153,7 @@ def test_of_two_workers_with_one_training_one_trains_and_there_is_one_result_and
     run: Run, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act_as_engine(monkeypatch, FINISH)
-    at_once(*[lambda: jobs.run(str(run.train_job_id))] * 3)
+    assert at_once(*[lambda: jobs.run(str(run.train_job_id))] * 3) == [None] * 3
     run.refresh_from_db()
     assert run.state == Run.State.SUCCEEDED and starts(run) == 1, run.train_job.reason
     assert run.result["tokens"] == 1024 and Checkpoint.objects.get(run=run).is_final

@@ -105,7 +105,7 @@ def test_a_run_is_proposed_again_as_it_was_or_changed_first(
     assert f"/alice/tides/propose/recipe?run={first.pk}" in read(client, f"/runs/{first.pk}")
     editor = read(client, f"/alice/tides/propose/recipe?run={first.pk}")
     assert "steps: 4" in editor and "alice/tide-tables" in editor
-    assert client.get("/alice/tides/propose/recipe?run=999").status_code == 404
+    assert client.get("/alice/tides/propose/recipe?run=999999999").status_code == 404
 
 
 def test_the_record_is_searched(two: tuple[Run, Run], client: Client) -> None:

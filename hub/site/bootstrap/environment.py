@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib
 import importlib.util
 import os
 import re
@@ -26,6 +27,7 @@ from hub.site.bootstrap.requirements import (
 
 VENV = CHECKOUT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
+IMPORTED_BY_CHILDREN = ("jinja2", "markupsafe", "numpy", "pyarrow", "cloudpickle")
 Report = Callable[[str, float], None]  # what happens now, share done 0..1
 
 
@@ -92,6 +94,18 @@ def install_section(name: str, *, report: Report) -> None:
             raise Refusal(
                 f"pip reported success, but {left[0].line} is still not there; remove {VENV} and start again."
             )
+        _keep_byte_code()
+
+
+def _keep_byte_code() -> None:
+    """Compile what the screens' children import: they may write nothing, and would compile it anew for each file."""
+    importlib.invalidate_caches()
+    found = [importlib.util.find_spec(name) for name in IMPORTED_BY_CHILDREN]
+    folders = [str(Path(spec.origin).parent) for spec in found if spec is not None and spec.origin is not None]
+    if not folders:  # else Python's own would be compiled
+        return
+    command = [sys.executable, "-I", "-m", "compileall", "-q", "-x", r"[\\/]tests?[\\/]", *folders]
+    subprocess.run(command, capture_output=True, check=False)  # a folder of somebody else's stays as it is
 
 
 def _install_local_torch(wanted: list[Requirement], report: Report) -> None:

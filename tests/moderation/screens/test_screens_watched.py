@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import pytest
 
 from tests.moderation.screens.hostile import BENIGN, CANARY, HOSTILE, Dial, Shell, Write
+from tests.moderation.screens.watching import CANNOT_WATCH
 
 ROOT = Path(__file__).parents[3]
 BUDGET_S = 15.0
+LIMIT_S = 300.0  # of all files
 FULL_ONLY = {"not_finite"}  # every number is read by the full screen
 MAX_BYTES = 300 << 20  # what one file may add to the screening process
 MAX_CHILD_BYTES = 1536 << 20  # of a reader of tables or templates; its own limit is on addresses
-MAX_CHILD_CPU_S = 4.0
+MAX_CHILD_CPU_S = 10.0  # its own limit follows the budget
 CHILDREN = ("moderation/screens/template_child.py", "moderation/screens/parquet_child.py")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="seccomp and ptrace are Linux's")
@@ -45,12 +48,20 @@ def run_watched(files: dict[str, tuple[bytes, bool]], folder: Path, *arguments: 
     told: dict[str, Watched] = {}
     with subprocess.Popen(watcher, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=environment) as ran:
         assert ran.stdin and ran.stdout
+        clock = threading.Timer(LIMIT_S, ran.kill)
+        clock.start()
         for name, (data, quick) in files.items():
             asked = {"name": name, "size": len(data), "quick": quick, "budget_s": BUDGET_S}
             ran.stdin.write(json.dumps(asked).encode() + b"\n" + data)
             ran.stdin.flush()
-            told[name] = Watched(findings=json.loads(ran.stdout.readline()))
+            said = ran.stdout.readline()
+            assert said, (
+                f"the watched ended at {name} (status {ran.wait()}; {CANNOT_WATCH}: this machine lets none be traced)"
+            )
+            told[name] = Watched(findings=json.loads(said))
         ran.stdin.close()
+        ran.wait()
+        clock.cancel()
     assert ran.returncode == 0
     read_log(log, told)
     return told

@@ -10,6 +10,7 @@ audit hook, a patched module) takes part, so code that runs there cannot hide it
                                      the most memory since the last mark, in bytes, as the kernel counts it
   {"exit": b, "cpu_s": s}            a process that it started has ended: its own peak and its time"""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -40,6 +41,7 @@ NAMES = {number: name for name, number in CALLS.items()}
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[platform.machine()]
 FLAGS = {"open": 1, "openat": 2}  # which argument holds them; without writing in it, the call is let through
 PATH = {name: 1 if name.endswith("at") or name.endswith("at2") else 0 for name in CALLS}
+PATH["symlinkat"] = 2
 WITHOUT_PATH = {"socket", "connect", "sendto", "bind", "listen", "ptrace", "io_uring_setup", "process_vm_writev"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 LOAD, EQUAL, ANY_OF, RETURN = 0x20, 0x15, 0x45, 0x06  # of the kernel's packet filter
@@ -49,6 +51,7 @@ TRACE_ME, CONTINUE, SET_OPTIONS, EVENT_MESSAGE = 0, 7, 0x4200, 0x4201
 EXIT_EVENT, SECCOMP_EVENT = 6, 7
 OPTIONS = 0x02 | 0x04 | 0x08 | 0x40 | 0x80 | 0x100000  # fork, vfork, clone, exit, seccomp; ended with the watcher
 WALL = 0x40000000
+CANNOT_WATCH = 77  # exit status where the machine lets no process be traced
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
@@ -74,7 +77,8 @@ def start(command: list[str]) -> int:
     if pid:
         return pid
     try:
-        libc.ptrace(TRACE_ME, 0, None, None)
+        if libc.ptrace(TRACE_ME, 0, None, None):
+            os._exit(CANNOT_WATCH)
         os.kill(os.getpid(), signal.SIGSTOP)
         assert libc.prctl(38, 1, 0, 0, 0) == 0, "no new privileges"
         assert libc.prctl(22, 2, program, 0, 0) == 0, "filter"
@@ -89,9 +93,12 @@ def ask(request: int, pid: int, value: Any = 0) -> int:
 
 def watch(pid: int, log: Any) -> int:
     """Until the watched has ended. Returns its exit status."""
-    os.waitpid(pid, WALL)
+    _, begun = os.waitpid(pid, WALL | os.WUNTRACED)
+    if os.WIFEXITED(begun):
+        return CANNOT_WATCH
     if ask(SET_OPTIONS, pid, OPTIONS):
-        raise OSError(ctypes.get_errno(), "this machine does not let processes be traced")
+        os.kill(pid, signal.SIGKILL)
+        return CANNOT_WATCH
     ask(CONTINUE, pid)
     status = 1
     while True:
@@ -105,8 +112,10 @@ def watch(pid: int, log: Any) -> int:
         event, number = ended >> 16, os.WSTOPSIG(ended)
         if event == SECCOMP_EVENT:
             log.write(json.dumps(describe(pid, who)) + "\n")
-        elif event == EXIT_EVENT and who != pid and is_process(who):
-            log.write(json.dumps({"exit": peak_of(who), "cpu_s": cpu_of(who)}) + "\n")
+        elif event == EXIT_EVENT and who != pid:
+            with contextlib.suppress(OSError):  # killed meanwhile: nobody can read its books any more
+                if is_process(who):
+                    log.write(json.dumps({"exit": peak_of(who), "cpu_s": cpu_of(who)}) + "\n")
         # New threads and processes begin with a stop of their own; other signals are theirs.
         ask(CONTINUE, who, 0 if event or number in (signal.SIGSTOP, signal.SIGTRAP) else number)
 
@@ -119,9 +128,15 @@ def describe(pid: int, who: int) -> dict[str, Any]:
     name = NAMES[message.value]
     told: dict[str, Any] = {"call": name}
     if name not in WITHOUT_PATH:
-        with open(f"/proc/{who}/syscall") as file:
-            arguments = [int(word, 16) for word in file.read().split()[1:]]
-        told["path"] = text_at(who, arguments[PATH[name]])
+        try:
+            with open(f"/proc/{who}/syscall") as file:
+                arguments = [int(word, 16) for word in file.read().split()[1:]]
+        except OSError:
+            return told | {"path": "?"}
+        try:
+            told["path"] = text_at(who, arguments[PATH[name]])
+        except (OSError, OverflowError):  # a pointer to nothing, or killed meanwhile
+            return told | {"path": "?"}
         if told["path"].startswith("/mark/"):
             peak = peak_of(pid)
             with open(f"/proc/{pid}/clear_refs", "w") as file:
@@ -139,7 +154,7 @@ def text_at(who: int, address: int) -> str:
 
 
 def texts_at(who: int, address: int) -> Any:
-    with open(f"/proc/{who}/mem", "rb", buffering=0) as memory:
+    with contextlib.suppress(OSError, OverflowError), open(f"/proc/{who}/mem", "rb", buffering=0) as memory:
         for number in range(20):
             memory.seek(address + 8 * number)
             (pointer,) = struct.unpack("<Q", memory.read(8))

@@ -20,14 +20,17 @@ def run_ranks(bench: Bench, out: str, *more: str, count: int = 2) -> tuple[list[
     said = [bench.folder / f"{out}.rank{rank}.jsonl" for rank in range(count)]
     port = str(find_free_port())
     ranks = [
-        forks.Process(target=run_rank, args=(rank, count, port, bench.arguments(out, *more), said[rank]))
+        forks.Process(target=run_rank, args=(rank, count, port, bench.arguments(out, *more), said[rank]), daemon=True)
         for rank in range(count)
     ]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(timeout=120)
-    assert all(process.exitcode is not None for process in ranks), "a rank waits for ever"
+    waiting = [process for process in ranks if process.exitcode is None]
+    for process in waiting:
+        process.kill()
+    assert not waiting, "a rank waits for ever"
     events = [[json.loads(line) for line in path.read_text().splitlines()] for path in said]
     return [process.exitcode or 0 for process in ranks], events
 

@@ -40,7 +40,7 @@ def test_a_peer_finds_the_loss_that_the_engine_finds_on_the_same_samples(tmp_pat
         else (list_padded(work.samples), trainer._collate_padded)
     )
     loss = theirs(**collate(listed), num_items_in_batch=work.positions).loss
-    assert loss.item() == pytest.approx(mean.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(mean.item(), rel=1e-5)
 
 
 def test_lengths_have_the_mean_that_was_asked_for_and_operations_follow_the_formula():

@@ -44,7 +44,7 @@ def test_losses_and_gradients_are_the_plain_ones(monkeypatch, family, method):
     torch.testing.assert_close(quick_loss, loss, rtol=1e-5, atol=1e-5)
     assert quick.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert (quick[name] - gradient).norm() <= 2e-5 * gradient.norm(), name
+        assert (quick[name] - gradient).norm() <= 2e-5 * gradient.norm() + 1e-6, name
 
 
 def test_where_an_adapter_is_anything_but_plain_peft_computes_it():

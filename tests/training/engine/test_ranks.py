@@ -40,11 +40,11 @@ def read_losses(bench: Bench, out: str) -> list[float]:
 
 def assert_same_run(bench: Bench, out: str) -> None:
     """The same sums in another order: float tolerance, and the same files and record."""
-    assert read_losses(bench, out) == pytest.approx(read_losses(bench, "one"), rel=1e-5)
+    assert read_losses(bench, out) == pytest.approx(read_losses(bench, "one"), rel=1e-4)
     ours, theirs = (load_file(bench.folder / o / "model" / "model.safetensors") for o in (out, "one"))
     assert ours.keys() == theirs.keys()
     for name in theirs:
-        assert (ours[name] - theirs[name]).norm() / theirs[name].norm() < 1e-4, name
+        assert (ours[name] - theirs[name]).norm() / theirs[name].norm() < 1e-3, name
     one, two = bench.read_result("one"), bench.read_result(out)
     assert [two[k] for k in ("steps", "tokens", "corpus_digest")] == [
         one[k] for k in ("steps", "tokens", "corpus_digest")

@@ -6,6 +6,7 @@ a decoding step. The sums are of the same fp32 products in another order."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -30,11 +31,24 @@ class PackedLinear(torch.nn.Module):
         return found
 
 
+@functools.cache
+def can_pack() -> bool:
+    """Whether this build of PyTorch has both steps, and they agree with the plain product."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    layer, rows = torch.nn.Linear(12, 5), torch.linspace(-1, 1, 96).view(8, 12)
+    try:
+        with torch.inference_mode():
+            return torch.allclose(PackedLinear(layer)(rows), layer(rows), atol=1e-5)
+    except (RuntimeError, NotImplementedError):
+        return False
+
+
 def pack_weights(model: Any) -> Any:
     """The same model with packed layers, where the device and the build of PyTorch have them; else as it is."""
     # State-space kernels read the weights of their layers past the layers themselves.
     may = model.device.type == "cpu" and model.dtype == torch.float32 and get_family(model.config).packing != PADDED
-    if not may or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not may or not can_pack():
         return model
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):

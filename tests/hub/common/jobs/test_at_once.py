@@ -30,7 +30,8 @@ def test_many_workers_carry_each_job_out_once(work):
     done = []
     work(lambda lease: done.append(lease.payload["number"]))
     waiting = [jobs.enqueue("test.work", number=number) for number in range(4)]
-    at_once(*[lambda: [jobs.run(str(job.pk)) for job in waiting]] * 3)
+    results = at_once(*[lambda: [jobs.run(str(job.pk)) for job in waiting]] * 3)
+    assert not [result for result in results if isinstance(result, Exception)]
     assert sorted(done) == [0, 1, 2, 3]
     assert {job.state for job in Job.objects.filter(kind="test.work")} == {"succeeded"}
 
@@ -40,7 +41,8 @@ def test_sweepers_that_meet_give_a_job_back_once(work):
     job = jobs.enqueue("test.work")
     jobs.claim(str(job.pk), now=timezone.now())
     late = timezone.now() + timedelta(seconds=jobs.LEASE_S + 1)
-    at_once(*[lambda: jobs.sweep(now=late)] * 3)
+    results = at_once(*[lambda: jobs.sweep(now=late)] * 3)
+    assert not [result for result in results if isinstance(result, Exception)]
     job.refresh_from_db()
     assert (job.state, job.fencing) == ("waiting", 2)
     assert job.events.filter(data__state="waiting").count() == 2  # when it was made, and when it was given back
