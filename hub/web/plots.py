@@ -98,9 +98,11 @@ def render_line_plot(
     for index, line in enumerate(lines):
         if not line.points:
             continue
-        path = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in thin_out(line.points))
+        places = [f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in thin_out(line.points)]
         kind = f"plot__series-{index % 4 + 1}"
-        parts.append(f'<polyline class="plot__line {kind}" points="{path}"/>')
+        # A value alone is a line to itself, whose round ends make a dot.
+        look, path = ("plot__line plot__line--dot", places * 2) if len(places) == 1 else ("plot__line", places)
+        parts.append(f'<polyline class="{look} {kind}" points="{" ".join(path)}"/>')
         x, y = line.points[-1]
         ends.append((place_y(y), place_x(x), kind, names[index]))
     parts += draw_labels(ends)

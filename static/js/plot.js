@@ -120,8 +120,11 @@ class Plot {
     lines.forEach((line, index) => {
       if (!line.points.length) return;
       const kind = `plot__series-${(index % 4) + 1}`;
-      const path = thinOut(line.points).map(([x, y]) => `${this.placeX(x).toFixed(1)},${this.placeY(y).toFixed(1)}`).join(" ");
-      svg.append(element("polyline", { class: `plot__line ${kind}`, points: path }));
+      const places = thinOut(line.points).map(([x, y]) => `${this.placeX(x).toFixed(1)},${this.placeY(y).toFixed(1)}`);
+      // A value alone is a line to itself, whose round ends make a dot.
+      const look = places.length === 1 ? "plot__line plot__line--dot" : "plot__line";
+      if (places.length === 1) places.push(places[0]);
+      svg.append(element("polyline", { class: `${look} ${kind}`, points: places.join(" ") }));
       const [x, y] = line.points.at(-1);
       ends.push({ y: this.placeY(y), x: this.placeX(x), kind, text: names[index] });
     });

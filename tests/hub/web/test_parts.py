@@ -1,6 +1,7 @@
 """The plain helpers under the pages: diffs, previews, plots, numbers, panels."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -99,6 +100,12 @@ def test_a_plot_names_its_lines_at_their_ends_and_leaves_out_what_is_no_number()
     assert 'aria-label="Loss: loss &lt;b&gt; from 4 at 1 to 2.5 at 3; parent from 3 at 1 to 3 at 3"' in svg
     assert "<b>" not in write_plot_data(series)
     assert "No values yet" in render_line_plot([("loss", [])])
+
+
+def test_a_value_alone_is_a_dot():
+    svg = render_line_plot([("loss", [(1, 4.0), (2, 3.0)]), ("kept aside", [(2, 3.5)])])
+    (dot,) = re.findall(r'plot__line--dot plot__series-2" points="(\S+) (\S+)"', svg)
+    assert dot[0] == dot[1] and svg.count("plot__line--dot") == 1
 
 
 def test_plots_on_the_same_axis_have_the_same_ticks():
