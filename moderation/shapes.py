@@ -10,6 +10,7 @@ from hub.storage.errors import UnknownContent
 from hub.storage.git import TreeEntry
 from moderation.screens.dimensions import MAX_CONFIG_BYTES, check_dimensions
 from moderation.screens.findings import Finding
+from moderation.screens.limits import Deadline
 from moderation.screens.safetensors_check import BadHeader, read_header
 
 CONFIG = "config.json"
@@ -17,8 +18,9 @@ MAX_PARTS = 200  # of a model in many files
 MAX_SMALL_BYTES = 64 << 20
 
 
-def screen_shapes(repo: Repo, commit: str, content: Content) -> list[Finding]:
-    """Findings about a config.json, or about weights, by the other of the two in the same folder and commit."""
+def screen_shapes(repo: Repo, commit: str, content: Content, deadline: Deadline) -> list[Finding]:
+    """Findings about a config.json, or about weights, by the other of the two in the same folder and commit.
+    Raises OutOfTime."""
     folder, _, file = content.path.rpartition("/")
     members = pair(repo).members
     if members.entry(commit, content.path) is None:
@@ -34,11 +36,13 @@ def screen_shapes(repo: Repo, commit: str, content: Content) -> list[Finding]:
         return []
     if config is None or config.size > MAX_CONFIG_BYTES or config.lfs:
         return []
-    return list(_compare(repo, content.path, members.read_blob(config.oid), weights[:MAX_PARTS]))
+    return list(_compare(repo, content.path, members.read_blob(config.oid), weights[:MAX_PARTS], deadline))
 
 
-def _compare(repo: Repo, path: str, config: bytes, weights: list[TreeEntry]) -> Iterator[Finding]:
-    for entry in weights:
+def _compare(repo: Repo, path: str, config: bytes, weights: list[TreeEntry], deadline: Deadline) -> Iterator[Finding]:
+    by_content = {entry.lfs.sha256 if entry.lfs else entry.oid: entry for entry in weights}  # once under many names
+    for entry in by_content.values():
+        deadline.check()
         try:
             with _open(repo, entry) as reader:
                 header, _ = read_header(reader, entry.size)

@@ -24,8 +24,10 @@ def name_end_mark(start: Start, user: Any) -> None:
     require(user, "write", repo)
     try:
         settings = json.loads(start.model.read_text(start.commit, SETTINGS))
-    except (EntryNotFound, ValueError):
+    except EntryNotFound:
         settings = {}
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"{SETTINGS} of {repo.full_name} is not JSON that can be read; mend it first.") from None
     mark = find_end_mark(start.model.read_text(start.commit, "tokenizer.json", limit=MAX_TOKENIZER_BYTES))
     if not mark or not isinstance(settings, dict):
         raise InvalidInput(
@@ -51,6 +53,6 @@ def find_end_mark(tokenizer: str) -> str:
             *known.get("model", {}).get("vocab", {}),
             *(token["content"] for token in known.get("added_tokens", ())),
         }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return ""
     return next((mark for mark in END_MARKS if mark in words), "")

@@ -210,8 +210,10 @@ class Teller:
 def expected_languages(start: "Start | None") -> list[str]:
     """Codes that the card of the model names, of languages that are known here."""
     card = start.model.repo.card if start and start.model and isinstance(start.model.repo.card, dict) else {}
-    named = card.get("language") or []
-    return [code for code in ([named] if isinstance(named, str) else named) if code in LANGUAGES]
+    named = card.get("language")
+    return [
+        code for code in (named if isinstance(named, list) else [named]) if isinstance(code, str) and code in LANGUAGES
+    ]
 
 
 def find_faults_of_all(

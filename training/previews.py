@@ -209,10 +209,10 @@ def read_context(model: RepoReader, commit: str) -> int:
     """How many tokens a model reads, by its config.json; 0 where it does not say."""
     try:
         settings = json.loads(model.read_text(commit, "config.json"))
-    except (HubError, ValueError):
+    except (HubError, ValueError, RecursionError):
         return 0
     found = (
-        [settings[key] for key in CONTEXT_KEYS if isinstance(settings.get(key), int)]
+        [settings[key] for key in CONTEXT_KEYS if type(settings.get(key)) is int and settings[key] > 0]
         if isinstance(settings, dict)
         else []
     )

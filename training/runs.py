@@ -145,6 +145,7 @@ def start_run(*, run: Run, by: User) -> Run:
 @transaction.atomic
 def rerun(*, run: Run, by: User) -> Run:
     """Start again after a failure or a cancellation; training goes on from its last checkpoint."""
+    lock_jobs(run)
     row = Run.objects.select_for_update().get(pk=run.pk)
     may_spend = can(by, "run", row.repo)
     # Preparing is bounded and on the house, so its proposer may ask for it again; training is spent by maintainers.
@@ -174,6 +175,7 @@ def cancel_run(*, run: Run, by: User) -> Run:
     require(by, "propose", run.repo)
     if run.proposed_by_id != by.pk:
         require(by, "run", run.repo)
+    lock_jobs(run)
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.state != State.HELD and not living_jobs(row):
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; there is nothing to stop.")
@@ -196,13 +198,20 @@ def jobs_of(run: Run) -> QuerySet[Job]:
     return Job.objects.filter(subject=f"run:{run.pk}").order_by("created_at")
 
 
+def lock_jobs(run: Run) -> None:
+    """Hold the living jobs of a run before the run itself: a job that ends takes the two in this order, too."""
+    list(jobs_of(run).exclude(state__in=Job.ENDED).select_for_update().values_list("pk"))
+
+
 def living_jobs(run: Run) -> list[Job]:
     return list(jobs_of(run).exclude(state__in=Job.ENDED))
 
 
+@transaction.atomic
 def supersede(pull_request: PullRequest) -> None:
     """A newer push: what runs for the old one stops, and its results no longer count."""
     for run in Run.objects.filter(pull_request=pull_request, is_superseded=False):
+        lock_jobs(run)
         Run.objects.filter(pk=run.pk).update(is_superseded=True)
         stop(run, "A newer push replaced it.")  # its evaluation, too: nobody will read that
 

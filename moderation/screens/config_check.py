@@ -28,6 +28,12 @@ QUANTIZERS = {
     "fp_quant", "gguf", "gptq", "higgs", "hqq", "marlin", "modelopt", "mxfp4", "nvfp4", "quanto", "quark", "sinq",
     "spqr", "torchao", "vptq", "fouroversix", "metal", "mxfp8", "gemma",
 }  # fmt: skip
+WATCHED_KEYS = {
+    *CODE_KEYS, *KERNEL_KEYS, *FILE_KEYS, "auto_mapping", "weight_map", "architectures", "tokenizer_class",
+    "processor_class", "quant_method",
+}  # fmt: skip
+MAX_SHOWN = 200  # characters of a place
+MAX_TEMPLATES = 16  # of one file; each is rendered in a child of its own
 MAX_DIMENSION = 1 << 31
 MAX_LAYERS = 10_000
 DIMENSION = re.compile(r"(?:_size|_layers|_heads|_dim|_positions|n_embd|n_layer|n_head|d_model|num_experts)$")
@@ -63,18 +69,27 @@ def check_config(name: str, data: bytes) -> Iterator[Finding]:
         yield from _check_modules(name, config)
     elif lowered == "model_index.json":
         yield from _check_pipeline(name, config)
+    templates = 0
     for path, key, value in _walk(config):
+        templates += key.endswith("chat_template") and isinstance(value, str)
+        if templates > MAX_TEMPLATES:
+            yield too_many_templates(name)
+            return
         yield from _check_value(name, path, key, value)
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise RepeatedKey(quote(next(key for key in keys if keys.count(key) > 1))[:60])
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RepeatedKey(quote(key[:MAX_SHOWN])[:60])
+        found[key] = value
+    return found
 
 
 def _check_value(name: str, path: str, key: str, value: Any) -> Iterator[Finding]:
+    if not _is_of_interest(key):
+        return  # most are not, and a file may hold millions
     shown = f"{path}: {str(value)[:60]}"
     where = quote(path)[:80]
     if key in CODE_KEYS and value:
@@ -105,11 +120,20 @@ def _check_value(name: str, path: str, key: str, value: Any) -> Iterator[Finding
         yield _finding(name, "impossible_size", shown, f"{what}; correct it.")
 
 
+def _is_of_interest(key: str) -> bool:
+    return key in WATCHED_KEYS or key.endswith("chat_template") or bool(DIMENSION.search(key) or LAYERS.search(key))
+
+
 def remote_code(name: str, where: str, shown: str) -> Finding:
     what = f"{name} asks loaders to run code from outside their library ({where})"
     return _finding(
         name, "remote_code", shown, f"{what}; use an architecture that transformers knows, or ask a moderator."
     )
+
+
+def too_many_templates(name: str) -> Finding:
+    what = f"{name} holds more than {MAX_TEMPLATES} chat templates"
+    return _finding(name, "template_limits", f"over {MAX_TEMPLATES}", f"{what}; keep those that are used.")
 
 
 def _check_places(name: str, path: str, places: list[str]) -> Iterator[Finding]:
@@ -156,12 +180,14 @@ def _walk(value: Any, path: str = "", key: str = "", depth: int = 0) -> Iterator
         return
     if isinstance(value, dict):
         for inner_key, inner in value.items():
-            deeper = f"{path}.{inner_key}" if path else inner_key
+            deeper = f"{path[-MAX_SHOWN:]}.{inner_key[:MAX_SHOWN]}" if path else inner_key[:MAX_SHOWN]
             # Named templates are a table of texts, or a list of {"name", "template"}.
             yield from _walk(inner, deeper, "chat_template" if key == "chat_template" else inner_key, depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _walk(inner, f"{path}[{index}]", "chat_template" if key == "chat_template" else "", depth + 1)
+            yield from _walk(
+                inner, f"{path[-MAX_SHOWN:]}[{index}]", "chat_template" if key == "chat_template" else "", depth + 1
+            )
 
 
 def _finding(where: str, rule: str, excerpt: str, message: str, severity: Severity = "hold") -> Finding:

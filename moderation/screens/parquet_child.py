@@ -84,10 +84,18 @@ def texts(array: Any, rows: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         yield from texts(pc.list_flatten(entries), rows.take(pc.list_parent_indices(entries)), path, depth + 1)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         yield from texts(pc.list_flatten(array), rows.take(pc.list_parent_indices(array)), f"{path}[]", depth + 1)
+    elif isinstance(kind, pa.BaseExtensionType):
+        yield from texts(array.storage, rows, path, depth + 1)
+    elif pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+        yield path, rows, array.cast(pa.binary())
+    elif pa.types.is_string_view(kind):
+        yield path, rows, array.cast(pa.string())
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
         yield path, rows, array
     elif pa.types.is_integer(kind) and len(array) and (pc.max(array).as_py() or 0) >= SMALLEST_CARD:
         yield path, rows, array.cast(pa.string())
+    elif not (pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+        raise ValueError(f"column {path} is of a type that is not read ({kind})")
 
 
 def send(path: str, rows: Any, array: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from moderation.screens.archives import screen_tar, screen_zip
+from moderation.screens.config_check import MAX_TEMPLATES, too_many_templates
 from moderation.screens.findings import Finding, FindingBag, quote
 from moderation.screens.formats import HEAD_BYTES, PACKED, TAIL_BYTES, has_zip_end, sniff
 from moderation.screens.gguf_check import BadGguf, bad_gguf_finding, check_gguf, read_gguf, templates_of
@@ -152,7 +153,11 @@ class FileScreen:
         except BadGguf as error:
             self.bag.add(bad_gguf_finding(self.name, error))
             return
-        for key, template in templates_of(header):
+        for number, (key, template) in enumerate(templates_of(header)):
+            self.deadline.check()
+            if number == MAX_TEMPLATES:
+                self.bag.add(too_many_templates(self.name))
+                break
             self.bag.extend(check_template(f"{self.name} ({quote(key)[:60]})", template))
         self._screen_pieces(f"{self.name} (metadata)", ["\n".join(header.text).encode()])
         self.bag.extend(check_gguf(self.name, header, reader, quick=self.quick, deadline=self.deadline))

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ TEMPLATE_ESCAPE = re.compile(
 @dataclass(frozen=True)
 class Judged:
     refused: tuple[tuple[str, str, str], ...] = ()  # (rule, excerpt, half sentence)
-    rendered: dict[str, str] = field(default_factory=dict)  # conversation -> text, or the error in brackets
     broken: str = ""
 
 
@@ -71,9 +70,11 @@ def _judge_by_digest(digest: bytes, data: bytes) -> Judged:
         return Judged((("template_limits", "", "does not end"),))
     if ended.returncode:
         return Judged((("template_limits", "", "needs more than a second or more memory than it is given"),))
-    answer: dict[str, Any] = json.loads(ended.stdout[:MAX_ANSWER_BYTES])
+    if len(ended.stdout) > MAX_ANSWER_BYTES:
+        return Judged((("template_limits", "", "writes too much"),))
+    answer: dict[str, Any] = json.loads(ended.stdout)
     refused = tuple((str(rule), str(excerpt), str(what)) for rule, excerpt, what in answer["refused"])
-    return Judged(refused, answer.get("rendered", {}), answer.get("broken", ""))
+    return Judged(refused, answer.get("broken", ""))
 
 
 @cache

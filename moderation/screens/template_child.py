@@ -221,7 +221,9 @@ def main() -> int:
         judge(environment, source)
     give_up()
     source = sys.stdin.buffer.read().decode("utf-8", "replace")
-    sys.stdout.write(json.dumps(judge(environment, source)))
+    said = judge(environment, source)
+    said.pop("rendered", None)  # it was rendered to see whether it ends
+    sys.stdout.write(json.dumps(said))
     return 0
 
 

@@ -17,6 +17,7 @@ MAX_ADDED = 100_000
 MAX_TOKEN_CHARACTERS = 4_096
 MAX_PATTERN = 4_096  # characters; GPT-4o's has 400
 MAX_OPEN_REPEATS = 8  # of one alternative; GPT-4o's has 4
+MAX_STEPS_DEEP = 8
 MAX_STEPS = 64
 MAX_CHARSMAP = 4 << 20
 STEPS = {
@@ -111,7 +112,10 @@ def _step_problems(tokenizer: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _steps(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    if not isinstance(part, dict) or depth > 8:
+    if not isinstance(part, dict):
+        return
+    if depth > MAX_STEPS_DEEP:
+        yield {"type": "(nested too deep)"}  # known to no part, so it is named as such
         return
     yield part
     for key in ("normalizers", "pretokenizers", "processors", "decoders"):

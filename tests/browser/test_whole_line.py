@@ -169,7 +169,7 @@ def judge_the_answers(maria: Any, noor: Any, gallery: Gallery) -> None:
     """So small a model declines nothing. When the screen says so, a moderator reads the answers and decides."""
     if check_state(maria, "screen", "Waiting for a person").count():
         noor.goto("/moderation")
-        noor.get_by_role("link", name=re.compile("answers screened")).click()
+        noor.get_by_role("link", name=re.compile("tide-assistant#1: .*answers screened")).click()
         noor.get_by_text("Show the answers").first.click()
         noor.get_by_role("radio", name="Allow").check()
         noor.get_by_role("textbox", name="Reason").fill("I read the answers; none of them helps to do harm.")

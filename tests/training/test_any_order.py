@@ -119,18 +119,20 @@ class AnyOrder(RuleBasedStateMachine):
     def end_well(self, worker: Worker) -> None:
         """The last acts of the body, each in a transaction that holds the row, as training.tasks does them."""
         with self.clock():
-            run = self.run_row()
             if worker.lease.job.kind == "training.prepare":
-                with worker.lease.hold():
-                    corpus, _ = Corpus.objects.get_or_create(digest="sha256:c", defaults={"rows": 2, "tokens": 9})
-                    Run.objects.filter(pk=run.pk).update(corpus=corpus)
-                    runs.show(run, "prepare", Check.State.PASSED, "2 rows.")
-                    runs.prepared(run)
+                self.keep_rows(worker)
             else:
                 self.store(worker)
                 with worker.lease.hold():
                     runs.show(self.run_row(), "train", Check.State.PASSED, "4 steps.")
             self.end(worker, Job.State.SUCCEEDED, "")
+
+    def keep_rows(self, worker: Worker) -> None:
+        with worker.lease.hold():
+            corpus, _ = Corpus.objects.get_or_create(digest="sha256:c", defaults={"rows": 2, "tokens": 9})
+            Run.objects.filter(pk=self.pk).update(corpus=corpus)
+            runs.show(self.run_row(), "prepare", Check.State.PASSED, "2 rows.")
+            runs.prepared(self.run_row())
 
     def store(self, worker: Worker) -> None:
         with worker.lease.hold():
@@ -180,8 +182,7 @@ class AnyOrder(RuleBasedStateMachine):
             if worker.lease.job.kind == "training.train":
                 self.store(worker)
             else:
-                with worker.lease.hold():
-                    runs.prepared(self.run_row())
+                self.keep_rows(worker)
 
     @rule()
     def the_sweeper_comes_round(self) -> None:

@@ -118,6 +118,15 @@ def arrow(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def nested_steps(depth: int) -> bytes:
+    """A pattern that does not end, below steps in steps."""
+    step: dict[str, object] = {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}
+    for _ in range(depth):
+        step = {"type": "Sequence", "pretokenizers": [step]}
+    model = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
+    return json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": step, "model": model}).encode()
+
+
 def python_typed() -> pa.Table:
     """A column of the type that old versions of pyarrow unpickle while they open a file (CVE-2023-47248)."""
     metadata = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Shell())}
@@ -249,6 +258,14 @@ HOSTILE: dict[str, tuple[Maker, str]] = {
     ),
     "escaped.npy": (lambda: npy_with(b"{'descr': '\\x4f', 'fortran_order': False, 'shape': (1,)}\n", SHELL), "pickle"),
     "pickled-cells.parquet": (lambda: parquet(pa.table({"x": [b"x", SHELL]})), "pickle"),
+    "large-cells.arrow": (
+        lambda: arrow(pa.table({"x": pa.array([b"x", SHELL], pa.large_binary())})),
+        "pickle",
+    ),
+    "fixed-cells.parquet": (
+        lambda: parquet(pa.table({"x": pa.array([SHELL], pa.binary(len(SHELL)))})),
+        "pickle",
+    ),
     "python-type.parquet": (lambda: parquet(python_typed()), "pickle"),
     "python-type.arrow": (lambda: arrow(python_typed()), "pickle"),
     "repeated.parquet": (lambda: parquet(repeated()), "unreadable"),
@@ -329,6 +346,15 @@ HOSTILE: dict[str, tuple[Maker, str]] = {
     ),
     # chat templates
     "globals/tokenizer_config.json": (lambda: templated("{{ joiner.__init__.__globals__ }}"), "chat_template"),
+    "many/tokenizer_config.json": (
+        lambda: json.dumps({"chat_template": {f"t{n}": f"{{{{ {n} }}}}" for n in range(40)}}).encode(),
+        "template_limits",
+    ),
+    "many-templates.gguf": (
+        lambda: gguf([ARCHITECTURE, *(pair(f"tokenizer.chat_template.t{n}", f"{{{{ {n} }}}}") for n in range(40))]),
+        "template_limits",
+    ),
+    "deep/tokenizer.json": (lambda: nested_steps(12), "odd_tokenizer"),
     "classes.jinja": (lambda: b"{{ ''['_' ~ '_class_' ~ '_'].mro() }}", "chat_template"),
     "filter.jinja": (lambda: b"{{ messages | pprint }}", "chat_template"),
     "table/tokenizer_config.json": (

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
 
 from moderation.screens import worst
+from moderation.screens.config_check import check_config
 from tests.moderation.screens.screened import VALUES, only, rules, screen
 
 CANARY = "canary-of-the-screens"
@@ -163,6 +164,18 @@ def test_nan_and_infinity_in_weights_are_found_by_the_full_screen(dtype):
     for bad in (np.nan, np.inf, -np.inf):
         weights = {"good": np.ones(5, dtype), "layer.1": np.array([1.0, bad, 2.0], dtype)}
         assert only(screen("m.safetensors", save_safetensors(weights), quick=False)).rule == "not_finite"
+
+
+def test_a_large_configuration_costs_no_more_than_it_is_long():
+    keys = ",".join(f'"k{number}":0' for number in range(300_000))
+    for config, expected in (
+        ("{" + keys + ',"k299999":1}', {"repeated_key"}),
+        ('{"' + "k" * 1_000_000 + '":[' + ",".join("0" * 300_000) + "]}", set()),
+        ('{"' + "k" * 1_000_000 + '":{' + keys + "}}", set()),
+    ):
+        before = time.process_time()
+        assert rules(list(check_config("config.json", config.encode()))) == expected
+        assert time.process_time() - before < 20
 
 
 def test_a_configuration_that_runs_repository_code_is_held():
