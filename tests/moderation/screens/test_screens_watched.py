@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.moderation.screens.hostile import BENIGN, CANARY, HOSTILE, Dial, Shell, Write
+from tests.moderation.screens.hostile import BENIGN, HOSTILE
+from tests.moderation.screens.makers import CANARY, Dial, Shell, Write
 from tests.moderation.screens.watching import CANNOT_WATCH
 
 ROOT = Path(__file__).parents[3]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.storage.git import Author, GitRepo, RepositoryPair
+from hub.storage.git import AddFile, Author, GitRepo, RepositoryPair
 from tests.hub.storage.git.git_http_server import Door, serve
+from tests.hub.storage.git.pushing import MAIN, Git
 
 
 @pytest.fixture
@@ -79,3 +80,18 @@ def plain_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, value)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def start(pair: RepositoryPair, alice: Author) -> str:
+    """The first commit, public."""
+    oid = pair.members.commit(MAIN, [AddFile("README.md", b"# Tides\n")], author=alice, message="start")
+    pair.publish(MAIN, oid)
+    return oid
+
+
+@pytest.fixture
+def copy(start: str, address: str, tmp_path: Path, git: Git) -> Path:
+    """A clone of the members' half."""
+    git(tmp_path, "clone", "-q", f"{address}/members.git", "copy")
+    return tmp_path / "copy"
