@@ -3,7 +3,6 @@ import gzip
 import io
 import json
 import lzma
-import os
 import pickle
 import struct
 import tarfile
@@ -20,35 +19,10 @@ from safetensors.numpy import save as save_safetensors
 
 from moderation.screens import worst
 from moderation.screens.config_check import check_config
+from tests.moderation.screens.makers import CANARY, Shell, tarred, zipped
 from tests.moderation.screens.screened import VALUES, only, rules, screen
 
-CANARY = "canary-of-the-screens"
-
-
-class Bomb:
-    def __reduce__(self):
-        return os.system, (f"touch {CANARY}",)
-
-
-def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def tarred(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-PICKLES = {protocol: pickle.dumps(Bomb(), protocol) for protocol in range(6)}
+PICKLES = {protocol: pickle.dumps(Shell(), protocol) for protocol in range(6)}
 CHECKPOINT = {"archive/data.pkl": PICKLES[2], "archive/data/0": b"\x00" * 64, "archive/version": b"3\n"}
 OBJECTS = io.BytesIO()
 np.save(OBJECTS, np.array([{"a": 1}], dtype=object), allow_pickle=True)
