@@ -2,13 +2,14 @@
 more than a clone can bear. Each distinct tree is read once, so a "git bomb" of a dozen trees is cheap to refuse."""
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import NamedTuple
 
 import pygit2
 
 from hub.storage.errors import InvalidOperation, TooLarge
 from hub.storage.git.operations import MAX_DEPTH, check_twins, name_problem
-from hub.storage.git.trees import FOLDER, SUBMODULE, read_tree
+from hub.storage.git.trees import EMPTY_TREE, FOLDER, SUBMODULE, split_tree
 
 MAX_FILES = 1_000_000  # paths in one commit
 
@@ -24,6 +25,7 @@ class TreeInspector:
         self._seen: dict[str, tuple[list[str], int]] = {}
         self._extents: dict[str, Extent] = {}
         self._good_names: set[bytes] = set()
+        self._good_folders: set[bytes] = set()
 
     def inspect(self, roots: Iterable[str]) -> None:
         """Raises InvalidOperation for a name or kind of entry we refuse, TooLarge for a tree out of bounds."""
@@ -52,23 +54,32 @@ class TreeInspector:
         """The ids of the folders directly in a tree, and how many files lie beside them."""
         if oid in self._seen:
             return self._seen[oid]
+        entries = [] if oid == EMPTY_TREE else split_tree(self._handle.odb.read(oid)[1])
+        self._check_names([name for _, name, _ in entries])
         folders, files = [], 0
-        entries = read_tree(self._handle, oid)
-        check_twins(entries)
-        for name, leaf in entries.items():
-            self._check_name(name)
-            if leaf.mode == SUBMODULE:
+        for mode, name, leaf in entries:
+            mode = mode.lstrip(b"0")
+            if mode == SUBMODULE:
                 raise InvalidOperation(f"'{name.decode()}' is a submodule; add its files themselves.")
-            if leaf.mode == FOLDER:
-                folders.append(leaf.oid)
+            if mode == FOLDER:
+                folders.append(leaf.hex())
             else:
                 files += 1
         self._seen[oid] = (folders, files)
         return folders, files
 
-    def _check_name(self, name: bytes) -> None:
-        if name in self._good_names:
+    def _check_names(self, names: list[bytes]) -> None:
+        """A long history holds the same names again and again, so a list of names that is known is not looked at twice."""
+        listing = sha256(b"\0".join(names)).digest()  # the one byte that no name can hold
+        if listing in self._good_folders:
             return
+        check_twins(names)
+        for name in names:
+            if name not in self._good_names:
+                self._check_name(name)
+        self._good_folders.add(listing)
+
+    def _check_name(self, name: bytes) -> None:
         shown = name[:100].decode(errors="replace")
         problem = name_problem(name.decode(errors="surrogateescape"))
         if problem:

@@ -76,6 +76,19 @@ def test_a_pushed_tree_does_not_hold_them(repo: GitRepo, one: str, other: str) -
         TreeInspector(repo.handle).inspect([tree])
 
 
+def test_names_that_were_found_good_do_not_vouch_for_others(repo: GitRepo) -> None:
+    blob = str(repo.handle.create_blob(b"x"))
+
+    def tree(*names: bytes) -> str:
+        return str(repo.handle.odb.write(2, format_tree({name: Leaf(FILE, blob) for name in names})))
+
+    inspector = TreeInspector(repo.handle)
+    inspector.inspect([tree(b"a", b"b"), tree(b"a", b"b", b"c")])
+    for names, words in [((b"a", b"b\\c"), "backslash"), ((b"a", b"B", b"b"), "one file on Windows")]:
+        with pytest.raises(InvalidOperation, match=words):
+            inspector.inspect([tree(*names)])
+
+
 @pytest.mark.parametrize(
     "name",
     [
