@@ -1,10 +1,10 @@
 """Our scorer beside lm-evaluation-harness on the same rows: `python -m tests.benchmarks.evaluation [--rows N] [--write]`.
 
-Five tasks of real text, put to SmolLM2-135M (`--tiny`: a random model in its place): the questions of the starter suite
-alone, after five solved ones, and by length; continuations of paragraphs of Python's own documentation; and the bits that
-each byte of it costs. Both have the same weights in fp32, each its own copy, on the same threads; loading and reading the
-rows are not counted. The harness
-runs with batches of 1 (its default) and of 8. Scores must agree row by row within 1e-4 nats for each token."""
+Seven tasks of real text, put to SmolLM2-135M (`--tiny`: a random model in its place): the questions of the starter suite
+alone, after five and after ten solved ones, and by length; questions on paragraphs of Python's own documentation, four on each;
+how such paragraphs go on; and the bits that each byte of them costs. Both have the same weights in fp32, each its own copy,
+on the same threads; loading and reading the rows are not counted. The harness runs with batches of 1 (its default) and of 8.
+Scores must agree row by row within 1e-4 nats for each token."""
 
 import argparse
 import contextlib
@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.benchmarks.report import Row, describe_machine, interleave, median_ratio, publish, read_arguments, seconds_of
 from training.engine.evals.packed_linear import pack_weights
 from training.engine.evals.scoring import RowScore, format_question, score_task
@@ -26,7 +28,8 @@ from training.engine.evals.suite import Task
 from training.engine.serving import Served, open_model
 
 CORE = Path(__file__).parents[2] / "training/starters/suites/core"
-SHOTS = 5
+SHOTS = (5, 10)
+ON_EACH = 4  # questions on one paragraph
 BATCHES = (1, 8)
 TARGET = 4.0  # times lm-eval, shared/reference/training.md
 CLOSE = 1e-4
@@ -34,19 +37,23 @@ CLOSE = 1e-4
 
 def choose_tasks(count: int, rng: random.Random) -> list[Task]:
     questions = [json.loads(line) for line in (CORE / "choices.jsonl").read_text().splitlines()][:count]
-    solved = "\n\n".join(
-        f"{format_question(row['question'])} {row['choices'][row['answer']]}" for row in questions[:SHOTS]
-    )
-    after = [row | {"question": put_after(solved, row["question"])} for row in questions[SHOTS:]]
     paragraphs = read_paragraphs()
     rng.shuffle(paragraphs)
     return [
         choices("questions", questions),
         choices("questions, by length", questions, by_length=True),
-        choices(f"questions after {SHOTS} solved ones", after),
+        *(choices(f"questions after {shots} solved ones", put_after_solved(questions, shots)) for shots in SHOTS),
+        choices(f"{ON_EACH} questions on each paragraph", list(ask_about(paragraphs, count, rng))),
         choices("how a paragraph goes on", list(continue_paragraphs(paragraphs, count, rng))),
         texts("bits per byte", paragraphs[-count:]),
     ]
+
+
+def put_after_solved(questions: list[dict[str, Any]], shots: int) -> list[dict[str, Any]]:
+    solved = "\n\n".join(
+        f"{format_question(row['question'])} {row['choices'][row['answer']]}" for row in questions[:shots]
+    )
+    return [row | {"question": put_after(solved, row["question"])} for row in questions[shots:]]
 
 
 def put_after(solved: str, question: str) -> str:
@@ -62,6 +69,17 @@ def read_paragraphs() -> list[str]:
     whole = "\n\n".join(topics.values())
     found = [" ".join(part.split()) for part in whole.split("\n\n")]
     return sorted({text for text in found if 400 <= len(text) <= 1600 and "**" not in text})
+
+
+def ask_about(paragraphs: list[str], count: int, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Which word of a paragraph comes after two others, among four of its words."""
+    for text in paragraphs[: count // ON_EACH]:
+        words = text.split()
+        for at in rng.sample(range(2, len(words)), ON_EACH):
+            others = rng.sample(sorted(set(words) - {words[at]}), 3)
+            answer = rng.randrange(4)
+            question = f"{text}\n\nWhich word comes after '{words[at - 2]} {words[at - 1]}' in this text?"
+            yield {"question": question, "choices": [*others[:answer], words[at], *others[answer:]], "answer": answer}
 
 
 def continue_paragraphs(paragraphs: list[str], count: int, rng: random.Random) -> Iterator[dict[str, Any]]:
@@ -211,8 +229,11 @@ def compare(task: Task, served: Served, harness: Harness, rounds: int, rng: rand
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=40, help="at most, of each task")
+    parser.add_argument("--threads", type=int, help="of torch; by default one for each core")
     parser.add_argument("--tiny", action="store_true", help="a random model of a few thousand weights")
     asked = read_arguments(parser)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
     machine, rng = describe_machine(), random.Random(asked.seed)
     found = run(rows=asked.rows, tiny=asked.tiny, rounds=asked.rounds, rng=rng)
     publish("Evaluation beside lm-evaluation-harness", found, machine=machine, write=asked.write)
