@@ -6,3 +6,6 @@ class ModerationConfig(AppConfig):
 
     def ready(self) -> None:
         from moderation import deletions, exports, keeping, listeners, panels, tasks  # noqa: F401  they register themselves
+        from moderation.guards import watch
+
+        watch(self)

@@ -136,6 +136,30 @@ class ReleaseApproval(models.Model):
         constraints = [models.UniqueConstraint(fields=["release", "by"], name="release_approval_once")]
 
 
+class ReleaseStake(models.Model):
+    """Somebody who made part of a release, known when it was proposed; the database takes no approval of theirs."""
+
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="stakes")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    reason = models.CharField(max_length=200)  # to them, in a sentence
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["release", "user"], name="release_stake_once")]
+
+
+class ReleaseBasis(models.Model):
+    """A content that has to be cleared when the release is published: its own, and that of the data it was made of.
+
+    By repository and digest, as clearance knows it. The content itself may be purged later, and the release is not."""
+
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="basis")
+    repo = models.ForeignKey(Repo, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    digest = models.CharField(max_length=80)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["release", "repo", "digest"], name="release_basis_once")]
+
+
 class AuditEntry(models.Model):
     """Append-only: each entry carries the hash of the one before, so a change or a gap shows."""
 

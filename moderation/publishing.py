@@ -1,6 +1,6 @@
 """The gate itself: publishes what is approved, signs and tags it, and from then on changes nothing but its state."""
 
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from hub.accounts.models import User
@@ -16,12 +16,12 @@ from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
 from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
-from moderation import audit, gate, manifests, signing
+from moderation import audit, gate, guards, manifests, signing
 from moderation.gate import contents_by_digest, files_of
 from moderation.models import Release, ReleaseApproval
 from moderation.people import maintainers_of, people_named
 from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
-from moderation.stakes import why_has_stake
+from moderation.stakes import why_has_stake, write_down
 
 State = Release.State
 MAX_REASON_CHARACTERS = 5_000
@@ -58,6 +58,7 @@ def publish(release: Release) -> None:
     Reviewed with two approvals; without them only on a hub where nobody else could approve, and marked so.
     Raises Conflict when a requirement fails by now, Forbidden when approvals are missing."""
     repo = Repo.objects.get(pk=release.repo_id)
+    guards.require_in_force(connection)
     look_again(repo, release.commit, "Something changed since it was proposed.")
     with transaction.atomic():
         hold_still(repo)
@@ -66,6 +67,7 @@ def publish(release: Release) -> None:
             return
         if manifests.digest(row.manifest) != row.digest:
             raise Conflict("The manifest is not the one that was proposed; take the release back and propose it again.")
+        write_down(row)
         approvals = valid_approvals(row)
         is_reviewed = len(approvals) >= NEEDED_APPROVALS
         if not is_reviewed and count_active_people() != 1:
@@ -96,7 +98,11 @@ def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed:
     }
     row.signature = signing.sign(manifests.canonical(row.manifest))
     row.state, row.state_reason, row.is_reviewed, row.published_at = State.PUBLISHED, "", is_reviewed, now
-    row.save()
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError as problem:  # moderation.guards, which ask the rows themselves
+        raise Conflict(f"The database refuses it. {str(problem).splitlines()[0]}") from None
     RepoRelease.objects.create(repo=row.repo, tag=row.tag, commit=row.commit, is_reviewed=is_reviewed, published_at=now)
     audit.record("release.published", f"{row.repo}@{row.tag}", is_public=True, digest=row.digest, reviewed=is_reviewed)
 

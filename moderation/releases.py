@@ -18,7 +18,7 @@ from moderation.models import Release, ReleaseApproval
 from moderation.people import maintainers_of
 from moderation.policy import NEEDED_APPROVALS
 from moderation.publishing import check_releasable, may_judge, path_of, publish, valid_approvals
-from moderation.stakes import why_has_stake
+from moderation.stakes import why_has_stake, write_down
 
 # Source: https://semver.org, section "Is there a suggested regular expression", without build metadata
 VERSION = re.compile(
@@ -56,6 +56,7 @@ def propose_release(*, repo: Repo, by: User, version: str, notes: str = "", comm
                     notes=notes.strip()[:MAX_NOTES_CHARACTERS],
                     proposed_by=by,
                 )
+                write_down(release)
         except IntegrityError:
             raise Conflict(f"The version {version} of {repo.full_name} was proposed a moment ago.") from None
         audit.record("release.proposed", f"{repo}@{release.tag}", by=by, is_public=True, digest=release.digest)

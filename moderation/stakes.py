@@ -7,24 +7,43 @@ from hub.accounts.models import User
 from hub.community.candidates import people_behind
 from hub.repos.models import Revision
 from hub.repos.places import pair
-from moderation.gate import SQL_BATCH, find_run
+from moderation.gate import SQL_BATCH, find_run, list_basis
 from moderation.manifests import BROUGHT_DATA
-from moderation.models import Release
+from moderation.models import Release, ReleaseBasis, ReleaseStake
 from training.models import Run
 
 
 def why_has_stake(release: Release, user: User) -> str:
     """The stake in a sentence, or "". Pressing "run" for somebody else's proposal is none."""
-    if release.proposed_by_id == user.pk:
-        return "You proposed this release; others have to approve it."
-    if user.pk in proposers_of(find_run(release.repo, release.commit)):
-        return "You proposed what this release holds; others have to approve it."
-    if user.pk in changed_after_merge(release):
-        return "You changed files of this release after the merge; others have to approve it."
-    roles = roles_of(release, user.username)
-    if any(role.startswith(BROUGHT_DATA) for role in roles):
-        return "You contributed data of this release; others have to approve it."
-    return ""
+    if release.stakes.exists():
+        return release.stakes.filter(user=user).values_list("reason", flat=True).first() or ""
+    return list_stakes(release).get(user.pk, "")  # proposed before stakes were written down
+
+
+def list_stakes(release: Release) -> dict[int, str]:
+    """key of a person -> their stake, in a sentence. All of it is settled when the release is proposed."""
+    found: dict[int, str] = {}
+    if release.proposed_by_id is not None:
+        found[release.proposed_by_id] = "You proposed this release; others have to approve it."
+    for key in proposers_of(find_run(release.repo, release.commit)):
+        found.setdefault(key, "You proposed what this release holds; others have to approve it.")
+    for key in changed_after_merge(release):
+        found.setdefault(key, "You changed files of this release after the merge; others have to approve it.")
+    for key in User.objects.filter(username__in=data_contributors(release)).values_list("pk", flat=True):
+        found.setdefault(key, "You contributed data of this release; others have to approve it.")
+    return found
+
+
+def write_down(release: Release) -> None:
+    """Keep who has a stake in a proposed release and what it stands on, where the database asks before it is published
+    (moderation.guards). Nothing where that is done; runs in the transaction that proposes or publishes."""
+    if not release.stakes.exists():
+        rows = [ReleaseStake(release=release, user_id=key, reason=text) for key, text in list_stakes(release).items()]
+        ReleaseStake.objects.bulk_create(rows)
+    if not release.basis.exists():
+        pairs = sorted(list_basis(release.repo, release.commit))
+        parts = [ReleaseBasis(release=release, repo_id=key, digest=digest) for key, digest in pairs]
+        ReleaseBasis.objects.bulk_create(parts, batch_size=SQL_BATCH)
 
 
 def proposers_of(run: Run | None) -> set[int]:
@@ -48,6 +67,6 @@ def changed_after_merge(release: Release) -> set[int]:
     return people
 
 
-def roles_of(release: Release, name: str) -> list[str]:
+def data_contributors(release: Release) -> list[str]:
     rows: list[dict[str, Any]] = release.manifest.get("contributors", [])
-    return [role for row in rows if row["name"] == name for role in row["roles"]]
+    return [row["name"] for row in rows if any(role.startswith(BROUGHT_DATA) for role in row["roles"])]

@@ -60,6 +60,9 @@ def nothing_waits_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]
             from pygit2.enums import Option
 
             from hub.storage.git import processes
+            from tests.guards import let_tests_empty_the_tables
+
+            let_tests_empty_the_tables(patch)
 
             pygit2.option(Option.ENABLE_FSYNC_GITDIR, False)
             patch.setattr(processes, "SETTINGS", {**processes.SETTINGS, "core.fsync": "none"})

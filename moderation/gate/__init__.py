@@ -3,7 +3,7 @@
 from hub.repos.models import Repo
 from moderation.gate.evidence import check_evaluation, check_outputs
 from moderation.gate.files import SQL_BATCH, check_files, check_licence, contents_by_digest
-from moderation.gate.inputs import check_data
+from moderation.gate.inputs import check_data, list_basis
 from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.gate.weights import check_weights, watched
@@ -20,6 +20,7 @@ __all__ = [
     "find_run",
     "inspect",
     "is_suite",
+    "list_basis",
     "read_lock",
     "suites_of",
     "watched",

@@ -4,7 +4,7 @@ from hub.repos.models import Content, Repo
 from hub.repos.reader import facts_of
 from hub.storage.errors import StorageError
 from moderation.gate.files import check_licence, contents_by_digest
-from moderation.gate.origins import files_of, is_suite, read_lock, suites_of
+from moderation.gate.origins import files_of, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, SHOWN, WARNING, Requirement
 from training.engine.lock import LockedRepository
 from training.models import Run
@@ -52,3 +52,20 @@ def look_at_data(repo: Repo, pin: LockedRepository) -> tuple[list[str], bool]:
         if row.clearance != Content.Clearance.CLEARED
     ]
     return bad, check_licence(repo, entries).state == PASSED
+
+
+def list_basis(repo: Repo, commit: str) -> set[tuple[int, str]]:
+    """(key of the repository, digest) of every content that has to be cleared for a release of `commit`: of its files, and
+    of the datasets and suites that its run pins."""
+    found = {(repo.pk, digest) for digest in known_facts(repo, commit)}
+    lock = read_lock(find_run(repo, commit))
+    for pin in lock.repositories if lock is not None else ():
+        data_repo = Repo.objects.filter(key=pin.key or "").first() if pin.type == "dataset" else None
+        if data_repo is not None:
+            found |= {(data_repo.pk, digest) for digest in known_facts(data_repo, pin.commit)}
+    return found
+
+
+def known_facts(repo: Repo, commit: str) -> set[str]:
+    names = [name for entry in files_of(repo, commit) for name in facts_of(entry)]
+    return set(contents_by_digest(repo, names))

@@ -63,3 +63,10 @@ def test_the_fast_tests_of_the_rooms_with_tables_pass_and_none_is_skipped(addres
     verdict = said.strip().splitlines()[-1]
     assert " passed" in verdict and "skipped" not in verdict, said[-3000:]
     assert "hub_user" in tables_of(address, "test_hub")  # kept by --reuse-db: it was this database and no file
+
+
+def test_no_sequence_of_writes_publishes_past_the_gate(address: str, tmp_path: Path) -> None:
+    """The guards in the words of PostgreSQL, for as many sequences as on SQLite."""
+    said = run_on(address, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", "--reuse-db",
+                  "tests/moderation/releases/test_guards.py")  # fmt: skip
+    assert "1 passed" in said.strip().splitlines()[-1], said[-3000:]

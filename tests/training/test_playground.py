@@ -11,7 +11,7 @@ from django.utils import timezone
 from hub.common import jobs
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
-from hub.repos.models import RepoRelease
+from tests.guards import show_release
 from tests.training.line import Line, run_waiting_jobs
 from training import conversations, warm_models
 from training.conversations import ask, choose_revision, list_askable, read_answer
@@ -25,9 +25,7 @@ def cold() -> Any:
 
 
 def release(line: Line, tag: str = "v1.0.0") -> None:
-    RepoRelease.objects.create(
-        repo=line.base, tag=tag, commit=line.base.head, state=RepoRelease.State.PUBLISHED, published_at=timezone.now()
-    )
+    show_release(line.base, tag)
 
 
 def test_strangers_ask_releases_and_members_any_revision(line: Line, charlie: Any) -> None:

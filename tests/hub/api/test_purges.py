@@ -206,15 +206,15 @@ def test_a_candidate_that_held_the_file_is_built_again(client: Client, repo: Any
 
 def test_a_release_is_never_changed(client: Client, repo: Any, alice: Any):
     from hub.repos.models import RepoRelease
+    from tests.guards import set_shown_state, show_release
 
-    row = RepoRelease.objects.create(repo=repo, tag="v1.0.0", commit=members_head(repo))
+    row = show_release(repo, commit=members_head(repo))
     refused = ask(client, alice, "conf/key.env")
     assert refused.status_code == 409
     assert "v1.0.0" in refused.json()["error"] and "quarantine" in refused.json()["error"]
     assert not repo.purges.exists() and SECRET in public_texts(repo)
     assert ask(client, alice, "conf/key.env", dry_run=True).json()["why_not"] == refused.json()["error"]
-    row.state = RepoRelease.State.QUARANTINED
-    row.save()
+    set_shown_state(row, RepoRelease.State.QUARANTINED)
     assert ask(client, alice, "conf/key.env").status_code == 201
 
 
@@ -222,13 +222,13 @@ def test_a_release_that_is_published_meanwhile_stays_whole(repo: Any, alice: Any
     """A long history is looked through for seconds before anything is decided."""
     from hub.common.errors import Conflict
     from hub.repos import purging
-    from hub.repos.models import RepoRelease
+    from tests.guards import show_release
 
     preview = purging.preview_purge
 
     def look_slowly(**wanted: Any) -> Any:
         found = preview(**wanted)
-        RepoRelease.objects.create(repo=repo, tag="v1.0.0", commit=members_head(repo))
+        show_release(repo, commit=members_head(repo))
         return found
 
     monkeypatch.setattr(purging, "preview_purge", look_slowly)

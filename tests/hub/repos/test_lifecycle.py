@@ -203,9 +203,9 @@ def test_only_an_admin_changes_settings(bob, charlie, tides):
 
 def test_what_was_released_stays_public(alice, tides):
     from hub.repos.lifecycle import delete_repo, update_settings
-    from hub.repos.models import RepoRelease
+    from tests.guards import show_release
 
-    RepoRelease.objects.create(repo=tides, tag="v1.0.0", commit=tides.head)
+    show_release(tides)
     with pytest.raises(InvalidInput, match="has published releases, which stay public"):
         update_settings(repo=tides, by=alice.user, is_private=True)
     with pytest.raises(Forbidden, match="cannot be deleted; yank the releases instead"):

@@ -120,15 +120,15 @@ def test_the_longest_name_that_is_a_revision_wins(alice, tides):
 
 def test_stable_is_the_newest_published_release(mixed, alice, charlie):
     from hub.repos.models import RepoRelease
+    from tests.guards import set_shown_state, show_release
 
     reader = reader_of(mixed, charlie)
     for name in ("stable", "candidate"):
         with pytest.raises(RevisionNotFound):
             reader.resolve(name)
-    release = RepoRelease.objects.create(repo=mixed, tag="v1.0.0", commit=mixed.shown)
+    release = show_release(mixed, commit=mixed.shown)
     assert reader.resolve("stable") == mixed.shown
-    release.state = RepoRelease.State.YANKED
-    release.save()
+    set_shown_state(release, RepoRelease.State.YANKED)
     with pytest.raises(RevisionNotFound):
         reader.resolve("stable")
 

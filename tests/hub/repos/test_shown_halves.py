@@ -55,22 +55,21 @@ def test_a_release_is_shown_by_its_tag_and_on_main_until_it_is_quarantined(alice
     from hub.repos.lifecycle import keep_for_release
     from hub.repos.models import RepoRelease
     from hub.repos.publication import publish
+    from tests.guards import set_shown_state, show_release
 
     floor = tides.public_head
     keep_for_release(tides)
     commit = add(tides, alice.user, {"weights.txt": "made here"}).commit
     later = add(tides, alice.user, {"more.txt": "not released"}).commit
     clear(tides)
-    release = RepoRelease.objects.create(repo=tides, tag="v1.0.0", commit=commit)
+    release = show_release(tides, commit=commit)
     move_ref(repo=tides, ref="refs/tags/v1.0.0", new=commit, expected=None, by=alice.user, door="hub")
     assert (public_head(tides), public_head(tides, "refs/tags/v1.0.0")) == (commit, commit)
     assert b"not released" not in public_texts(tides) and later == members_head(tides)
-    release.state = RepoRelease.State.YANKED
-    release.save()
+    set_shown_state(release, RepoRelease.State.YANKED)
     publish(tides)
     assert (public_head(tides), public_head(tides, "refs/tags/v1.0.0")) == (floor, commit)
-    release.state = RepoRelease.State.QUARANTINED
-    release.save()
+    set_shown_state(release, RepoRelease.State.QUARANTINED)
     publish(tides, is_withdrawal=True)
     assert (public_head(tides), public_head(tides, "refs/tags/v1.0.0")) == (floor, None)
     assert b"made here" not in public_texts(tides)
