@@ -96,6 +96,19 @@ def sign_head() -> dict[str, Any]:
     return {**head, "signature": signing.sign(canonical(head))}
 
 
+def export_signed(*, is_all: bool) -> Iterator[dict[str, Any]]:
+    """`export`, and after it {"head": ...}: the end of exactly these entries, signed together with which of them are told
+    without what they say. Else whoever passes the file on could take the words out of a public one."""
+    private, last = hashlib.sha256(), {"number": 0, "hash": FIRST}
+    for row in export(is_all=is_all):
+        if "action" not in row:
+            private.update(b"%d\n" % row["number"])
+        last = {"number": row["number"], "hash": row["hash"]}
+        yield row
+    head = {**last, "private": private.hexdigest()}
+    yield {"head": {**head, "signature": signing.sign(canonical(head))}}
+
+
 def export(*, is_all: bool) -> Iterator[dict[str, Any]]:
     """Every entry in order. Of one that is not public, only what keeps the chain together, unless `is_all`."""
     for entry in AuditEntry.objects.order_by("number").iterator():

@@ -16,7 +16,7 @@ from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
 from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
-from moderation import audit, gate, guards, manifests, signing
+from moderation import audit, gate, guards, manifests, model_signing, signing
 from moderation.gate import contents_by_digest, files_of
 from moderation.models import Release, ReleaseApproval
 from moderation.people import maintainers_of, people_named
@@ -97,6 +97,7 @@ def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed:
         "published_at": now.isoformat(),
     }
     row.signature = signing.sign(manifests.canonical(row.manifest))
+    row.model_signature = model_signing.sign_files(f"{row.repo.full_name} {row.tag}", row.manifest["files"])
     row.state, row.state_reason, row.is_reviewed, row.published_at = State.PUBLISHED, "", is_reviewed, now
     try:
         with transaction.atomic():

@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -12,17 +13,23 @@ ALGORITHM = "ed25519"
 
 
 def load_key() -> Ed25519PrivateKey:
-    path = Path(settings.DATA_DIR) / "signing_key"
+    text = load_secret("signing_key", lambda: base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()))
+    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text))
+
+
+def load_secret(name: str, make: Callable[[], bytes]) -> bytes:
+    """What lies in a file of the data folder that only its owner reads; made at first use, by one of all processes."""
+    path = Path(settings.DATA_DIR) / name
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_text()))
-    key = Ed25519PrivateKey.generate()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(key.private_bytes_raw()).decode())
+        return path.read_bytes()
+    made = make()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(made)
         file.flush()
         os.fsync(file.fileno())
-    return key
+    return made
 
 
 def public_key() -> str:

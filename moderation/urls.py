@@ -20,6 +20,7 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     (RELEASE, releases.show_release, {}),
     (f"{RELEASE}/manifest.json", releases.download_manifest, {}),
     (f"{RELEASE}/signature.json", releases.download_signature, {}),
+    (f"{RELEASE}/model.sig", releases.download_model_signature, {}),
     *((f"{RELEASE}/{act}", releases.act_on_release, {"act": act}) for act in ACTS),
 ]
 
@@ -41,6 +42,7 @@ urlpatterns: list[URLPattern] = [
     path("audit.jsonl", log.download_log),
     path("policy", log.show_policy),
     path("verify_release.py", log.download_verifier),
+    path("model_signing.pub", log.download_model_key),
     *repo_patterns("datasets/", "dataset"),
     *repo_patterns("spaces/", "space"),
     *repo_patterns("", "model"),

@@ -1,11 +1,14 @@
 """Verify a release of Model Commons on any machine, without a network and without the hub.
 
     python verify_release.py manifest.json [folder] [--signature signature.json] [--key BASE64]
+                             [--log audit.jsonl [--seen older.jsonl]]
 
 Needs Python 3.9 or later and the package "cryptography". It checks that
   - the manifest carries the hub's signature, byte for byte (with --key: by exactly this key);
   - each approval speaks of exactly this manifest, and a release that calls itself reviewed has two of them by two people;
-  - with a folder: every file that the release names is there with the stated SHA-256, and nothing else is.
+  - with a folder: every file that the release names is there with the stated SHA-256, and nothing else is;
+  - with the log of decisions: no entry was changed, left out, moved or added, its signed end is there, the release and its
+    approvals stand in it and nobody took it back since; with an older copy too: the log goes on from that copy.
 Exit status: 0 all of it holds, 1 something does not, 2 the question could not be asked (a file is missing, wrong use)."""
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")
 NEEDED_APPROVALS = 2
 PIECE_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 256 << 20
+MAX_LINE_BYTES = 1 << 20  # of the log
+BEFORE_FIRST = "0" * 64  # what the first entry of the log follows
+HASHED = ("number", "at", "actor", "action", "subject", "data", "is_public", "previous")
+STATES = ("release.published", "release.yanked", "release.quarantined")
 # What download tools leave in a folder beside the files themselves.
 LEFT_BY_TOOLS = (
     ".git",
@@ -148,6 +155,120 @@ def check_file(path: Path, pin: dict[str, Any]) -> str:
     return "" if digest.hexdigest() == pin["sha256"] else "was changed: its SHA-256 is another."
 
 
+class Broken(Exception):
+    """The log is not what the hub wrote."""
+
+
+def read_log(path: Path, key: str | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(entries in order, the signed end). Raises Broken with the first thing that is wrong."""
+    rows: list[dict[str, Any]] = []
+    head: dict[str, Any] | None = None
+    previous, private = BEFORE_FIRST, hashlib.sha256()
+    for row in read_lines(path):
+        if head is not None:
+            raise Broken(f"{path.name} goes on after its signed end.")
+        if "head" in row:
+            head = row["head"]
+            continue
+        number = len(rows) + 1
+        if row.get("number") != number:
+            raise Broken(f"Entry {number} of the log is missing or not in its place.")
+        if row.get("previous") != previous:
+            raise Broken(f"Entry {number} of the log does not follow the one before it.")
+        if "action" not in row:  # not public: only what keeps the chain together
+            private.update(b"%d\n" % number)
+        elif row.get("hash") != hash_entry(row):
+            raise Broken(f"Entry {number} of the log was changed after it was written.")
+        previous = str(row.get("hash"))
+        rows.append(row)
+    if not isinstance(head, dict):
+        raise Broken(f"{path.name} has no signed end: it was cut off, or the download was.")
+    check_head(head, {"number": len(rows), "hash": previous, "private": private.hexdigest()}, key)
+    return rows, head
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                if not line.endswith(b"\n"):
+                    raise Broken(f"{path.name} ends within a line: it was cut off, or the download was.")
+                row = json.loads(line, object_pairs_hook=refuse_twins)
+                if not isinstance(row, dict):
+                    raise ValueError("a line is no object")
+                yield row
+    except OSError as problem:
+        raise Unusable(f"{path} cannot be read ({problem.strerror}); download it from /audit.jsonl.") from None
+    except ValueError as problem:
+        raise Broken(f"{path.name} is no log of decisions ({problem}).") from None
+
+
+def hash_entry(row: dict[str, Any]) -> str:
+    content = {name: row.get(name) for name in HASHED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_head(head: dict[str, Any], found: dict[str, Any], key: str | None) -> None:
+    """Raises Broken."""
+    signature = head.get("signature")
+    stated = {name: value for name, value in head.items() if name != "signature"}
+    problem = check_signature(stated, signature if isinstance(signature, dict) else {}, key)
+    if problem:
+        raise Broken(f"The end of the log: {problem}")
+    if stated.get("number") != found["number"] or stated.get("hash") != found["hash"]:
+        raise Broken(
+            f"The log ends at entry {found['number']}, and its signed end is that of entry {stated.get('number')}."
+        )
+    if stated != found:
+        raise Broken("The words of a public entry of the log were taken out.")
+
+
+def check_log(manifest: dict[str, Any], path: Path, seen: Path | None, key: str | None) -> list[str]:
+    """Problems, one sentence each."""
+    try:
+        rows, _ = read_log(path, key)
+        if seen is not None:
+            older, _ = read_log(seen, key)
+            if len(older) > len(rows):
+                return [f"The log was rolled back: it ends before entry {len(older)}, which {seen.name} has."]
+            for old, new in zip(older, rows):  # noqa: B905  Python 3.9 has no strict=
+                if old.get("hash") != new.get("hash"):
+                    return [f"The log was forked: entry {old.get('number')} of {seen.name} is another one."]
+    except Broken as problem:
+        return [str(problem)]
+    return find_release(manifest, rows)
+
+
+def find_release(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """Problems of what the log says about the release."""
+    subject = f"{manifest.get('repository')}@v{manifest.get('version')}"
+    said = [row for row in rows if row.get("subject") == subject]
+    digest = manifest.get("approved_digest")
+    published = [
+        row for row in said if row.get("action") == "release.published" and "digest" in (row.get("data") or {})
+    ]
+    if not published or published[-1]["data"].get("digest") != digest:
+        return [f"The log does not say that {subject} was published as this manifest."]
+    given = {
+        row.get("actor")
+        for row in said
+        if row.get("action") == "release.approved"
+        and row["number"] < published[-1]["number"]
+        and (row.get("data") or {}).get("digest") == digest
+    }
+    people = [str(row.get("by")) for row in manifest.get("approvals") or [] if isinstance(row, dict)]
+    problems = [f"The log does not say that {name} approved it." for name in people if name not in given]
+    state = [row for row in said if row.get("action") in STATES][-1]
+    if state["action"] != "release.published":
+        reason = str((state.get("data") or {}).get("reason", ""))[:300]
+        word = state["action"].partition(".")[2]
+        if word == "quarantined":
+            problems.append(f"It was quarantined since, entry {state['number']} of the log: {reason}")
+        else:
+            print(f"note  it was {word} since, entry {state['number']} of the log: {reason}")
+    return problems
+
+
 def is_cached(path: Path) -> bool:
     """huggingface_hub lays out snapshots as links to files named by their digest, under one folder of the model."""
     return path.resolve().parent.name == "blobs"
@@ -168,6 +289,8 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("manifest", type=Path, help="manifest.json of the release")
     parser.add_argument("folder", type=Path, nargs="?", help="folder with the downloaded files")
     parser.add_argument("--signature", type=Path, help="signature.json; the one beside the manifest if not given")
+    parser.add_argument("--log", type=Path, help="the log of decisions of the hub, from /audit.jsonl")
+    parser.add_argument("--seen", type=Path, help="an older copy of that log: the new one has to go on from it")
     parser.add_argument("--key", help="public key (base64) that you trust this hub to have")
     return parser.parse_args(arguments)
 
@@ -197,6 +320,11 @@ def verify(options: argparse.Namespace) -> list[str]:
         if not file_problems:
             print(f"ok    all {len(manifest['files'])} files are those of the release")
         problems += file_problems
+    if options.log is not None:
+        log_problems = check_log(manifest, options.log, options.seen, options.key or signature.get("public_key"))
+        if not log_problems:
+            print("ok    the log of decisions is whole, and says the same of this release")
+        problems += log_problems
     return problems
 
 

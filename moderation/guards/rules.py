@@ -87,7 +87,7 @@ def change_release(vendor: str) -> tuple[tuple[str, str], ...]:
          "This release was never published."),
         ("OLD.state NOT IN ('proposed', 'refused') AND NEW.state IN ('proposed', 'refused')",
          "A release that was published stays one."),
-        (f"NOT {publishing} AND " + changed("manifest", "signature", "is_reviewed", "published_at"),
+        (f"NOT {publishing} AND " + changed("manifest", "signature", "model_signature", "is_reviewed", "published_at"),
          "Manifest and signature of a release are written once, by the gate."),
         ("OLD.state <> 'proposed' AND " + changed("notes"), "The notes of a release are not changed afterwards."),
         *((f"{publishing} AND ({condition})", sentence) for condition, sentence in publish_release(vendor)),

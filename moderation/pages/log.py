@@ -1,6 +1,5 @@
 """What everybody may read about how this hub decides: its policy, and the log of decisions."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -9,7 +8,7 @@ from django.views.decorators.cache import cache_control
 
 from hub.accounts.permissions import can
 from hub.web.listings import cut_numbered_page
-from moderation import audit, signing, verify_release
+from moderation import audit, model_signing, signing, verify_release
 from moderation.manifests import canonical
 from moderation.models import AuditEntry
 from moderation.policy import CLAUSES, NEEDED_APPROVALS, POLICY_VERSION
@@ -64,14 +63,9 @@ def show_log(request: HttpRequest) -> HttpResponse:
 
 def download_log(request: HttpRequest) -> StreamingHttpResponse:
     """One JSON object a line, in order; the last line is the signed head."""
-    rows = audit.export(is_all=can(request.user, "moderate"))
-
-    def lines() -> Iterator[bytes]:
-        for row in rows:
-            yield canonical(row) + b"\n"
-        yield canonical({"head": audit.sign_head()}) + b"\n"
-
-    response = StreamingHttpResponse(lines(), content_type="application/x-ndjson")
+    rows = audit.export_signed(is_all=can(request.user, "moderate"))
+    lines = (canonical(row) + b"\n" for row in rows)
+    response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
     response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
     return response
 
@@ -88,6 +82,12 @@ def show_policy(request: HttpRequest) -> HttpResponse:
         "public_key": signing.public_key(),
     }
     return render(request, "moderation/policy.html", context)
+
+
+@cache_control(public=True, max_age=300)
+def download_model_key(request: HttpRequest) -> HttpResponse:
+    """PEM, as `model_signing verify key --public_key` takes it."""
+    return HttpResponse(model_signing.public_pem(), content_type="application/x-pem-file")
 
 
 @cache_control(public=True, max_age=300)

@@ -123,6 +123,7 @@ def render_release(
         is_alone=count_active_people() == 1,
         problem=problem,
         verify_command=verify_command(release, site),
+        model_signing_command=model_signing_command(release, site) if release.model_signature else "",
         download_hf=f"export HF_ENDPOINT={site}\nhf download {repo.full_name} --revision {release.tag}",
         download_python=load_snippet(release, site),
         files=sorted(release.manifest.get("files", {}).items()),
@@ -140,6 +141,19 @@ def verify_command(release: Release, site: str) -> str:
             f"curl -O {page}/signature.json",
             f"HF_ENDPOINT={site} hf download {release.repo.full_name} --revision {release.tag} --local-dir {name}",
             f"python verify_release.py manifest.json {name}",
+        ]
+    )
+
+
+def model_signing_command(release: Release, site: str) -> str:
+    """The same by the public tool, once the files are there."""
+    name = f"{release.repo.name}-{release.tag}"
+    return "\n".join(
+        [
+            "pip install model-signing pyOpenSSL",
+            f"curl -O {site}/model_signing.pub",
+            f"curl -o {name}.sig {site}{path_of(release)}/model.sig",
+            f"model_signing verify key {name} --signature {name}.sig --public_key model_signing.pub --ignore-paths {name}/.cache",
         ]
     )
 
@@ -218,3 +232,12 @@ def download_signature(request: HttpRequest, repo: Repo, reader: RepoReader, tag
     if not release.signature:
         raise NotFound(f"{repo.full_name} {release.tag} is not published, so it is not signed yet.")
     return JsonResponse(release.signature)
+
+
+@repo_page()
+def download_model_signature(request: HttpRequest, repo: Repo, reader: RepoReader, tag: str) -> HttpResponse:
+    """For the public tool `model_signing`. Releases that were published before the hub signed for it have none."""
+    release = releases.find_release(repo, tag, request.user)
+    if not release.model_signature:
+        raise NotFound(f"{repo.full_name} {release.tag} has no signature for model_signing; use signature.json.")
+    return JsonResponse(release.model_signature)

@@ -263,7 +263,9 @@ def test_manifest_signature_and_verifier_are_there_for_everybody(
         target = tmp_path / "model" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"".join(response.streaming_content) if response.streaming else response.content)
-    assert verify_release.main([str(tmp_path / "manifest.json"), str(tmp_path / "model")]) == 0
+    log = tmp_path / "audit.jsonl"
+    log.write_bytes(b"".join(browser.get("/audit.jsonl").streaming_content))
+    assert verify_release.main([str(tmp_path / "manifest.json"), str(tmp_path / "model"), "--log", str(log)]) == 0
     script = browser.get("/verify_release.py")
     assert b"".join(script.streaming_content).startswith(b'"""Verify a release')
 
