@@ -83,7 +83,7 @@ def touches_bytes(row: Row) -> bool:
 class Scene:
     """The people, one repository of each kind, and what was given to each person for it before."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: tuple[str, ...] = KINDS) -> None:
         from hub.accounts.tokens import create_token
         from tests.people import make_person
 
@@ -97,7 +97,7 @@ class Scene:
         _, self.tokens["read-only"] = create_token(user=writer.user, name="reads", role="read")
         scopes = {"models/alice/elsewhere": "write"}
         _, self.tokens["elsewhere"] = create_token(user=writer.user, name="far", role="fineGrained", scopes=scopes)
-        self.repos = {kind: self.make(kind) for kind in KINDS}
+        self.repos = {kind: self.make(kind) for kind in kinds}
 
     def make(self, kind: str) -> Any:
         from hub.community.contributions import commit
