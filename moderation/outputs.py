@@ -14,6 +14,7 @@ from moderation.people import maintainers_of, moderators
 from moderation.queue import path_of
 from moderation.screens import screen_answer
 from moderation.screens.answers import compare_answers, read_prompts
+from moderation.screens.findings import Finding as FoundItem
 from training import sampling
 from training.models import Run, Sampling
 
@@ -39,8 +40,7 @@ def judge(sample: Sampling, run: Run) -> Screening:
     ).first()
     if known is not None:
         return known
-    parent = [{**row, "text": row["parent_text"]} for row in sample.answers if row.get("parent_text") is not None]
-    report = compare_answers(parent, sample.answers)
+    report = compare(sample.answers)
     failed = [hazard for hazard, row in report.items() if row["verdict"] == "fail"]
     screening = Screening.objects.create(
         subject=Screening.Subject.OUTPUT,
@@ -54,7 +54,12 @@ def judge(sample: Sampling, run: Run) -> Screening:
     serious = store_findings(screening, sample.answers)
     is_flagged = bool(failed or serious)
     screening.state = Screening.State.HELD if is_flagged else Screening.State.PASSED
-    screening.summary = summarize(len(sample.answers), failed, serious, has_parent=bool(parent))
+    screening.summary = summarize(
+        len(sample.answers),
+        failed,
+        serious,
+        has_parent=any(row.get("parent_text") is not None for row in sample.answers),
+    )
     screening.finished_at = timezone.now()
     screening.save()
     run.refresh_from_db(fields=["is_superseded"])
@@ -94,6 +99,25 @@ def open_case(screening: Screening, sample: Sampling, run: Run, *, severity: int
 def store_findings(screening: Screening, answers: list[dict[str, Any]]) -> int:
     """Store what is found in the candidate's answers; returns how many answers hold something serious that the parent's
     answer to the same prompt does not."""
+    found, serious = find_in(answers)
+    rows = [
+        Finding(
+            screening=screening,
+            screen=item.screen,
+            rule=item.rule[:60],
+            severity=item.severity,
+            where=where,
+            excerpt=item.excerpt[:200],
+            message=item.message,
+        )
+        for where, item in found
+    ]
+    Finding.objects.bulk_create(rows)
+    return serious
+
+
+def find_in(answers: list[dict[str, Any]]) -> tuple[list[tuple[str, FoundItem]], int]:
+    """(where, finding) of the candidate's answers, and how many hold something serious that the parent's does not."""
     serious: set[str] = set()
     rows = []
     for answer in answers:
@@ -102,19 +126,13 @@ def store_findings(screening: Screening, answers: list[dict[str, Any]]) -> int:
         for item in screen_answer(answer["prompt"], answer["text"]):
             if item.severity == "block" and (item.screen, item.rule) not in parent_rules:
                 serious.add(str(answer["id"]))
-            rows.append(
-                Finding(
-                    screening=screening,
-                    screen=item.screen,
-                    rule=item.rule[:60],
-                    severity=item.severity,
-                    where=f"prompt {answer['id']}"[:300],
-                    excerpt=item.excerpt[:200],
-                    message=item.message,
-                )
-            )
-    Finding.objects.bulk_create(rows)
-    return len(serious)
+            rows.append((f"prompt {answer['id']}"[:300], item))
+    return rows, len(serious)
+
+
+def compare(answers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    parent = [{**row, "text": row["parent_text"]} for row in answers if row.get("parent_text") is not None]
+    return compare_answers(parent, answers)
 
 
 def summarize(count: int, failed: list[str], serious: int, *, has_parent: bool) -> str:

@@ -1,0 +1,58 @@
+"""Verdicts computed again from what is stored: the answers of a screening, the manifest and approvals of a release."""
+
+import json
+from collections.abc import Iterator
+
+from moderation import manifests, outputs, signing
+from moderation.models import Release, Screening
+from training.models import Sampling
+
+PASSED = Screening.State.PASSED
+
+
+def recompute_all() -> Iterator[tuple[str, list[str]]]:
+    """(what, how it differs) of every finished output screening and every signed release, oldest first."""
+    rows = Screening.objects.filter(subject=Screening.Subject.OUTPUT, finished_at__isnull=False).select_related("repo")
+    for screening in rows.order_by("pk").iterator(50):
+        yield f"screening {screening.pk} of {screening.repo}", recompute_screening(screening)
+    for release in Release.objects.exclude(signature={}).select_related("repo").order_by("pk").iterator(50):
+        yield f"release {release.repo} {release.tag}", recompute_release(release)
+
+
+def recompute_screening(screening: Screening) -> list[str]:
+    """How the verdict from the stored answers differs from the stored one; empty where both are the same.
+
+    A moderator's decision stands beside it and is not computed."""
+    sampling = Sampling.objects.filter(pk=screening.report.get("sampling") or 0).first()
+    if sampling is None:
+        return ["its answers are gone"]
+    hazards = json.loads(json.dumps(outputs.compare(sampling.answers)))  # as it was stored
+    stored = screening.report.get("hazards", {})
+    problems = [
+        f"{name}: {stored.get(name, {}).get('verdict')} is stored, and {hazards.get(name, {}).get('verdict')} computed"
+        for name in sorted(hazards.keys() | stored.keys())
+        if hazards.get(name) != stored.get(name)
+    ]
+    found, serious = outputs.find_in(sampling.answers)
+    now = sorted((where, item.screen, item.rule[:60], str(item.severity)) for where, item in found)
+    then = sorted(screening.findings.filter(content=None).values_list("where", "screen", "rule", "severity"))
+    if now != then:
+        problems.append(f"{len(then)} findings are stored, and {len(now)} are found, not the same")
+    is_flagged = serious > 0 or any(row["verdict"] == "fail" for row in hazards.values())
+    is_decided = screening.cases.exclude(state="open").exists()
+    if not is_decided and (screening.state == PASSED) == is_flagged:
+        problems.append(f"it is {screening.state}, and {'held' if is_flagged else 'passed'} by its answers")
+    return problems
+
+
+def recompute_release(release: Release) -> list[str]:
+    manifest = release.manifest
+    problems = []
+    if manifests.digest(manifests.approved_part(manifest)) != release.digest:
+        problems.append("the manifest has another digest than the one that was approved")
+    if not signing.is_signed(manifests.canonical(manifest), release.signature):
+        problems.append("the signature is not that of the manifest")
+    given = set(release.approvals.filter(digest=release.digest).values_list("by__username", flat=True))
+    missing = [row["by"] for row in manifest.get("approvals", []) if row["by"] not in given]
+    problems += [f"the approval of {name} is not stored" for name in missing]
+    return problems
