@@ -38,6 +38,7 @@ OPERATOR_COMMANDS = {
     "collect_garbage": "give back the bytes of large files that nothing names any more",
     "deleted_repositories": "what was deleted, and the way back",
     "quota": "how many bytes of large files somebody may hold",
+    "recompute_verdicts": "whether every verdict still follows from what is stored",
     "seed_demo": "make the demo community",
 }  # of a hub that is there
 
