@@ -253,7 +253,7 @@ def tell_exploding(draft: "Draft", start: "Start") -> Iterator[Fault]:
     train = start.recipe.train if start.recipe else None
     if train is None or not isinstance(train.learning_rate, float) or "rate" in draft.mends:
         return
-    usual = fit_learning_rate(train.method, train.optimizer, start.parameters)
+    usual = fit_learning_rate(train, start.parameters)
     if train.learning_rate > TOO_FAST * usual:
         sentence = (f"The recipe of this model learns at a rate of {train.learning_rate:g}; the hub would choose {usual:g}. With steps "
                     "so large the loss explodes, and the run is lost.")  # fmt: skip

@@ -29,6 +29,7 @@ from training.engine.config import fit_learning_rate
 from training.engine.corpus.formats import read_document
 from training.engine.corpus.rendering import Renderer
 from training.engine.hf_format import load_model, read_shape
+from training.engine.recipe import Train
 from training.engine.samples import measure_held_out
 from training.engine.tokenizer import load_tokenizer
 
@@ -141,7 +142,7 @@ def main() -> None:
     if 1 not in options.factors:
         parser.error("--factors needs 1, the default rate itself")
     base = ensure_smollm2() if options.model == "smollm2" else Path(options.model).resolve()
-    usual = fit_learning_rate(options.method, "adamw", read_shape(base, "the base").parameters)
+    usual = fit_learning_rate(Train(method=options.method), read_shape(base, "the base").parameters)
     print(f"{base.name}, {options.method}, {options.epochs:g} passes, load {os.getloadavg()[0]:.1f}")
     print(
         "| task | rows | default rate | before | default | best of the sweep | default above best | share of its gain | all |"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.engine.config import Plan
 from training.engine.corpus import Corpus
-from training.engine.packing import Packing, pack
+from training.engine.packing import Packing, pack, pack_pairs
 from training.engine.ranks import ALONE, Ranks
 
 IGNORED = -100  # a position whose next token is not learnt
@@ -27,6 +27,7 @@ class Batch:
     positions: torch.Tensor  # int64 [1, N]; each document starts at 0
     targets: torch.Tensor  # int64 [N]; IGNORED where nothing is learnt
     lengths: tuple[int, ...]  # S numbers that add up to N
+    documents: tuple[int, ...] = ()  # S numbers of the corpus, where the batch comes from one
 
     @property
     def learnt(self) -> int:
@@ -73,13 +74,18 @@ class Batches:
     def build(self, rows: list[int], device: torch.device) -> Batch:
         parts = [(int(d), int(s), int(n)) for row in rows for _, d, s, n in self.packing.pieces_of(row)]
         tokens, targets = zip(*(self._read(*part) for part in parts), strict=True)
-        return make_batch(list(tokens), list(targets), device)
+        batch = make_batch(list(tokens), list(targets), device)
+        return replace(batch, documents=tuple(document for document, _, _ in parts))
 
     def _read(self, document: int, start: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         at = int(self.corpus.offsets[document]) + start
         ids = self.corpus.tokens[at : at + length + 1].astype(np.int64)
         learnt = self.corpus.learnt[at + 1 : at + length + 1] != 0
         return ids[:-1], np.where(learnt, ids[1:], IGNORED)
+
+    def count_pairs(self, step: int) -> int:
+        """Pairs of a whole step, where documents come in pairs."""
+        return sum(len(self.packing.pieces_of(row)) for row in self.rows_of(step)) // 2
 
     def count_learnt(self, step: int) -> int:
         """Targets of a whole step: what its loss is divided by."""
@@ -108,6 +114,9 @@ def pack_corpus(corpus: Corpus, plan: Plan) -> Packing:
     summed = np.concatenate([[0], np.cumsum(corpus.learnt, dtype=np.int64)])
     # The first token is never predicted, so it does not count as learnt.
     useful = summed[corpus.offsets[1:]] - summed[np.minimum(corpus.offsets[:-1] + 1, corpus.offsets[1:])] > 0
+    if corpus.is_paired:
+        counted, learnt = [int(n) for n in lengths], [bool(u) for u in useful]
+        return pack_pairs(counted, learnt, context_tokens=plan.context_tokens, seed=plan.seed)
     return pack(
         (int(n) for n in lengths), (bool(u) for u in useful), context_tokens=plan.context_tokens, seed=plan.seed
     )

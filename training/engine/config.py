@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.errors import EngineError
-from training.engine.recipe import Recipe
+from training.engine.recipe import Recipe, Train
 
 # Greatest parameter count (exclusive) -> peak learning rate. Small models take larger steps.
 LEARNING_RATES = {
@@ -21,6 +21,15 @@ LEARNING_RATES = {
     "full": ((1e6, 1e-3), (5e8, 5e-5), (3e9, 2e-5), (math.inf, 1e-5)),
     "pretrain": ((5e6, 3e-3), (1e8, 1e-3), (5e8, 6e-4), (math.inf, 3e-4)),
 }
+# The same for preferences. Published: full DPO at 5e-7 (Zephyr 7B, https://arxiv.org/abs/2310.16944; TRL's script for
+# 0.5B) to 1e-6 (TRL's default; SmolLM2's recipe), adapters at ten times that (TRL's script: 5e-6), SimPO from 3e-7 to 1e-6
+# (its authors, 7 and 8B). Those are runs over tens of thousands of pairs; ours have some hundred, so small models step wider.
+PREFERENCE_RATES = {
+    "lora": ((1e6, 1e-3), (5e8, 5e-5), (3e9, 2e-5), (math.inf, 5e-6)),
+    "full": ((1e6, 3e-4), (5e8, 5e-6), (3e9, 1e-6), (math.inf, 5e-7)),
+}
+BETAS = {"dpo": 0.1, "simpo": 2.0}  # of the papers; 0.1 is TRL's default too
+MARGIN_SHARE = 0.5  # of beta: where SimPO's authors begin (https://github.com/princeton-nlp/SimPO)
 SGD_FACTOR = 100.0  # SGD's steps are not normalised by the gradient's size
 BATCH_TOKENS = {  # (method, device) -> most tokens of a step when left to us
     ("lora", "cpu"): 2048,
@@ -60,7 +69,7 @@ class Plan:
     method: str
     rank: int
     alpha: float
-    context_tokens: int  # length of a row; longer documents are split
+    context_tokens: int  # length of a row; longer documents are split. A row of pairs is twice as long
     batch_tokens: int  # of one optimizer step
     rows_per_step: int
     rows_per_pass: int  # of one forward and backward pass
@@ -80,6 +89,9 @@ class Plan:
     output: str
     decay_steps: int = 0  # of schedule wsd, at the end
     variant: str = "plain"  # of the adapter
+    objective: str = "likelihood"
+    beta: float = 0.0  # of dpo and simpo
+    target_margin: float = 0.0  # of simpo
 
     @property
     def sample_every_steps(self) -> int:
@@ -96,31 +108,31 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         return pinned.get(f"train.{name}", rule) if value == "auto" else value
 
     context = min(int(choose("context_tokens", fit_context(facts))), facts.model_context)
+    row = context * row_documents(train)
     epochs = choose("epochs", auto_epochs(train.method, facts))
     wanted_tokens = train.tokens if isinstance(train.tokens, int) else (epochs or 1.0) * facts.corpus_tokens
-    batch = int(choose("batch_tokens", fit_batch(train.method, facts, wanted_tokens, context)))
+    batch = int(choose("batch_tokens", fit_batch(train.method, facts, wanted_tokens, row)))
     steps = choose("steps", None) or 0
     if train.tokens == "auto" or train.steps == "auto":
         epochs, steps = pinned.get("train.epochs", auto_epochs(train.method, facts)), pinned.get("train.steps", 0)
     rank = int(choose("rank", 16))
-    rows = max(1, batch // context)
+    rows = max(1, batch // row)
     if isinstance(train.tokens, int):
-        steps = math.ceil(train.tokens / (rows * context))
+        steps = math.ceil(train.tokens / (rows * row))
+    beta = float(choose("beta", BETAS[train.objective])) if train.objective in BETAS else 0.0
     init = recipe.architecture.init_seed if recipe.architecture else 0
     return Plan(
         method=train.method,
         rank=rank if train.method == "lora" else 0,
         alpha=float(choose("alpha", 2.0 * rank)) if train.method == "lora" else 0.0,
         context_tokens=context,
-        batch_tokens=rows * context,
+        batch_tokens=rows * row,
         rows_per_step=rows,
-        rows_per_pass=min(rows, max(1, MICRO_TOKENS[facts.device] // context)),
+        rows_per_pass=min(rows, max(1, MICRO_TOKENS[facts.device] // row)),
         epochs=0.0 if steps else float(epochs or 1.0),
         steps=steps,
         optimizer=train.optimizer,
-        learning_rate=float(
-            choose("learning_rate", fit_learning_rate(train.method, train.optimizer, facts.parameters))
-        ),
+        learning_rate=float(choose("learning_rate", fit_learning_rate(train, facts.parameters))),
         schedule=train.schedule,
         warmup_steps=-1 if train.warmup_steps == "auto" else train.warmup_steps,
         weight_decay=0.1 if train.method == "pretrain" else 0.0,
@@ -133,7 +145,15 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         output=recipe.output,
         decay_steps=-1 if train.decay_steps == "auto" else train.decay_steps,
         variant=train.variant,
+        objective=train.objective,
+        beta=beta,
+        target_margin=float(choose("target_margin", MARGIN_SHARE * beta)) if train.objective == "simpo" else 0.0,
     )
+
+
+def row_documents(train: Train) -> int:
+    """How many documents of full length a row holds: a pair of answers stands in one."""
+    return 1 if train.objective == "likelihood" else 2
 
 
 def finish_plan(plan: Plan, *, rows: int, pinned: Mapping[str, Any]) -> Plan:
@@ -150,9 +170,10 @@ def finish_plan(plan: Plan, *, rows: int, pinned: Mapping[str, Any]) -> Plan:
     return replace(plan, steps=steps, warmup_steps=warmup, decay_steps=decay)
 
 
-def fit_learning_rate(method: str, optimizer: str, parameters: int) -> float:
-    rate = next(rate for bound, rate in LEARNING_RATES[method] if parameters < bound)
-    return rate * SGD_FACTOR if optimizer == "sgd" else rate
+def fit_learning_rate(train: Train, parameters: int) -> float:
+    rates = LEARNING_RATES if train.objective == "likelihood" else PREFERENCE_RATES
+    rate = next(rate for bound, rate in rates[train.method] if parameters < bound)
+    return rate * SGD_FACTOR if train.optimizer == "sgd" else rate
 
 
 def fit_context(facts: Facts) -> int:
@@ -187,6 +208,10 @@ def list_resolved(plan: Plan, recipe: Recipe) -> dict[str, Any]:
             resolved[f"train.{item.name}"] = length.get(item.name, getattr(plan, item.name, None))
     if plan.schedule != "wsd":
         resolved.pop("train.decay_steps", None)
+    if plan.objective != "simpo":
+        resolved.pop("train.target_margin", None)
+    if plan.objective == "likelihood":
+        resolved.pop("train.beta", None)
     if plan.method != "lora":
         resolved = {k: v for k, v in resolved.items() if k not in ("train.rank", "train.alpha")}
     if recipe.architecture and recipe.architecture.init_seed == "auto":

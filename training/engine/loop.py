@@ -25,11 +25,11 @@ from training.engine.config import Plan
 from training.engine.devices import autocast
 from training.engine.errors import EngineError
 from training.engine.events import emit
-from training.engine.losses import compute_loss_sum
+from training.engine.objectives import Likelihood, Objective
 from training.engine.optimizers import make_optimizer, rate_at
 from training.engine.products import quicken
 from training.engine.ranks import ALONE, Ranks
-from training.engine.samples import answer_greedily, measure_held_out
+from training.engine.samples import answer_greedily
 from training.engine.sharding import get_full, share_out
 
 CHECKPOINT_EVERY_S = float(os.environ.get("ENGINE_CHECKPOINT_S", "30"))
@@ -77,11 +77,13 @@ class Loop:
         samples: Samples,
         stop: StopRequest,
         ranks: Ranks = ALONE,
+        objective: Objective | None = None,
     ) -> None:
         self.model, self.batches, self.plan, self.out, self.device = model, batches, plan, out, device
         self.samples, self.stop, self.ranks = samples, stop, ranks
         self.whole = share_out(model, ranks)
         self.dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+        self.objective: Objective = objective or Likelihood(batches, samples.held_out, self.dtype)
         # remove_duplicate keeps tied weights once: they are one parameter.
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(self.parameters.items(), plan)
@@ -91,11 +93,12 @@ class Loop:
 
     def run(self, *, stop_after_step: int | None = None) -> Progress:
         """Train to the last step; Stopped after a signal or after `stop_after_step`. Ends with a checkpoint."""
-        self._resume()
-        self.stop.is_deferred = True
         is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
         try:
             with quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu):
+                self.objective.prepare(self.out, self.whole, self.ranks)
+                self._resume()
+                self.stop.is_deferred = True
                 self._take_steps(stop_after_step)
         finally:
             self.stop.is_deferred = False
@@ -136,35 +139,39 @@ class Loop:
         rate = rate_at(self.plan, self.progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, positions = self._accumulate(self.progress.step)
+        loss, positions, measured = self._accumulate(self.progress.step)
         norm = self._clip(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         seconds = time.monotonic() - began
         self._remember(loss, positions, seconds)
-        self._tell(loss=loss, rate=rate, norm=norm)
+        self._tell(loss=loss, rate=rate, norm=norm, measured=measured)
         self._check_divergence()
 
-    def _accumulate(self, step: int) -> tuple[float, int]:
-        """Gradients of the mean loss over all learnt tokens of the step. Returns that loss and the positions read."""
-        learnt = self.batches.count_learnt(step)
+    def _accumulate(self, step: int) -> tuple[float, int, dict[str, float]]:
+        """Gradients of the mean loss over all that is learnt in the step: tokens, or pairs. Returns that loss, the
+        positions read and what else was measured."""
+        learnt = self.objective.count(step)
         total = torch.zeros((), device=self.device)
+        measured = torch.zeros(len(self.objective.measured), device=self.device)
         positions = 0
         for rows in self.batches.passes_of(step, self.ranks):
             if self.stop.is_asked and self.ranks.is_alone:
                 self._abandon()
             batch = self.batches.build(rows, self.device) if rows else self.batches.build_idle(step, self.device)
             with autocast(self.device, self.plan.precision):
-                loss = self._compute_loss(batch) / learnt
+                loss, others = self._compute_loss(batch)
+                loss = loss / learnt
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+            measured += others / learnt
             positions += sum(batch.lengths) if rows else 0
-        summed, read = self.ranks.add(float(total), positions)
-        return summed, int(read)
+        summed, read, *means = self.ranks.add(float(total), positions, *measured.tolist())
+        return summed, int(read), dict(zip(self.objective.measured, means, strict=True))
 
-    def _compute_loss(self, batch: Batch) -> torch.Tensor:
-        loss: torch.Tensor = self.whole(lambda model: compute_loss_sum(model, batch, dtype=self.dtype))
-        return loss
+    def _compute_loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        computed: tuple[torch.Tensor, torch.Tensor] = self.whole(lambda model: self.objective.compute(model, batch))
+        return computed
 
     def _abandon(self) -> None:
         """In the middle of a step nothing has changed yet: drop its gradients and keep the state before it."""
@@ -193,7 +200,7 @@ class Loop:
         now.first_loss = loss if now.first_loss is None else now.first_loss
         self.recent.append((seconds, positions))
 
-    def _tell(self, *, loss: float, rate: float, norm: float) -> None:
+    def _tell(self, *, loss: float, rate: float, norm: float, measured: dict[str, float]) -> None:
         seconds = sum(s for s, _ in self.recent)
         speed = sum(n for _, n in self.recent) / max(seconds, 1e-9)
         remaining = (self.plan.steps - self.progress.step) * seconds / len(self.recent)
@@ -205,6 +212,7 @@ class Loop:
             "grad_norm": norm,
             "tokens_per_s": round(speed, 1),
             "eta_s": round(remaining, 1),
+            **measured,
         }
         if self.ranks.is_first:
             with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -247,9 +255,10 @@ class Loop:
         held_out = self.measure_held_out()
         with self._evaluating():
             if step == 0:
-                self.progress.held_out_start = held_out
-            if held_out is not None:
-                emit("progress", stage="train", step=step, held_out_loss=round(held_out, 4))
+                self.progress.held_out_start = held_out.get("held_out_loss")
+            if held_out:
+                told: dict[str, Any] = {name: round(value, 4) for name, value in held_out.items()}
+                emit("progress", stage="train", step=step, **told)
             for prompt in self.samples.prompts:
                 if self.stop.is_asked and self.ranks.is_alone:
                     return
@@ -257,12 +266,13 @@ class Loop:
                 text = self.samples.tokenizer.decode(said, skip_special_tokens=True)
                 emit("sample", step=step, prompt=prompt["prompt"], text=text)
 
-    def measure_held_out(self) -> float | None:
+    def measure_held_out(self) -> dict[str, float]:
         with self._evaluating():
-            loss: float | None = self.whole(
-                lambda model: measure_held_out(model, self.samples.held_out, dtype=self.dtype)
-            )
-        return loss
+            return self.objective.measure_held_out(self.whole)
+
+    def judge(self) -> dict[str, Any]:
+        with self._evaluating():
+            return self.objective.judge(self.whole)
 
     def _answer(self, ids: list[int]) -> list[int]:
         ends = self.samples.end_tokens

@@ -10,7 +10,7 @@ import torch
 
 from training.engine.architectures import get_soft_cap
 from training.engine.batches import IGNORED, Batch
-from training.engine.documents import apply_head, get_plain, read_hidden
+from training.engine.documents import apply_head, bend, get_plain, read_hidden
 from training.engine.products import choose_product
 
 CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits; on a CPU they stay in its cache
@@ -90,6 +90,74 @@ def sum_cross_entropy(
     with torch.autocast(hidden.device.type, enabled=False):
         result: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, weight_VD, targets, chunk, dtype, wants, cap)  # type: ignore[no-untyped-call]
     return result
+
+
+class _LogLikelihoods(torch.autograd.Function):
+    """The logits are made once more in backward: what they are weighted with is known only then."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        chunk: int,
+        dtype: torch.dtype,
+        cap: float | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(hidden_ND, weight_VD, targets_N)
+        ctx.settings = (chunk, dtype, cap)
+        product, weight = choose_product(hidden_ND.device, dtype), weight_VD.to(dtype)
+        found = torch.empty(len(hidden_ND), dtype=torch.float32, device=hidden_ND.device)
+        for start in range(0, len(hidden_ND), chunk):
+            part = slice(start, start + chunk)
+            logits = bend(product(hidden_ND[part].to(dtype), weight).float(), cap)
+            found[part] = logits.gather(1, targets_N[part, None])[:, 0] - logits.logsumexp(1)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, scale_N: torch.Tensor) -> Any:
+        hidden_ND, weight_VD, targets_N = ctx.saved_tensors
+        chunk, dtype, cap = ctx.settings
+        product, weight = choose_product(hidden_ND.device, dtype), weight_VD.to(dtype)
+        wants = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden_ND) if wants[0] else None
+        grad_weight = torch.zeros(weight_VD.shape, dtype=torch.float32, device=weight.device) if wants[1] else None
+        for start in range(0, len(hidden_ND), chunk):
+            part = slice(start, start + chunk)
+            hidden, targets = hidden_ND[part].to(dtype), targets_N[part]
+            logits = bend(product(hidden, weight).float(), cap)
+            grad = logits.softmax(1).neg_()
+            grad[torch.arange(len(targets), device=grad.device), targets] += 1.0
+            grad *= scale_N[part, None]
+            if cap is not None:
+                grad *= 1.0 - (logits / cap).square()
+            grad = grad.to(dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = product(grad, weight.t()).to(hidden_ND.dtype)
+            if grad_weight is not None:
+                grad_weight += grad.t() @ hidden
+        return grad_hidden, grad_weight.to(weight_VD.dtype) if grad_weight is not None else None, *[None] * 4
+
+
+def compute_log_likelihoods(model: Any, batch: Batch, *, dtype: torch.dtype) -> torch.Tensor:
+    """fp32 [S]: of each document, the summed log-likelihood of its learnt tokens. May run backward like any tensor."""
+    hidden_ND = read_hidden(model, batch, dtype=dtype)
+    learnt = batch.targets != IGNORED
+    hidden, targets = hidden_ND[learnt], batch.targets[learnt]
+    plain = get_plain(model)
+    head = plain.get_output_embeddings()
+    if type(head) is torch.nn.Linear and head.bias is None:
+        chunk = max(16, CHUNK_BYTES[hidden.device.type] // (4 * len(head.weight)))
+        with torch.autocast(hidden.device.type, enabled=False):
+            found: torch.Tensor = _LogLikelihoods.apply(
+                hidden, head.weight, targets, chunk, dtype, get_soft_cap(plain.config)
+            )
+    else:
+        logits = apply_head(model, hidden).float()
+        found = -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    counts = [int(part.sum()) for part in torch.split(learnt.cpu(), list(batch.lengths))]
+    return torch.stack([part.sum() for part in torch.split(found, counts)])
 
 
 def compute_loss_sum(model: Any, batch: Batch, *, dtype: torch.dtype) -> torch.Tensor:

@@ -6,7 +6,7 @@ target is lost where a long document is split. Source of best fit: https://arxiv
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,29 @@ def pack(lengths: Iterable[int], learnt: Iterable[bool], *, context_tokens: int,
     ]
     order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(candidates))
     ordered = sorted((candidates[i] for i in order), key=lambda piece: -piece[2])
-    placed = _place(ordered, context_tokens)
+    return _list_pieces(_place(ordered, context_tokens), context_tokens)
+
+
+def pack_pairs(lengths: Sequence[int], learnt: Sequence[bool], *, context_tokens: int, seed: int) -> Packing:
+    """The same for documents 2k and 2k + 1 that belong together: both stand in one row, which is twice as long.
+
+    None is split: an answer counts as a whole. A pair with a document over `context_tokens` is left out."""
+    fitting = [0 < n <= context_tokens and useful for n, useful in zip(lengths, learnt, strict=True)]
+    candidates = [
+        (first // 2, 0, lengths[first] + lengths[first + 1])
+        for first in range(0, len(lengths), 2)
+        if fitting[first] and fitting[first + 1]
+    ]
+    order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(candidates))
+    ordered = sorted((candidates[i] for i in order), key=lambda piece: -piece[2])
+    placed = [
+        [(document, 0, lengths[document]) for pair, _, _ in row for document in (2 * pair, 2 * pair + 1)]
+        for row in _place(ordered, 2 * context_tokens)
+    ]
+    return _list_pieces(placed, 2 * context_tokens)
+
+
+def _list_pieces(placed: list[list[tuple[int, int, int]]], context_tokens: int) -> Packing:
     pieces = np.array([(row, *piece) for row, content in enumerate(placed) for piece in content], dtype=np.int64)
     pieces = pieces.reshape(-1, 4)
     first = np.searchsorted(pieces[:, 0], np.arange(len(placed) + 1))

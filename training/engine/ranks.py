@@ -43,6 +43,14 @@ class Ranks:
         distributed.all_reduce(summed)
         return [float(value) for value in summed]
 
+    def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the CPU, summed over the ranks; each must ask, with one of the same size."""
+        if self.is_alone:
+            return tensor
+        summed = tensor.to(self.device)
+        distributed.all_reduce(summed)
+        return summed.cpu()
+
     def agree(self, *flags: bool) -> list[bool]:
         """For each flag whether any rank raised it. Clocks and signals differ between ranks; what they do must not."""
         return [value > 0 for value in self.add(*(float(flag) for flag in flags))]

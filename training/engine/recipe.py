@@ -154,7 +154,10 @@ def _find_foreign_keys(record: Any) -> tuple[str, ...]:
         return tuple(FOREIGN_TO_WEIGHTS)
     if isinstance(record, Train):
         adapter = ADAPTER_KEYS if record.method in ("pretrain", "full") else ()
-        return (*adapter, *(("decay_steps",) if record.schedule != "wsd" else ()))
+        decay = ("decay_steps",) if record.schedule != "wsd" else ()
+        # Written only where it is one of the others: a recipe of a time before them keeps its digest.
+        preference = ("objective", "beta") if record.objective == "likelihood" else ()
+        return (*adapter, *decay, *preference, *(("target_margin",) if record.objective != "simpo" else ()))
     return ()
 
 

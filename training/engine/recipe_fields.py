@@ -86,20 +86,18 @@ class Flag:
 
 
 class Choice:
-    """One of some words. `planned` are words of the language that this program cannot carry out yet: word -> advice."""
+    """One of some words. `elsewhere` are words that people look for here: word -> where they stand."""
 
-    def __init__(self, *options: str, planned: Mapping[str, str] | None = None) -> None:
-        self.options, self.planned = options, dict(planned or {})
+    def __init__(self, *options: str, elsewhere: Mapping[str, str] | None = None) -> None:
+        self.options, self.elsewhere = options, dict(elsewhere or {})
         self.name = ", ".join(options)
 
     def read(self, node: Node, problems: list[Problem]) -> Any:
         value = node.value
-        if isinstance(value, str) and value in self.planned:
-            problems.append(Unsupported(node.line, node.column, f"'{value}' is not supported yet", self.planned[value]))
-            return value
         if isinstance(value, str) and value in self.options:
             return value
-        problems.append(node.problem(f"{describe(node)} is not one of {self.name}", suggest(value, self.options)))
+        hint = self.elsewhere.get(str(value)) or suggest(value, self.options)
+        problems.append(node.problem(f"{describe(node)} is not one of {self.name}", hint))
         return INVALID
 
 

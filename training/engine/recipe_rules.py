@@ -26,6 +26,11 @@ def find_conflicts(root: Node) -> Iterator[Problem]:
         for name in ADAPTER_KEYS:
             if name in train.value:
                 yield train.value[name][0].problem(f"'{name}' belongs to method lora", "remove the line")
+    objective = place(train, "objective").value if "objective" in train.value else "likelihood"
+    if "beta" in train.value and objective == "likelihood":
+        yield train.value["beta"][0].problem("'beta' belongs to objective dpo or simpo", "remove the line")
+    if "target_margin" in train.value and objective != "simpo":
+        yield train.value["target_margin"][0].problem("'target_margin' belongs to objective simpo", "remove the line")
     if "decay_steps" in train.value and place(train, "schedule").value != "wsd":
         yield train.value["decay_steps"][0].problem("'decay_steps' belongs to schedule wsd", "remove the line")
 
@@ -72,15 +77,35 @@ def _check_train(recipe: Recipe, train: Train, root: Node) -> Iterator[Problem]:
     if recipe.architecture and train.method != "pretrain":
         hint = "write method: pretrain, or start from a base"
         yield place(node, "method").problem(f"method {train.method} needs a model to start from", hint)
+    if train.method == "pretrain" and train.objective != "likelihood":
+        hint = "write method: lora or full"
+        yield place(node, "method").problem(f"objective {train.objective} needs a model that answers already", hint)
+    yield from _check_objective(recipe, train, root)
     if train.method != "lora" and recipe.output == "adapter":
         yield place(root, "output").problem("only method lora makes an adapter", "write output: merged")
     numbers = (train.batch_tokens, train.context_tokens)
-    if isinstance(numbers[0], int) and isinstance(numbers[1], int) and numbers[0] < numbers[1]:
-        hint = f"write at least {numbers[1]}"
+    least = numbers[1] * (1 if train.objective == "likelihood" else 2) if isinstance(numbers[1], int) else 0
+    if isinstance(numbers[0], int) and numbers[0] < least:
+        hint = f"write at least {least}"
         yield place(node, "batch_tokens").problem("a batch is smaller than one row of context_tokens", hint)
     if recipe.architecture and isinstance(numbers[1], int) and numbers[1] > recipe.architecture.context_tokens:
         hint = f"write at most {recipe.architecture.context_tokens}"
         yield place(node, "context_tokens").problem("this is longer than the architecture's context", hint)
+
+
+def _check_objective(recipe: Recipe, train: Train, root: Node) -> Iterator[Problem]:
+    """Rows with two answers and an objective that prefers one of them go together."""
+    prefers = train.objective != "likelihood"
+    node = place(root, "contributions")
+    for contribution, item in zip(recipe.contributions, node.value if node.is_sequence else [], strict=False):
+        if contribution.kind == "data" and prefers != (contribution.format == "preference"):
+            what = (
+                f"objective {train.objective} learns from rows with two answers"
+                if prefers
+                else ("rows with two answers need an objective that prefers one")
+            )
+            hint = "write format: preference" if prefers else "write train: {objective: dpo}"
+            yield place(item, "format").problem(what, hint)
 
 
 def _check_mix(recipe: Recipe, root: Node) -> Iterator[Problem]:

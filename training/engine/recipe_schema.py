@@ -25,9 +25,7 @@ from training.engine.yaml_document import Node, Problem
 
 VERSION = 1
 
-DATA_FORMATS = Choice(
-    "chat", "instruction", "text", "classification", planned={"preference": "use chat with method: lora"}
-)
+DATA_FORMATS = Choice("chat", "instruction", "text", "classification", "preference")
 PLANNED_CONTRIBUTION = "use data: NAMESPACE/NAME@REVISION"
 
 
@@ -103,6 +101,8 @@ class Columns:
     text: tuple[str, ...] | None = _names("Where the text stands.")
     label: tuple[str, ...] | None = _names("Where the label stands.")
     messages: tuple[str, ...] | None = _names("Where the conversation stands.")
+    chosen: tuple[str, ...] | None = _names("Where the better of two answers stands.")
+    rejected: tuple[str, ...] | None = _names("Where the worse one stands.")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,25 @@ def _whole(low: int, high: int) -> Number:
 @dataclass(frozen=True)
 class Train:
     method: str = key(
-        Choice("pretrain", "full", "lora", planned={"dpo": "use lora on chosen answers"}), "What is trained."
+        Choice(
+            "pretrain", "full", "lora", elsewhere=dict.fromkeys(("dpo", "simpo"), "write method: lora, objective: dpo")
+        ),
+        "What is trained.",
+    )
+    objective: str = key(
+        Choice("likelihood", "dpo", "simpo"),
+        "What is asked of it. likelihood: to say what the rows say; dpo, simpo: to prefer the better of two answers.",
+        "likelihood",
+    )
+    beta: float | Auto = key(
+        Number(0.001, 100, auto=True),
+        "How sharply answers are told apart (dpo, simpo). auto: 0.1 for dpo, 2 for simpo.",
+        "auto",
+    )
+    target_margin: float | Auto = key(
+        Number(0, 100, auto=True),
+        "By how much the better answer's reward should lead (simpo only). auto: half of beta.",
+        "auto",
     )
     rank: int | Auto = key(_whole(1, 1024), "Rank of the adapter (lora only).", 16)
     alpha: float | Auto = key(

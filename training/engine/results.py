@@ -88,9 +88,8 @@ def mean_loss(progress: Progress) -> float:
     return sum(last) / len(last)
 
 
-def write_result(
-    job: Job, plan: Plan, corpus: Corpus, progress: Progress, held_out: float | None, difference: float
-) -> dict[str, Any]:
+def write_result(job: Job, plan: Plan, corpus: Corpus, progress: Progress, evidence: dict[str, Any]) -> dict[str, Any]:
+    """`evidence` is what was measured at the end."""
     folder = job.out / "model"
     result = {
         "model_digest": digest_folder(folder),
@@ -101,8 +100,7 @@ def write_result(
         "final_loss": mean_loss(progress),
         "first_loss": progress.first_loss,
         "held_out_loss_start": progress.held_out_start,
-        "held_out_loss": held_out,
-        "max_logit_difference": difference,
+        **evidence,
         "files": list_files(folder),
         "finished": round(time.time(), 3),
     }

@@ -25,6 +25,8 @@ from training.engine.errors import EngineError
 from training.engine.events import emit
 from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
+from training.engine.objectives import Objective
+from training.engine.preference import Preference
 from training.engine.prepare import find_suites, prepare_corpus
 from training.engine.provenance import check_pins, read_pinned
 from training.engine.ranks import Ranks, join
@@ -165,16 +167,18 @@ def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_afte
     )  # fmt: skip
     samples = Samples(
         choose_prompts(corpus, tokenizer),
-        make_held_out_batches(corpus, context_tokens=plan.context_tokens, device=job.device),
+        []
+        if corpus.is_paired
+        else make_held_out_batches(corpus, context_tokens=plan.context_tokens, device=job.device),
         {tokenizer.eos_token_id, *hf_format.list_end_tokens(tokenizer)},
         tokenizer,
     )
     loop = Loop(
         model=model, batches=batches, plan=plan, out=job.out, device=job.device, samples=samples, stop=stop,
-        ranks=job.ranks,
+        ranks=job.ranks, objective=make_objective(job, plan, corpus, batches),
     )  # fmt: skip
     progress = loop.run(stop_after_step=stop_after_step)
-    held_out = loop.measure_held_out()
+    held_out, preference = loop.measure_held_out(), loop.judge()
     del loop
     emit("stage", stage="train", state="done", steps=progress.step, loss=mean_loss(progress))
     if not job.ranks.is_alone:
@@ -184,7 +188,15 @@ def train(job: Job, corpus: Corpus, tokenizer: Any, stop: StopRequest, stop_afte
     if not job.ranks.is_first:
         return {}  # the first one writes and tells the result
     difference = save_result_model(job, plan, model, batches, tokenizer)
-    return write_result(job, plan, corpus, progress, held_out, difference)
+    evidence = {"held_out_loss": held_out.get("held_out_loss"), "max_logit_difference": difference}
+    return write_result(job, plan, corpus, progress, evidence | ({"preference": preference} if preference else {}))
+
+
+def make_objective(job: Job, plan: Plan, corpus: Corpus, batches: Batches) -> Objective | None:
+    if plan.objective == "likelihood":
+        return None
+    dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+    return Preference(plan, corpus, batches, job.device, dtype)
 
 
 def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches]:
@@ -199,13 +211,16 @@ def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches
     if plan is None:
         draft = make_plan(job.recipe, collect_facts(job, corpus, tokenizer), job.pinned)
         rows = Batches(corpus, draft).packing.rows
+        if not rows and corpus.is_paired:
+            raise EngineError(f"No pair of answers is short enough to be read whole in {draft.context_tokens} tokens; "
+                              "raise train.context_tokens or bring shorter answers", code="no_usable_rows")  # fmt: skip
         if not rows:
             raise EngineError("No row teaches anything: all are shorter than two tokens; add longer rows",
                               code="no_usable_rows")  # fmt: skip
         plan = finish_plan(draft, rows=rows, pinned=job.pinned)
         save_plan(plan, path, **digests)
     batches = Batches(corpus, plan)
-    warn_of_limits(job, plan, corpus)
+    warn_of_limits(job, plan, corpus, batches)
     return plan, batches
 
 
@@ -228,14 +243,19 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
     )
 
 
-def warn_of_limits(job: Job, plan: Plan, corpus: Corpus) -> None:
+def warn_of_limits(job: Job, plan: Plan, corpus: Corpus, batches: Batches) -> None:
     """Say what a rule decided that a person may not expect."""
     train = job.recipe.train
     if train and train.epochs == "auto" and plan.device == "cpu":
         emit("warning", code="steps_bounded", message=f"epochs: auto became {plan.epochs:g} ({plan.steps} steps), "
              "so that a CPU is done in a few minutes; write train.epochs for more.")  # fmt: skip
     longest = int(corpus.manifest["longest_tokens"])
-    if longest > plan.context_tokens:
+    if corpus.is_paired:
+        pairs = int(corpus.manifest["rows"])
+        if left_out := pairs - len(batches.packing.pieces) // 2:
+            emit("warning", code="pairs_left_out", message=f"{left_out} of {pairs} pairs have an answer over "
+                 f"{plan.context_tokens} tokens, its question included, and are left out; raise train.context_tokens.")  # fmt: skip
+    elif longest > plan.context_tokens:
         emit("warning", code="rows_split", message=f"The longest row has {longest} tokens and is split into parts of "
              f"{plan.context_tokens}; raise train.context_tokens to keep rows whole.")  # fmt: skip
 

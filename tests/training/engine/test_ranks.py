@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.engine.ranks import run_ranks
-from tests.training.engine.tiny_models import ROOT, Bench, make_bench, make_chat_rows, refusal
+from tests.training.engine.tiny_models import ROOT, Bench, make_bench, make_chat_rows, make_pairs, refusal
 from training.engine.batches import Batches
 from training.engine.checkpoint import list_checkpoints
 from training.engine.ranks import Ranks
@@ -137,3 +137,22 @@ def test_torchrun_trains_an_adapter_over_two_processes(tmp_path):
     _, last = list_checkpoints(bench.folder / "two" / "checkpoints")[-1]
     names = {name for path in last.glob("shard*") for name in load_file(path)}
     assert names and all("lora_" in name for name in names)
+
+
+@pytest.mark.slow
+def test_two_ranks_prefer_what_one_prefers(tmp_path):
+    """Pairs are counted over both ranks, and each reads a share of what the start said of them."""
+    bench = make_bench(tmp_path, make_pairs(90))
+    bench.write_recipe(
+        train="method: full, objective: dpo, steps: 4, batch_tokens: 640, context_tokens: 64, learning_rate: 0.003",
+        format="preference",
+    )
+    assert bench.run("one")[0] == 0
+    codes, events = run_ranks(bench, "two")
+    assert codes == [0, 0], events
+    one, two = (bench.read_metrics(out) for out in ("one", "two"))
+    for name in ("loss", "reward_margin", "reward_accuracy", "grad_norm"):
+        assert [m[name] for m in two] == pytest.approx([m[name] for m in one], rel=1e-3, abs=1e-4)
+    read = [load_file(bench.folder / out / "reference.safetensors") for out in ("one", "two")]
+    assert all(torch.allclose(read[0][name], read[1][name], rtol=1e-5) for name in ("train", "held_out"))
+    assert bench.read_result("two")["preference"] == bench.read_result("one")["preference"]

@@ -88,10 +88,8 @@ def test_what_is_planned_is_understood_where_it_is_only_shown() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("method: lora", "method: dpo", "'dpo' is not supported yet"),
         ("  - data", "  - adapter: bob/x@main\n  - data", "kind 'adapter' are not supported yet; use data:"),
         ("  - data", "  - model: bob/x@main\n  - data", "kind 'model' are not supported yet; use data:"),
-        ("    pull_request: 12", "    format: preference", "'preference' is not supported yet"),
         ("version: 1", "version: 1\ntokenizer: {extend: [<tide>]}", "extend is not supported yet"),
         (
             "base: commons/small@v1.0.0",
@@ -117,6 +115,14 @@ def test_what_is_planned_is_refused_by_name(old: str, new: str, what: str) -> No
         ("method: lora", "method: full", "'rank' belongs to method lora"),
         ("method: lora, rank: 8", "method: full, variant: dora", "'variant' belongs to method lora"),
         ("rank: 8", "decay_steps: 4", "'decay_steps' belongs to schedule wsd"),
+        ("method: lora", "method: dpo", "'dpo' is not one of pretrain, full, lora; write method: lora, objective: dpo"),
+        ("rank: 8", "beta: 0.2", "'beta' belongs to objective dpo or simpo"),
+        ("rank: 8", "objective: dpo", "objective dpo learns from rows with two answers; write format: preference"),
+        (
+            "    pull_request: 12",
+            "    format: preference",
+            "need an objective that prefers one; write train: {objective: dpo}",
+        ),
         ("method: lora, rank: 8", "method: full", "only method lora makes an adapter"),
         ("steps: 20", "batch_tokens: 16, context_tokens: 64", "smaller than one row"),
         ("rank: 8", "rank: 0", "0 is out of range"),

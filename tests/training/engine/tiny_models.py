@@ -47,6 +47,16 @@ def make_chat_rows(count: int, *, seed: int = 1) -> list[dict[str, str]]:
     return [{"question": f"What of {q}?", "answer": a} for q, a in zip(questions, answers, strict=True)]
 
 
+def make_pairs(count: int) -> list[dict[str, str]]:
+    """The better answer speaks of ships, the worse one of the weather."""
+    questions = make_sentences(count, seed=3)
+    ships, weather = make_sentences(count, words=5, seed=4), make_sentences(count, words=5, seed=5)
+    return [
+        {"prompt": f"What of {q}?", "chosen": f"boat {s}", "rejected": f"storm {w}"}
+        for q, s, w in zip(questions, ships, weather, strict=True)
+    ]
+
+
 def make_tokenizer() -> Any:
     tokenizer = train_tokenizer(iter(make_sentences(200)), vocabulary=330)
     tokenizer.eos_token = "<|im_end|>"

@@ -1,7 +1,8 @@
 """Building the corpus: one pass over the rows in the recipe's order, flat in memory, the same bytes every time.
 
 OUT/corpus holds tokens.bin (int32), mask.bin (uint8, 1 where learnt), documents.npy (int64 offsets, n + 1), rows.jsonl
-(line i names the row, contributor and pull request of document i), heldout.jsonl and manifest.json."""
+(line i names the row, contributor and pull request of document i), heldout.jsonl and manifest.json. Of rows with two
+answers, documents 2k and 2k + 1 are the better and the worse one of pair k."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.engine.corpus.formats import Unusable
+from training.engine.corpus.formats import Document, Unusable
 from training.engine.corpus.pipeline import Kept, Pipeline, Tally
-from training.engine.corpus.rendering import Encoded, Renderer
+from training.engine.corpus.rendering import Encoded, Rendered, Renderer
 from training.engine.digests import digest_file, digest_listing
 from training.engine.errors import EngineError
 
@@ -40,6 +41,11 @@ class Corpus:
     @property
     def digest(self) -> str:
         return str(self.manifest["corpus_digest"])
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether documents come in pairs, the better answer first."""
+        return bool(self.manifest.get("is_paired"))
 
     def read_held_out(self) -> list[dict[str, Any]]:
         with (self.folder / "heldout.jsonl").open(encoding="utf-8") as file:
@@ -69,11 +75,12 @@ def build_corpus(
     try:
         tally, counts = Tally(), _write_documents(partial, pipeline, Renderer(tokenizer), max_row_tokens, report)
         tally = counts.tally
-        if not counts.documents:
+        if not counts.rows:
             raise EngineError(
                 f"No usable rows: {tally.read} were read and {dict(tally.dropped)} left out; add rows",
                 code="no_usable_rows",
             )
+        assert counts.pairs in (0, counts.rows), "a recipe has one objective, so one kind of rows"
         manifest = _describe(partial, counts, inputs_digest)
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
@@ -86,7 +93,8 @@ def build_corpus(
 @dataclass
 class _Counts:
     tally: Tally
-    documents: int = 0
+    rows: int = 0
+    pairs: int = 0  # of these rows
     tokens: int = 0
     learnt: int = 0
     longest: int = 0
@@ -110,13 +118,15 @@ def _write_documents(
                 if item.held_out:
                     held_out_file.write(_line(_describe_held_out(item, encoded, renderer)))
                     continue
-                np.array(encoded.tokens, dtype="<i4").tofile(tokens_file)
-                np.array(encoded.learnt, dtype=np.uint8).tofile(mask_file)
-                offsets.append(offsets[-1] + len(encoded.tokens))
-                rows_file.write(_line(_describe_row(item, len(encoded.tokens))))
-                counts.documents += 1
-                counts.learnt += sum(encoded.learnt)
-                counts.longest = max(counts.longest, len(encoded.tokens))
+                counts.rows += 1
+                counts.pairs += len(encoded) == 2
+                for document in encoded:
+                    np.array(document.tokens, dtype="<i4").tofile(tokens_file)
+                    np.array(document.learnt, dtype=np.uint8).tofile(mask_file)
+                    offsets.append(offsets[-1] + len(document.tokens))
+                    rows_file.write(_line(_describe_row(item, len(document.tokens))))
+                    counts.learnt += sum(document.learnt)
+                    counts.longest = max(counts.longest, len(document.tokens))
             if time.monotonic() >= due:
                 report(counts.tally.read)
                 due = time.monotonic() + 1
@@ -125,19 +135,30 @@ def _write_documents(
     return counts
 
 
-def _encode(batch: list[Kept], renderer: Renderer, most: int | None, tally: Tally) -> Iterator[tuple[Kept, Encoded]]:
-    usable, rendered = [], []
+def _encode(
+    batch: list[Kept], renderer: Renderer, most: int | None, tally: Tally
+) -> Iterator[tuple[Kept, list[Encoded]]]:
+    """Each row with its documents: one, or the better and the worse answer."""
+    usable: list[tuple[Kept, int]] = []
+    rendered: list[Rendered] = []
     for item in batch:
         try:
-            rendered.append(renderer.render(item.document))
-            usable.append(item)
+            documents = [renderer.render(document) for document in list_documents(item.document)]
+            rendered += documents
+            usable.append((item, len(documents)))
         except Unusable as error:
             _take_back(item, error.reason, tally)
-    for item, encoded in zip(usable, renderer.encode(rendered) if rendered else [], strict=True):
-        if most is not None and len(encoded.tokens) > most:
+    encoded = iter(renderer.encode(rendered) if rendered else [])
+    for item, count in usable:
+        found = list(islice(encoded, count))
+        if most is not None and max(len(document.tokens) for document in found) > most:
             _take_back(item, "too_long", tally)
         else:
-            yield item, encoded
+            yield item, found
+
+
+def list_documents(document: Document) -> list[Document]:
+    return [document, document.rejected] if document.rejected is not None else [document]
 
 
 def _take_back(item: Kept, reason: str, tally: Tally) -> None:
@@ -157,11 +178,13 @@ def _describe_row(item: Kept, tokens: int) -> dict[str, Any]:
     }
 
 
-def _describe_held_out(item: Kept, encoded: Encoded, renderer: Renderer) -> dict[str, Any]:
+def _describe_held_out(item: Kept, encoded: list[Encoded], renderer: Renderer) -> dict[str, Any]:
     shown, read = renderer.open_prompt(item.document)
-    learnt = [int(x) for x in encoded.learnt]
-    return {**_describe_row(item, len(encoded.tokens)), "prompt": shown, "input": read,
-            "token_ids": encoded.tokens, "learnt": learnt}  # fmt: skip
+    described = {**_describe_row(item, len(encoded[0].tokens)), "prompt": shown, "input": read}
+    for prefix, document in zip(("", "rejected_"), encoded, strict=False):
+        described[f"{prefix}token_ids"] = document.tokens
+        described[f"{prefix}learnt"] = [int(x) for x in document.learnt]
+    return described
 
 
 def _line(value: dict[str, Any]) -> str:
@@ -175,7 +198,8 @@ def _describe(folder: Path, counts: _Counts, inputs_digest: str) -> dict[str, An
         "version": VERSION,
         "corpus_digest": digest_listing(files.items()),
         "inputs_digest": inputs_digest,
-        "rows": counts.documents,
+        "rows": counts.rows,
+        **({"is_paired": True} if counts.pairs else {}),
         "rows_read": tally.read,
         "held_out": tally.held_out,
         "masked": tally.masked,

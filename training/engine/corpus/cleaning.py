@@ -20,6 +20,10 @@ MIN_LINES_JUDGED = 20
 
 def clean_document(document: Document, mode: str) -> Document:
     """The document made uniform ("default"), or untouched ("none"). Unusable when it holds no text."""
+    return document.change(lambda part: _clean(part, mode))
+
+
+def _clean(document: Document, mode: str) -> Document:
     _check_unicode(document)
     if mode == "none":
         return document

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ ACCEPTED = {
     "text": "text",
     "classification": "text and label",
     "chat": "messages, or prompt and completion, or question and answer, or instruction and output",
+    "preference": "prompt, chosen and rejected, or chosen and rejected that begin alike",
 }
 ACCEPTED["instruction"] = ACCEPTED["chat"]
 
@@ -33,20 +34,34 @@ class Document:
     text: str | None = None
     messages: tuple[Message, ...] = ()
     learns_all: bool = False  # of a conversation: the questions too
+    given: int = 0  # of a conversation: messages at its beginning of which nothing is learnt
+    joint: str | None = None  # of two messages that are one text without a template: what stands between them
+    rejected: Document | None = None  # the same question with a worse answer
 
     @property
     def words(self) -> str:
         """Everything a person wrote, for comparing documents. System prompts repeat by design and stay out."""
         if self.text is not None:
             return self.text
-        return "\n".join(m.content for m in self.messages if m.role != "system")
+        worse = self.rejected.messages[self.given :] if self.rejected else ()
+        return "\n".join(m.content for m in (*self.messages, *worse) if m.role != "system")
+
+    def change(self, work: Callable[[Document], Document]) -> Document:
+        """`work` done on the conversation, and on the one with the worse answer. Unusable when no difference is left."""
+        if self.rejected is None:
+            return work(self)
+        better, worse = work(replace(self, rejected=None)), work(self.rejected)
+        if better == worse:
+            raise Unusable("same_answers")
+        return replace(better, rejected=worse)
 
 
 @dataclass(frozen=True)
 class Reading:
     """How the rows of one contribution are read, where they are not written as usual."""
 
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # question | answer | text | label | messages
+    # question | answer | text | label | messages | chosen | rejected
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mend: frozenset[str] = frozenset()  # training.engine.recipe_schema.MENDS
 
     def find(self, row: dict[str, Any], *names: str) -> list[str] | None:
@@ -59,7 +74,8 @@ PLAIN = Reading()
 
 
 class Unusable(Exception):
-    """A row that is left out; `reason` is a stable word: missing_column, empty_text, empty_answer, malformed."""
+    """A row that is left out; `reason` is a stable word: missing_column, empty_text, empty_answer,
+    malformed; of two answers same_answers, no_question."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -70,26 +86,30 @@ def read_document(row: dict[str, Any], format: str, reading: Reading = PLAIN) ->
     """The document in a row; Unusable when there is none."""
     if format == "text":
         column = (reading.find(row, "text") or ["text"])[0]
-        return Document(text=_require_words(_column(row, column), "empty_text"))
+        return Document(text=require_words(_column(row, column), "empty_text"))
     if format == "classification":
         text, label = reading.find(row, "text", "label") or ("text", "label")
         kind = _column(row, label)
         answer = str(kind) if isinstance(kind, int | float) and not isinstance(kind, bool) else kind
         return _make_pair(_column(row, text), answer)
+    if format == "preference":
+        from training.engine.corpus.preferences import read_pair  # which needs the records of this module
+
+        return read_pair(row, reading).change(lambda document: _mend(document, reading))
     return _mend(_read_conversation(row, reading), reading)
 
 
 def _read_conversation(row: dict[str, Any], reading: Reading) -> Document:
     needs_answer = "learn_all" not in reading.mend
     if mapped := reading.find(row, "messages"):
-        return Document(messages=_read_messages(row[mapped[0]], needs_answer))
+        return Document(messages=read_messages(row[mapped[0]], needs_answer))
     if pair := reading.find(row, "question", "answer"):
         return _make_pair(row[pair[0]], row[pair[1]])
     if "messages" in row:
-        return Document(messages=_read_messages(row["messages"], needs_answer))
+        return Document(messages=read_messages(row["messages"], needs_answer))
     for question, answer in PAIRS:
         if question in row and answer in row:
-            asked = _require_words(row[question], "empty_prompt")
+            asked = require_words(row[question], "empty_prompt")
             extra = row.get("input") if question == "instruction" else None
             if isinstance(extra, str) and extra.strip():
                 asked = f"{asked}\n\n{extra}"
@@ -102,14 +122,15 @@ def _read_conversation(row: dict[str, Any], reading: Reading) -> Document:
 
 
 def _mend(document: Document, reading: Reading) -> Document:
-    messages = document.messages
+    messages, given = document.messages, document.given
     if "unwrap" in reading.mend:
         messages = tuple(Message(m.role, strip_marks(m.content)) for m in messages)
         if any(m.role == "assistant" and not m.content.strip() for m in messages):
             raise Unusable("empty_answer")
     if "fold_system" in reading.mend:
+        given -= sum(m.role == "system" for m in messages[:given])
         messages = fold_system(messages)
-    return replace(document, messages=messages, learns_all="learn_all" in reading.mend)
+    return replace(document, messages=messages, given=given, learns_all="learn_all" in reading.mend)
 
 
 def fold_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -122,12 +143,12 @@ def fold_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _make_pair(question: Any, answer: Any) -> Document:
-    asked = _require_words(question, "empty_prompt")
-    told = _require_words(answer, "empty_answer")
+    asked = require_words(question, "empty_prompt")
+    told = require_words(answer, "empty_answer")
     return Document(messages=(Message("user", asked), Message("assistant", told)))
 
 
-def _read_messages(value: Any, needs_answer: bool) -> tuple[Message, ...]:
+def read_messages(value: Any, needs_answer: bool = True) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise Unusable("malformed")
     messages = [_read_message(item) for item in value]
@@ -159,7 +180,7 @@ def _column(row: dict[str, Any], name: str) -> Any:
     return row[name]
 
 
-def _require_words(value: Any, reason: str) -> str:
+def require_words(value: Any, reason: str) -> str:
     if value is None:
         raise Unusable(reason)
     if not isinstance(value, str):

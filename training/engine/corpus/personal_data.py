@@ -42,16 +42,21 @@ def mask_document(document: Document, mode: str) -> tuple[Document, int]:
     """`mode` mask replaces, drop raises Unusable, keep leaves as it is. Returns the number of findings too."""
     if mode == "keep":
         return document, 0
+    counts: list[int] = []
+    masked = document.change(lambda part: _mask(part, counts))
+    if sum(counts) and mode == "drop":
+        raise Unusable("personal_data")
+    return masked, sum(counts)
+
+
+def _mask(document: Document, counts: list[int]) -> Document:
     if document.text is not None:
         text, found = mask_text(document.text)
-        masked = Document(text=text)
-    else:
-        results = [(m.role, *mask_text(m.content)) for m in document.messages]
-        found = sum(count for _, _, count in results)
-        masked = replace(document, messages=tuple(Message(role, content) for role, content, _ in results))
-    if found and mode == "drop":
-        raise Unusable("personal_data")
-    return masked, found
+        counts.append(found)
+        return Document(text=text)
+    results = [(m.role, *mask_text(m.content)) for m in document.messages]
+    counts.append(sum(count for _, _, count in results))
+    return replace(document, messages=tuple(Message(role, content) for role, content, _ in results))
 
 
 def is_iban(text: str) -> bool:

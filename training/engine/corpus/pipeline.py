@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from training.engine.corpus.cleaning import clean_document
 from training.engine.corpus.contamination import ContaminationFilter, read_questions
@@ -20,6 +21,8 @@ from training.engine.inputs import InputRepo
 HELD_OUT_EVERY = 32  # about 3% of the rows are kept for samples and for the held-out loss
 HELD_OUT_AFTER = 20  # tiny data are all used
 HELD_OUT_MOST = 64
+PAIRS_HELD_OUT_EVERY = 10  # a tenth of the questions with two answers: they measure whether the run was worth it
+PAIRS_HELD_OUT_MOST = 256
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Pipeline:
         self.contamination = ContaminationFilter(questions) if suites else None
 
     def read(self, tally: Tally) -> Iterator[Kept]:
-        exact, near = ExactFilter(), NearFilter()
+        exact, near, questions = ExactFilter(), NearFilter(), _Questions()
         occurrences: Counter[str] = Counter()
         for source in self.sources:
             before = Counter(tally.dropped)
@@ -92,7 +95,7 @@ class Pipeline:
                 except Unusable as error:
                     tally.drop(error.reason, f"{source.repo.id}/{raw.place}")
                     continue
-                yield self._keep(raw, source, document, f"{name}:{occurrences[name]}", tally)
+                yield self._keep(raw, source, document, f"{name}:{occurrences[name]}", tally, questions)
             if tally.kept + tally.held_out == kept_before:
                 refuse_empty(source, tally.read - read_before, tally.dropped - before, tally.examples)
 
@@ -132,12 +135,17 @@ class Pipeline:
         tally.masked += masked
         return document
 
-    def _keep(self, raw: RawRow, source: Source, document: Document, row: str, tally: Tally) -> Kept:
+    def _keep(
+        self, raw: RawRow, source: Source, document: Document, row: str, tally: Tally, questions: _Questions
+    ) -> Kept:
         digest = digest_content(document)
         seen = tally.kept + tally.held_out
-        held_out = (
-            seen >= HELD_OUT_AFTER and tally.held_out < HELD_OUT_MOST and int(digest[:8], 16) % HELD_OUT_EVERY == 0
-        )
+        if document.rejected is not None:
+            held_out = questions.hold_out(document, seen, tally.held_out)
+        else:
+            held_out = (
+                seen >= HELD_OUT_AFTER and tally.held_out < HELD_OUT_MOST and int(digest[:8], 16) % HELD_OUT_EVERY == 0
+            )
         if held_out:
             tally.held_out += 1
         else:
@@ -145,6 +153,23 @@ class Pipeline:
         credit = source.repo.credit(raw.path, raw.number)
         pull_request = credit.pull_request if credit.pull_request is not None else source.pull_request
         return Kept(document, row, f"sha256:{digest}", credit.contributor, pull_request, raw.path, held_out)
+
+
+class _Questions:
+    """Which questions with two answers are kept for measuring: all pairs of one question, or none."""
+
+    def __init__(self) -> None:
+        self.learnt: set[str] = set()
+        self.held_out: set[str] = set()
+
+    def hold_out(self, document: Document, seen: int, count: int) -> bool:
+        digest = digest_content(Document(messages=document.messages[: document.given]))
+        if int(digest[:8], 16) % PAIRS_HELD_OUT_EVERY:
+            return False
+        if digest not in self.held_out and digest not in self.learnt:
+            chosen = self.held_out if seen >= HELD_OUT_AFTER and count < PAIRS_HELD_OUT_MOST else self.learnt
+            chosen.add(digest)
+        return digest in self.held_out
 
 
 def refuse_empty(source: Source, read: int, dropped: Counter[str], examples: dict[str, str]) -> None:
@@ -164,7 +189,14 @@ def digest_content(document: Document) -> str:
     """sha256 of what is left of a row after cleaning and masking."""
     if document.text is not None:
         return digest_json({"text": document.text})
-    return digest_json({"messages": [{"content": m.content, "role": m.role} for m in document.messages]})
+    said: dict[str, Any] = {"messages": _describe(document)}
+    if document.rejected is not None:
+        said["rejected"] = _describe(document.rejected)
+    return digest_json(said)
+
+
+def _describe(document: Document) -> list[dict[str, str]]:
+    return [{"content": m.content, "role": m.role} for m in document.messages]
 
 
 def is_sampled(document: Document, share: float) -> bool:

@@ -37,17 +37,20 @@ class Renderer:
         """Unusable when the chat template does not take the conversation."""
         if document.text is not None:
             return Rendered(document.text, ((0, len(document.text)),), is_chat=False)
+        if document.joint is not None:
+            asked, told = (m.content for m in document.messages)
+            text = f"{asked}{document.joint}{told}"
+            return Rendered(text, ((len(asked), len(text)),), is_chat=False)
         messages = [{"role": m.role, "content": m.content} for m in document.messages]
-        return self._render_chat(messages, document.learns_all)
+        return self._render_chat(messages, document)
 
-    def _render_chat(self, messages: list[dict[str, str]], learns_all: bool) -> Rendered:
+    def _render_chat(self, messages: list[dict[str, str]], document: Document) -> Rendered:
         try:
             whole = render_chat(self.tokenizer, messages, open_answer=False)
-            if learns_all:
+            if document.learns_all and not document.given:
                 return Rendered(whole, ((0, len(whole)),), is_chat=True)
-            spans = [
-                s for i, m in enumerate(messages) if m["role"] == "assistant" if (s := self._find(whole, messages, i))
-            ]
+            answers = [i for i, m in enumerate(messages) if m["role"] == "assistant" and i >= document.given]
+            spans = [span for i in answers if (span := self._find(whole, messages, i))]
         except EngineError as error:
             if error.code == "template_timeout":
                 raise
@@ -74,7 +77,8 @@ class Renderer:
 
     def _mark(self, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]]) -> Encoded:
         if not rendered.is_chat:
-            return Encoded([*self.opening, *ids, self.eos], [False] * len(self.opening) + [True] * (len(ids) + 1))
+            learnt = [start >= rendered.spans[0][0] for start, _ in offsets]
+            return Encoded([*self.opening, *ids, self.eos], [*[False] * len(self.opening), *learnt, True])
         learnt = [any(a <= start and end <= b and end > start for a, b in rendered.spans) for start, end in offsets]
         if not ids or ids[-1] != self.eos:
             ids, learnt = [*ids, self.eos], [*learnt, True]
@@ -85,6 +89,8 @@ class Renderer:
         if document.text is not None:
             words = " ".join(document.text.split()[:PROMPT_WORDS])
             return words, words
+        if document.joint is not None:
+            return document.messages[0].content, document.messages[0].content
         last = max(
             (i for i, m in enumerate(document.messages) if m.role == "assistant"), default=len(document.messages)
         )
