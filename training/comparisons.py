@@ -103,6 +103,8 @@ def read_results(run: Run) -> dict[str, Any]:
         "Seconds of training": round_to(result.get("seconds"), 1),
         "Loss at the end": round_to(result.get("final_loss"), 4),
     }
+    if preference := result.get("preference"):
+        rows["Better answers preferred, of pairs kept aside"] = round_to(preference["accuracy"]["value"], 3)
     rows |= {f"{row.suite_name}: score": round_to(score_of(row, "score"), 3) for row in finished_evaluations(run)}
     rows |= {
         f"{row.suite_name}: against its parent": round_to(score_of(row, "difference"), 3)

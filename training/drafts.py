@@ -35,6 +35,8 @@ GOALS = (
          "notes, a language.", "text", "texts"),
     Goal("classification", "Sort texts into kinds", "It learns from texts that carry a label, and answers with the label.",
          "classification", "texts with a label each"),
+    Goal("preference", "Tell the better answer from the worse", "It learns from questions with two answers, of which somebody "
+         "said which one is better, to give such answers.", "preference", "questions with a better and a worse answer"),
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ TOO_FAST = 20.0  # times the hub's own learning rate, where the loss explodes
 FEW_FOREIGN = 0.01  # share of rows in another language that is no more than a quotation
 LEFT_OUT = {  # mend -> what was done, said when it is done
     "empty_answers": "rows without an answer are left out",
+    "no_choice": "rows without two different answers to one question are left out",
     "duplicates": "repetitions are left out",
     "leak": "rows with questions of the tests are left out",
 }
@@ -99,6 +100,8 @@ class Teller:
                 "is what."
             )
         fixes = [*self.read_as(finding["guess"]), *self.other_goals()]
+        if self.goal.format != "preference" and "preference" in self.row.preview.formats:
+            fixes = [*self.other_goals(), *self.read_as(finding["guess"])]
         yield Fault("wrong_column", "The columns have other names", sentence, (*fixes, self.other_data()), blocks=True)
 
     def read_as(self, guess: dict[str, str]) -> Iterator[Fix]:
@@ -111,7 +114,9 @@ class Teller:
     def other_goals(self) -> Iterator[Fix]:
         from training.drafts import GOALS
 
-        fitting = (goal for goal in GOALS if goal.format in self.row.preview.formats and goal.name != self.goal.name)
+        formats = self.row.preview.formats  # two answers first: whoever wrote them means them
+        fitting = [goal for goal in GOALS if goal.format in formats and goal.name != self.goal.name]
+        fitting.sort(key=lambda goal: goal.format != "preference")
         for goal in fitting:
             yield self.fix(f"Make the goal “{goal.title}”", goal=goal.name)
 
@@ -147,6 +152,9 @@ class Teller:
         longest, limit = finding["longest"], finding["limit"]
         sentence = (f"{self.how_many(finding)} are longer than {limit:,} tokens, the longest has {longest:,}: they would be cut "
                     "into pieces, and an answer would lose its question.")  # fmt: skip
+        if finding.get("is_left_out"):
+            sentence = (f"In {self.how_many(finding)} an answer with its question is longer than {limit:,} tokens, the longest has "
+                        f"{longest:,}: such pairs are left out.")  # fmt: skip
         wanted = 1 << (longest - 1).bit_length()
         fixes = [self.fix("Leave the long rows out", max_row_tokens=limit)]
         if limit < wanted <= min(MOST_CONTEXT, self.row.preview.model_context):
@@ -163,6 +171,12 @@ class Teller:
         sentence = f"{self.how_many(finding)} have no question or no answer, so there is nothing to learn from them."
         fixes = (self.fix("Leave them out", "empty_answers"), self.other_data())
         yield Fault("empty_answers", "Empty answers", sentence, fixes, blocks=not self.row.preview.share_kept)
+
+    def tell_no_choice(self, finding: dict[str, Any]) -> Iterator[Fault]:
+        sentence = (f"{self.how_many(finding)} have the same answer twice, or two answers without one question, so neither is "
+                    "the better one.")  # fmt: skip
+        fixes = (self.fix("Leave them out", "no_choice"), self.other_data())
+        yield Fault("no_choice", "Nothing to choose between", sentence, fixes, blocks=not self.row.preview.share_kept)
 
     def tell_leak(self, finding: dict[str, Any]) -> Iterator[Fault]:
         sentence = (f"{self.how_many(finding)} hold questions of the tests that will judge the model; its result would look "
@@ -220,7 +234,7 @@ def find_faults_of_all(
     draft: "Draft", look: "Look", goal: "Goal", start: "Start", more: Sequence["Chosen"]
 ) -> list[Fault]:
     """What concerns the whole proposal. `more` are further datasets that fit the goal."""
-    return [*tell_tiny(draft, look, goal, start, more), *tell_exploding(draft, start)]
+    return [*tell_tiny(draft, look, goal, start, more), *tell_exploding(draft, start), *tell_other_kind(goal, start)]
 
 
 def tell_tiny(draft: "Draft", look: "Look", goal: "Goal", start: "Start", more: Sequence["Chosen"]) -> Iterator[Fault]:
@@ -238,6 +252,24 @@ def tell_tiny(draft: "Draft", look: "Look", goal: "Goal", start: "Start", more: 
     trial = replace(draft, mends=(*draft.mends, "tiny_data"), size="quick")
     fixes.append(Fix("Go on, as a short trial", trial.address("preview")))
     yield Fault("tiny_data", "Very little data", sentence, tuple(fixes))
+
+
+def tell_other_kind(goal: "Goal", start: "Start") -> Iterator[Fault]:
+    """A run either says what rows say or prefers the better of two answers: one recipe cannot ask for both."""
+    train = start.recipe.train if start.recipe else None
+    if train is None or (train.objective != "likelihood") == (goal.format == "preference"):
+        return
+    before = "answers themselves" if train.objective == "likelihood" else "which of two answers is better"
+    now = "which of two answers is better" if goal.format == "preference" else "what to say"
+    sentence = (f"The recipe of this model learns {before}, and this goal teaches {now}: that is a run of its own, in a model "
+                "that starts from this one.")  # fmt: skip
+    yield Fault(
+        "other_kind",
+        "Another kind of learning",
+        sentence,
+        (Fix("Make a model that starts from it", "/propose"),),
+        blocks=True,
+    )
 
 
 def is_tiny(draft: "Draft", look: "Look", goal: "Goal", start: "Start") -> bool:

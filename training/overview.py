@@ -192,6 +192,8 @@ DROPPED = {
     "empty_text": "has no text",
     "missing_column": "lacks a column",
     "malformed": "is malformed",
+    "same_answers": "has the same answer twice",
+    "no_question": "has two answers without one question",
     "template_refused": "the chat template does not take it",
     "template_mismatch": "the chat template rewrites its answers",
     "personal_data": "holds personal data",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.engine.corpus.build import list_documents
 from training.engine.corpus.foreign_templates import find_template, take_apart
 from training.engine.corpus.formats import Document, Reading, Unusable, fold_system, read_document
 from training.engine.corpus.languages import find_language
@@ -24,6 +25,7 @@ MAX_CHARACTERS = 200_000  # of one text; the rest of a book is not compared
 MAX_ALL_CHARACTERS = 4_000_000  # of all that is looked at
 UNFIT = ("missing_column", "malformed")
 EMPTY = ("empty_answer", "empty_prompt", "empty_text")
+NO_CHOICE = ("same_answers", "no_question")  # of rows with two answers
 Finding = dict[str, Any]
 
 
@@ -172,6 +174,7 @@ def find_left_out(looked: Looked) -> Iterator[Finding]:
     dropped, places = looked.tally.dropped, looked.tally.examples
     for name, reasons in (
         ("empty_answers", EMPTY),
+        ("no_choice", NO_CHOICE),
         ("duplicates", ("duplicate", "near_duplicate")),
         ("leak", ("contaminated",)),
     ):
@@ -212,8 +215,8 @@ def find_languages(looked: Looked) -> Iterator[Finding]:
 class Measured:
     """Kept rows as token ids, the first ones also as they are shown."""
 
-    encoded: list[Encoded] = field(default_factory=list)
-    shown: list[Rendered] = field(default_factory=list)
+    encoded: list[list[Encoded]] = field(default_factory=list)  # of each row its documents: one, or two answers
+    shown: list[list[Rendered]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -223,24 +226,29 @@ def measure_rows(kept: Sequence[tuple[str, Document]], renderer: Renderer, *, li
     reasons: Counter[str] = Counter()
     for place, document in kept:
         try:
-            measured.shown.append(renderer.render(document))
+            measured.shown.append([renderer.render(part) for part in list_documents(document)])
             places.append(place)
         except Unusable as problem:
             reasons[problem.reason] += 1
             refused.append((place, document))
-    encoded = renderer.encode(measured.shown) if measured.shown else []
-    fitting = [i for i, row in enumerate(encoded) if most is None or len(row.tokens) <= most]
-    long = [(places[i], len(encoded[i].tokens)) for i in fitting if len(encoded[i].tokens) > limit]
+    told = iter(renderer.encode([part for row in measured.shown for part in row]) if measured.shown else [])
+    encoded = [[next(told) for _ in row] for row in measured.shown]
+    lengths = [max(len(document.tokens) for document in row) for row in encoded]
+    fitting = [i for i, length in enumerate(lengths) if most is None or length <= most]
+    long = [(places[i], lengths[i]) for i in fitting if lengths[i] > limit]
     measured.encoded = [encoded[i] for i in fitting]
     measured.shown = [measured.shown[i] for i in fitting]
     if refused:
         measured.findings.append(explain_refusal(refused, reasons, renderer))
-    if long and not all(row.learnt and all(row.learnt) for row in encoded):
-        longest = max(length for _, length in long)
+    if long and not all(document.learnt and all(document.learnt) for row in encoded for document in row):
+        longest, paired = max(length for _, length in long), any(len(row) == 2 for row in encoded)
         measured.findings.append(
-            {"name": "truncation", "count": len(long), "place": long[0][0], "limit": limit, "longest": longest}
-        )
-    unlearnt = [place for place, row in zip(places, encoded, strict=True) if not any(row.learnt)]
+            {"name": "truncation", "count": len(long), "place": long[0][0], "limit": limit, "longest": longest,
+             "is_left_out": paired}
+        )  # fmt: skip
+    unlearnt = [
+        place for place, row in zip(places, encoded, strict=True) if not all(any(document.learnt) for document in row)
+    ]
     if unlearnt:
         measured.findings.append({"name": "masked", "count": len(unlearnt), "place": unlearnt[0], "how": "learn_all"})
     return measured

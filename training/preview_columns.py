@@ -14,6 +14,8 @@ NAMES = {
               "antwoord risposta respuesta resposta réponse reponse svar odpowiedź cevap ответ 回答 答案",
     "text": "text content body article document passage story description sentence texte texto testo tekst inhalt abstract",
     "label": "label category class kind type topic sentiment tag target intent kategorie klasse",
+    "chosen": "chosen accepted better preferred best winner good chosenresponse chosenanswer responsechosen bevorzugt besser",
+    "rejected": "rejected worse dispreferred worst loser bad rejectedresponse rejectedanswer responserejected abgelehnt schlechter",
     "messages": "messages conversations conversation dialog dialogue chat turns",
 }  # fmt: skip
 MOST_LABELS = 40
@@ -37,6 +39,8 @@ def list_columns(rows: Sequence[Row]) -> list[str]:
 def guess_columns(rows: Sequence[Row], format: str) -> dict[str, str]:
     """{"question": column, "answer": column}, or what the format needs; {} when nothing can be said."""
     columns = list_columns(rows)
+    if format == "preference":
+        return guess_preference(rows, [name for name in columns if is_text(rows, name) or holds_talk(rows, name)])
     if format == "chat" and (talk := next((name for name in columns if holds_talk(rows, name)), None)):
         return {"messages": talk}
     texts = [name for name in columns if is_text(rows, name)]
@@ -49,6 +53,15 @@ def guess_columns(rows: Sequence[Row], format: str) -> dict[str, str]:
         return {"text": text, "label": label} if text and label else {}
     found = guess_text(rows, texts)
     return {"text": found} if found else {}
+
+
+def guess_preference(rows: Sequence[Row], columns: list[str]) -> dict[str, str]:
+    """A question with two answers. Which answer is the better one is said by a name, or not at all."""
+    chosen, rejected = find_named(columns, "chosen"), find_named(columns, "rejected")
+    if not chosen or not rejected:
+        return {}
+    question = find_named([name for name in columns if name not in (chosen, rejected)], "question")
+    return {**({"question": question} if question else {}), "chosen": chosen, "rejected": rejected}
 
 
 def guess_pair(rows: Sequence[Row], texts: list[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ LOOKED_AT = 20  # rows that decide which formats fit
 MEASURED = 600  # rows whose tokens are counted
 MAX_TURN_CHARACTERS = 1200
 MAX_PIECES = 260  # tokens shown of one row
-FORMATS = ("chat", "classification", "text")
+FORMATS = ("preference", "chat", "classification", "text")
 
 
 class LightTokenizer:
@@ -157,7 +157,13 @@ def is_usable(row: RawRow, format: str, reading: Reading) -> bool:
 def describe(place: str, document: Document) -> dict[str, Any]:
     if document.text is not None:
         return {"place": place, "text": cut(document.text), "turns": []}
-    turns = [{"role": message.role, "text": cut(message.content)} for message in document.messages]
+    asked = document.given if document.rejected else 0
+    turns = [
+        {"role": message.role, "text": cut(message.content), "kind": "chosen" if asked and number >= asked else ""}
+        for number, message in enumerate(document.messages)
+    ]
+    worse = document.rejected.messages[asked:] if document.rejected else ()
+    turns += [{"role": message.role, "text": cut(message.content), "kind": "rejected"} for message in worse]
     return {"place": place, "text": "", "turns": turns}
 
 
@@ -171,15 +177,18 @@ def measure(looked: Looked, first: Beginning, request: dict[str, Any], examples:
     renderer = Renderer(tokenizer)
     kept = looked.kept[:MEASURED]
     measured = measure_rows(kept, renderer, limit=request.get("limit", 1024), most=request.get("max_row_tokens"))
-    counts = [len(row.tokens) for row in measured.encoded]
+    counts = [sum(len(document.tokens) for document in row) for row in measured.encoded]
     findings = [*looked.findings, *measured.findings]
     if not tokenizer.names_end:
         findings.append({"name": "no_eos", "count": len(kept), "place": "", "mark": tokenizer.likely_end})
     shown = []
-    for rendered, encoded in zip(measured.shown[:examples], measured.encoded, strict=False):
-        offsets = tokenizer([rendered.text], add_special_tokens=False)["offset_mapping"][0]
-        skipped = 0 if rendered.is_chat else len(renderer.opening)
-        shown.append(split_pieces(rendered.text, offsets, encoded.learnt[skipped:], len(encoded.tokens)))
+    for number, (row, documents) in enumerate(zip(measured.shown[:examples], measured.encoded, strict=False)):
+        kinds = ("chosen", "rejected") if len(row) == 2 else ("",)
+        for kind, rendered, encoded in zip(kinds, row, documents, strict=True):
+            offsets = tokenizer([rendered.text], add_special_tokens=False)["offset_mapping"][0]
+            skipped = 0 if rendered.is_chat else len(renderer.opening)
+            pieces = split_pieces(rendered.text, offsets, encoded.learnt[skipped:], len(encoded.tokens))
+            shown.append({**pieces, "example": number, "kind": kind})
     return {
         "tokens_per_row": sum(counts) / len(counts) / first.share_read if counts else 0.0,
         "share_kept": looked.share_kept * (len(counts) / len(kept) if kept else 1.0),

@@ -34,7 +34,9 @@ CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 class How:
     """How the rows are read and judged: what the recipe will say of them."""
 
-    columns: tuple[tuple[str, str], ...] = ()  # (question | answer | text | label | messages, name of the column)
+    columns: tuple[
+        tuple[str, str], ...
+    ] = ()  # (question | answer | text | label | messages | chosen | rejected, name of the column)
     language: str = ""
     mend: tuple[str, ...] = ()
     deduplicate: str = "minhash"
@@ -68,11 +70,13 @@ class Preview:
     accepted: str = ""  # columns that the wanted format reads, in words
     rows: int = 0
     is_estimate: bool = False  # only the beginning was read; `rows` is projected by bytes
-    examples: list[dict[str, Any]] = field(default_factory=list)  # {"place", "text", "turns": [{"role", "text"}]}
+    examples: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # {"place", "text", "turns": [{"role", "text", "kind"}]}
     tokens_per_row: float = 0.0
     pieces: list[dict[str, Any]] = field(
         default_factory=list
-    )  # {"pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut"}
+    )  # {"pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut", "example": number, "kind": "" | chosen | rejected}
     checked: int = 0  # rows that were compared and judged
     share_kept: float = 1.0  # of them
     findings: list[dict[str, Any]] = field(default_factory=list)  # {"name", "count", "place", ...}: training.faults
@@ -88,8 +92,8 @@ class Preview:
 
     @property
     def numbered_pieces(self) -> list[tuple[int, dict[str, Any]]]:
-        """(number of the example, its tokens)"""
-        return list(enumerate(self.pieces))
+        """(number of the example, its tokens); a row with two answers has two."""
+        return [(piece["example"], piece) for piece in self.pieces]
 
 
 def preview(

@@ -24,51 +24,81 @@ class Curve:
     loss: list[tuple[float, float]] = field(default_factory=list)  # (step, loss)
     held_out: list[tuple[float, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)  # the newest metrics
+    accuracy: list[tuple[float, float]] = field(default_factory=list)  # of pairs: (step, share the better answer wins)
+    held_out_accuracy: list[tuple[float, float]] = field(default_factory=list)
+    margin: list[tuple[float, float]] = field(default_factory=list)  # of pairs: (step, mean lead of the better answer)
 
     @property
     def series(self) -> list[dict[str, Any]]:
         rows = [{"name": "loss", "points": self.loss}, {"name": "kept aside", "points": self.held_out}]
         return [row for row in rows if row["points"]]
 
+    @property
+    def accuracies(self) -> list[dict[str, Any]]:
+        rows = [
+            {"name": "learnt from", "points": self.accuracy},
+            {"name": "kept aside", "points": self.held_out_accuracy},
+        ]
+        return [row for row in rows if row["points"]]
+
+    @property
+    def margins(self) -> list[dict[str, Any]]:
+        return [{"name": "lead", "points": self.margin}] if self.margin else []
+
+
+# Name in a curve -> name in the engine's events.
+MEASURED = {
+    "loss": "loss",
+    "held_out": "held_out_loss",
+    "accuracy": "reward_accuracy",
+    "held_out_accuracy": "held_out_reward_accuracy",
+    "margin": "reward_margin",
+}
+
 
 def read_curve(run: Run) -> Curve:
     """The loss by steps. A step that was taken again after a crash counts as it was taken last."""
     if run.result.get("curve"):  # the whole record, once it is over
         kept = run.result["curve"]
-        return Curve(
-            [tuple(point) for point in kept["loss"]], [tuple(point) for point in kept["held_out"]], kept["last"]
-        )
+        return Curve(**{name: [tuple(point) for point in kept.get(name, ())] for name in MEASURED}, last=kept["last"])
     rows = JobEvent.objects.filter(job__in=jobs_of(run).filter(kind="training.train"), kind__in=("metrics", "progress"))
-    loss: dict[float, float] = {}
-    held_out: dict[float, float] = {}
+    found: dict[str, dict[float, float]] = {name: {} for name in MEASURED}
     curve = Curve()
     for data in rows.order_by("id").values_list("data", flat=True)[:MAX_CURVE_EVENTS]:
         step = data.get("step")
         if step is None:
             continue
+        for name, key in MEASURED.items():
+            if data.get(key) is not None:
+                found[name][step] = data[key]
         if data.get("loss") is not None:
-            loss[step] = data["loss"]
             curve.last = data
-        if data.get("held_out_loss") is not None:
-            held_out[step] = data["held_out_loss"]
-    curve.loss, curve.held_out = sorted(loss.items()), sorted(held_out.items())
+    for name, points in found.items():
+        setattr(curve, name, sorted(points.items()))
     return curve
 
 
 def keep_curve(run: Run, metrics: Path) -> dict[str, Any]:
     """The curve of a run that is over, from the engine's own record of every step, thinned for a page."""
     live = read_curve(run)
-    points: list[tuple[float, float]] = []
+    points: dict[str, list[tuple[float, float]]] = {name: [] for name in ("loss", "accuracy", "margin")}
     last: dict[str, Any] = live.last
     with metrics.open(encoding="utf-8") as lines:
         for line in lines:
             last = json.loads(line)
-            points.append((last["step"], last["loss"]))
+            for name, found in points.items():
+                if last.get(MEASURED[name]) is not None:
+                    found.append((last["step"], last[MEASURED[name]]))
+    kept = {name: thin_out(found) for name, found in points.items() if found}
+    if live.held_out_accuracy:
+        kept["held_out_accuracy"] = live.held_out_accuracy
+    return {"loss": [], **kept, "held_out": live.held_out, "last": last}
+
+
+def thin_out(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     stride = max(1, math.ceil(len(points) / MAX_KEPT_POINTS))
     kept = points[::stride]
-    if points and kept[-1] != points[-1]:
-        kept.append(points[-1])
-    return {"loss": kept, "held_out": live.held_out, "last": last}
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
 def read_samples(run: Run) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ POINTS_PER_AGE = 300  # ... and at most so many for each time the age of the run
 KINDS = frozenset({"progress", "metrics", "sample", "warning", "error", "stage", "sandbox"})
 STAGES = {
     ("prepare", "started", None): "Reading, cleaning and packing the data",
+    ("reference", "started", None): "Reading both answers as the model sees them before it learns",
     ("train", "started", None): "Training begins",
     ("train", "resumed", None): "Going on from the last checkpoint",
     ("save", "started", None): "Writing the weights and reading them back",
@@ -73,6 +74,10 @@ def describe_event(event: Event) -> str:
         return f"Read and cleaned {event['rows']:,} rows"
     if "saved_step" in event:
         return f"Saved a checkpoint after step {event['saved_step']:,}"
+    if stage == "reference":
+        return f"Read the answers of {event.get('done'):,} of {event.get('total'):,} rows"
+    if "held_out_accuracy" in event:
+        return f"The better answer is the likelier one in {event['held_out_accuracy']:.0%} of the pairs kept aside"
     if "held_out_loss" in event:
         return f"Loss on rows kept aside: {event['held_out_loss']:.3f}"
     if stage == "evaluate":

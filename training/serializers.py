@@ -86,6 +86,13 @@ class RunDetailSerializer(RunSerializer):
     final_loss = serializers.FloatField(source="result.final_loss", default=None, allow_null=True)
     seconds = serializers.FloatField(source="result.seconds", default=None, allow_null=True)
     tokens = serializers.IntegerField(source="result.tokens", default=None, allow_null=True)
+    preference = serializers.JSONField(
+        source="result.preference",
+        default=None,
+        allow_null=True,
+        help_text="Of a run that learns which answer is better: `pairs`, `accuracy`, `parent_accuracy` and `difference`, "
+        "each with `value`, `low` and `high`; see the reference of recipe.yaml.",
+    )
     warnings = serializers.ListField(child=serializers.CharField())
     checkpoints = SavedStepSerializer(many=True, source="checkpoints_kept")
     bill = BillSerializer(allow_null=True, help_text="null until a training has ended.")

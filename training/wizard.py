@@ -286,7 +286,8 @@ def choose_suites(draft: Draft, start: Start, user: Any) -> tuple[EvaluateSuite,
 def compose(draft: Draft, start: Start, look: Look, user: Any) -> str:
     """The recipe as YAML: what there was, and the new data as further contributions."""
     recipe = start.recipe or Recipe(version=1, base=start.base)
-    train = recipe.train or Train(method=method_for(start))
+    objective = "dpo" if goal_of(draft).format == "preference" else "likelihood"
+    train = recipe.train or Train(method=method_for(start), objective=objective)
     settings = choose_length(draft.size, start, look.tokens)
     settings |= {"context_tokens": draft.context} if draft.context else {}
     settings |= {"learning_rate": "auto"} if "rate" in draft.mends else {}

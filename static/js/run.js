@@ -20,10 +20,17 @@ function writeDuration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+// The plots of a run in their order on the page: loss, then for pairs of answers who wins, and by how much.
+function append(plot, name, step, value) {
+  const figure = document.querySelectorAll("#curve figure[data-plot]")[plot];
+  if (value != null && figure) figure.dispatchEvent(new CustomEvent("plot:append", { detail: { name, points: [[step, value]] } }));
+}
+
 function showMetrics(data) {
-  const figure = document.querySelector("#curve figure[data-plot]");
-  if (!figure) return redraw();
-  figure.dispatchEvent(new CustomEvent("plot:append", { detail: { name: "loss", points: [[data.step, data.loss]] } }));
+  if (!document.querySelector("#curve figure[data-plot]")) return redraw();
+  append(0, "loss", data.step, data.loss);
+  append(1, "learnt from", data.step, data.reward_accuracy);
+  append(2, "lead", data.step, data.reward_margin);
   showProgress({ sentence: `Step ${data.step.toLocaleString("en")} of ${data.steps.toLocaleString("en")}`, done: data.step, total: data.steps, eta_s: data.eta_s });
   const write = (id, text) => { const place = document.getElementById(id); if (place) place.textContent = text; };
   write("now-rate", Number(data.learning_rate.toPrecision(3)));
@@ -59,10 +66,8 @@ function take(kind, data) {
   else if (kind === "progress") {
     showProgress(data);
     addLine(data.sentence);
-    const figure = document.querySelector("#curve figure[data-plot]");
-    if (data.held_out_loss != null && figure) {
-      figure.dispatchEvent(new CustomEvent("plot:append", { detail: { name: "kept aside", points: [[data.step, data.held_out_loss]] } }));
-    }
+    append(0, "kept aside", data.step, data.held_out_loss);
+    append(1, "kept aside", data.step, data.held_out_reward_accuracy);
   }
   if (REDRAW.has(kind)) redraw();
 }

@@ -45,6 +45,7 @@ def test_tokens_and_loss_mask_are_those_of_the_engine(line: Line, tiny_llama: Pa
     [
         ([{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}], "chat"),
         ([{"text": "The sea is calm.", "label": "weather"}], "classification"),
+        ([{"prompt": "Is it calm?", "chosen": "The sea is.", "rejected": "No."}], "preference"),
         ([{"text": "The sea is calm."}], "text"),
     ],
 )

@@ -301,3 +301,34 @@ def test_the_rest_door_is_described(client: Client, db: None) -> None:
         assert any(known.startswith("/api/v1/") and known.replace("{pk}", "{id}").endswith(path) for known in schema), (
             path
         )
+
+
+def test_a_run_that_prefers_draws_who_wins_and_judges_itself_beside_its_parent(
+    run: Run, line: Line, client: Client
+) -> None:
+    client.force_login(line.alice)
+    job = Job.objects.get(pk=run.train_job_id)
+    assert "Pairs in which the better answer wins" not in read(client, f"/runs/{run.pk}")
+    told = {"steps": 8, "learning_rate": 0.001, "grad_norm": 1.0, "tokens_per_s": 900, "eta_s": 9}
+    jobs.note(job, "metrics", step=4, loss=0.6, reward_accuracy=0.75, reward_margin=0.125, **told)
+    jobs.note(job, "progress", stage="train", step=4, held_out_loss=0.61, held_out_reward_accuracy=0.625, sentence="ok")
+    page = read(client, f"/runs/{run.pk}")
+    assert "Pairs in which the better answer wins" in page and "learnt from 0.75" in page and "kept aside 0.625" in page
+    assert "Lead of the better answer" in page and "lead 0.125" in page
+    share = {"value": 0.75, "low": 0.55, "high": 0.88}
+    found = {
+        "pairs": 24,
+        "left_out": 1,
+        "accuracy": share,
+        "parent_accuracy": {"value": 0.5, "low": 0.31, "high": 0.69},
+        "difference": {"value": 0.25, "low": 0.04, "high": 0.43},
+    }
+    Run.objects.filter(pk=run.pk).update(result={"preference": found})
+    page = read(client, f"/runs/{run.pk}")
+    assert "prefers the better answer more often than its parent" in page
+    assert "0.750" in page and "0.550 to 0.880" in page and "+0.040 to +0.430" in page
+    assert "1 pair kept aside were too long" in page
+    Run.objects.filter(pk=run.pk).update(
+        result={"preference": found | {"difference": {"value": 0.25, "low": -0.1, "high": 0.5}}}
+    )
+    assert "24 pairs are too few to tell" in read(client, f"/runs/{run.pk}")

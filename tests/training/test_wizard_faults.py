@@ -264,3 +264,64 @@ def test_long_rows_are_read_whole_where_the_model_can(line: Line, signed_in: Cli
     mended = address_of("Read 128 tokens at once", found["truncation"], "tides")
     assert look(signed_in, mended) == {}
     assert propose(signed_in, mended).train.context_tokens == 128
+
+
+BETTER = [
+    {"prompt": row["question"], "chosen": row["answer"], "rejected": f"Nobody in {row['question'][:30]} can say that."}
+    for row in ROWS
+]
+
+
+def test_two_answers_to_each_question_become_a_run_that_prefers_the_better_one(line: Line, signed_in: Client) -> None:
+    """Recognised by their columns, shown with both answers and what becomes of their tokens, and proposed."""
+    make_repo("dataset", "better", line.alice, {"train.jsonl": as_jsonl(BETTER)})
+    found = look(signed_in, wizard("better"))
+    assert list(found) == ["wrong_column"]
+    buttons = list(found["wrong_column"])
+    assert (
+        buttons[0] == "Make the goal “Tell the better answer from the worse”"
+    )  # before: learn the better one by heart
+    address = address_of(buttons[0], found["wrong_column"])
+    assert look(signed_in, address) == {}
+    page = signed_in.get(address).content.decode()
+    assert page.count("Better answer</span>") == page.count("Worse answer</span>") == 3
+    assert page.count("With the better answer:") == page.count("With the worse answer:") == 3
+    learnt, unlearnt = (
+        "".join(unescape(t) for t in re.findall(rf'<span class="token {kind}">([^<]*)</span>', page))
+        for kind in ("token--learnt", "token--unlearnt")
+    )
+    assert BETTER[0]["chosen"] in learnt and BETTER[0]["rejected"] in unlearnt
+    assert BETTER[0]["prompt"] not in learnt + unlearnt
+    recipe = propose(signed_in, address)
+    assert (recipe.train.objective, recipe.contributions[0].format) == ("dpo", "preference")
+
+
+def test_columns_of_two_answers_may_have_other_names_and_rows_without_a_choice_are_said(
+    line: Line, signed_in: Client
+) -> None:
+    named = [{"Frage": r["prompt"], "response_chosen": r["chosen"], "response_rejected": r["rejected"]} for r in BETTER]
+    alike = {**named[0], "response_rejected": named[0]["response_chosen"]}
+    make_repo("dataset", "better", line.alice, {"train.jsonl": as_jsonl([*named, alike])})
+    found = look(signed_in, wizard("better", goal="preference"))
+    button = "Read “Frage” as the question and “response_chosen” as the chosen and “response_rejected” as the rejected"
+    mended = address_of(button, found["wrong_column"])
+    found = look(signed_in, mended)
+    assert list(found) == ["no_choice"]
+    mended = address_of("Leave them out", found["no_choice"])
+    assert look(signed_in, mended) == {}
+    assert "1 rows without two different answers" in signed_in.get(mended).content.decode()
+    columns = propose(signed_in, mended).contributions[0].columns
+    assert (columns.question, columns.chosen, columns.rejected) == (
+        ("Frage",),
+        ("response_chosen",),
+        ("response_rejected",),
+    )
+
+
+def test_a_model_that_learns_answers_does_not_learn_in_the_same_run_which_is_better(
+    line: Line, signed_in: Client
+) -> None:
+    push(line.target, line.alice, {"recipe.yaml": line.recipe().encode()})
+    make_repo("dataset", "better", line.alice, {"train.jsonl": as_jsonl(BETTER)})
+    found = look(signed_in, wizard("better", "tides", goal="preference"))
+    assert found == {"other_kind": {"Make a model that starts from it": "/propose"}}

@@ -113,7 +113,7 @@ class Preference:
         losses_P, rewards_P2 = score_pairs(likelihoods_S, reference_S, counts_S, self.plan)
         real_P = counts_S.view(-1, 2).amin(1) > 0
         better_P, worse_P = rewards_P2.detach()[real_P].unbind(1)
-        right = (better_P > worse_P).float()
+        right = count_wins(better_P, worse_P)
         measured = torch.stack([better_P.sum(), worse_P.sum(), (better_P - worse_P).sum(), right.sum()])
         return (losses_P * real_P).sum(), measured
 
@@ -128,7 +128,7 @@ class Preference:
         return {
             "held_out_loss": float(losses.mean()),
             "held_out_accuracy": float(rank_pairs(likelihoods, counts).mean()),
-            "held_out_reward_accuracy": float((rewards[:, 0] > rewards[:, 1]).float().mean()),
+            "held_out_reward_accuracy": float(count_wins(rewards[:, 0], rewards[:, 1]).mean()),
         }
 
     @torch.no_grad()
@@ -166,7 +166,12 @@ def rank_pairs(likelihoods_S: torch.Tensor, counts_S: torch.Tensor) -> Any:
 
     By the token, for by the sum a short answer beats nearly every long one."""
     better, worse = (likelihoods_S.double() / counts_S).view(-1, 2).unbind(1)
-    return ((torch.sign(better - worse) + 1) / 2).cpu().numpy()
+    return count_wins(better, worse).cpu().numpy()
+
+
+def count_wins(better_P: torch.Tensor, worse_P: torch.Tensor) -> torch.Tensor:
+    """1 where the better one is ahead, 0.5 where they are alike: before the first step every DPO reward is 0."""
+    return (torch.sign(better_P - worse_P) + 1) / 2
 
 
 def count_learnt(batch: Batch) -> torch.Tensor:

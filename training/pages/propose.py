@@ -29,7 +29,8 @@ TITLES = {
 }
 
 
-COLUMNS = {"chat": ("question", "answer"), "text": ("text",), "classification": ("text", "label")}
+COLUMNS = {"chat": ("question", "answer"), "text": ("text",), "classification": ("text", "label"),
+           "preference": ("question", "chosen", "rejected")}  # fmt: skip
 NO_DATA = "Tick at least one dataset: the model learns from what you choose."
 
 

@@ -13,9 +13,10 @@ from training.engine.recipe import Recipe, format_recipe, parse_recipe, referenc
 from training.engine.yaml_document import read_yaml
 
 STARTERS = Path(__file__).parents[3] / "training" / "starters"
-NAMES = ("chat-lora-small", "full-finetune-tiny", "pretrain-tiny")
+NAMES = ("chat-lora-small", "full-finetune-tiny", "prefer-lora-small", "pretrain-tiny")
 SUITE = STARTERS / "suites" / "core"
 DATA = STARTERS / "datasets" / "tide-answers"
+CHOICES = STARTERS / "datasets" / "tide-better-answers"
 
 
 def read_starter(name: str) -> Recipe:
@@ -48,12 +49,19 @@ def test_a_starter_begins_with_its_purpose_and_is_a_whole_recipe(name: str) -> N
 
 def test_the_starters_show_the_three_ways_to_train() -> None:
     methods = {name: recipe.train.method for name in NAMES if (recipe := read_starter(name)).train}
-    assert methods == {"chat-lora-small": "lora", "full-finetune-tiny": "full", "pretrain-tiny": "pretrain"}
+    assert methods == {
+        "chat-lora-small": "lora",
+        "full-finetune-tiny": "full",
+        "prefer-lora-small": "lora",
+        "pretrain-tiny": "pretrain",
+    }
+    assert [name for name in NAMES if read_starter(name).train.objective == "dpo"] == ["prefer-lora-small"]
 
 
 def test_the_starters_name_only_what_ships() -> None:
     named = {ref.repo for name in NAMES for _, ref in referenced_repos(read_starter(name))}
-    assert named == {"commons/smollm2-135m-instruct", "commons/tide-answers", "commons/core-suite"}
+    data = {"commons/tide-answers", "commons/tide-better-answers"}
+    assert named == {"commons/smollm2-135m-instruct", "commons/core-suite", *data}
 
 
 def test_the_data_set_holds_different_whole_conversations() -> None:
@@ -73,6 +81,17 @@ def test_the_data_set_does_not_hold_the_questions_of_the_suite() -> None:
     questions = [str(row.get("question") or row.get("prompt") or row["text"]) for t in suite.tasks for row in t.rows]
     examination = ContaminationFilter(questions)
     assert not [m for m in read_rows() if examination.holds_question("\n".join(x["content"] for x in m))]
+
+
+def test_the_choices_are_between_two_answers_of_about_one_length_the_better_one_from_the_data_set() -> None:
+    rows = [json.loads(line) for line in (CHOICES / "train.jsonl").read_text().splitlines()]
+    better = {m[0]["content"]: m[1]["content"] for m in read_rows()}
+    assert len(rows) >= 60 and len({row["rejected"] for row in rows}) == len(rows)
+    assert all(better[row["prompt"]] == row["chosen"] for row in rows)
+    assert all(read_document(row, "preference").rejected for row in rows)
+    chosen, rejected = (sum(len(row[name]) for row in rows) for name in ("chosen", "rejected"))
+    assert 0.7 < rejected / chosen < 1.4
+    assert read_card(CHOICES)["license"] == "cc0-1.0"
 
 
 def test_the_suite_is_valid_and_its_answers_are_spread() -> None:
