@@ -15,6 +15,8 @@ from training.worker import engine_threads
 FULL_BELOW = 20_000_000  # parameters: so small a model learns as a whole, larger ones by an adapter
 QUICK_S = 60.0  # of training that "a taste" is meant to take
 MIN_QUICK_TOKENS = 2_000
+# Of learning from a row. Two answers are read once before the first step, those kept aside four times; reading is half.
+READ_SHARE = 0.7
 STARTUP_S = 20.0  # reading the model and writing it back
 WATTS_PER_THREAD = 15  # of a processor at work, where the operator says nothing
 # Bytes a parameter: fp32 weights, with gradients and two moments where all of them learn, and a copy while they are written.
@@ -109,13 +111,14 @@ def fit_memory(start: Start) -> Fit:
     return Fit(needed, memory_limit_bytes())
 
 
-def estimate(repo: Repo, start: Start, tokens: int) -> list[Estimate]:
-    """How long each size trains, before anything runs."""
+def estimate(repo: Repo, start: Start, tokens: int, *, is_paired: bool = False) -> list[Estimate]:
+    """How long each size trains, before anything runs. Of two answers more is read than learnt from."""
     measured = typical_seconds_per_token(repo)
     pace = measured or seconds_per_token(start)
     known = start.trained_tokens + tokens  # a small mix has fewer tokens than the smallest taste
     rows = []
     for size in SIZES:
         count = size.passes * known if size.passes else quick_tokens(start, tokens)
-        rows.append(Estimate(size, STARTUP_S + count * pace, measured is not None))
+        read = READ_SHARE * min(count, known) if is_paired else 0.0
+        rows.append(Estimate(size, STARTUP_S + (count + read) * pace, measured is not None))
     return rows

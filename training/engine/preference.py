@@ -34,6 +34,8 @@ from training.engine.events import emit
 from training.engine.losses import compute_log_likelihoods
 from training.engine.ranks import Ranks
 
+LEAST_MEASURED = 24  # pairs; what a short trial measures itself by
+MEASURED_SHARE = 0.2  # of the pairs that a run reads: the measure shall not take longer than the run
 MEASURED = ("reward_chosen", "reward_rejected", "reward_margin", "reward_accuracy")  # of a step, means over its pairs
 Run = Callable[[Callable[[Any], Any]], Any]  # hands the model to a piece of work
 
@@ -45,7 +47,12 @@ class Preference:
 
     def __init__(self, plan: Plan, corpus: Corpus, batches: Batches, device: torch.device, dtype: torch.dtype) -> None:
         self.plan, self.batches, self.device, self.dtype = plan, batches, device, dtype
-        self.held_out, self.left_out = make_held_out_pairs(corpus, context_tokens=plan.context_tokens, device=device)
+        self.rows = sorted({row for step in range(plan.steps) for row in batches.rows_of(step)})
+        read = sum(batches.count_pairs(step) for step in range(plan.steps))
+        most = max(LEAST_MEASURED, round(MEASURED_SHARE * read))
+        self.held_out, self.left_out = make_held_out_pairs(
+            corpus, context_tokens=plan.context_tokens, most=most, device=device
+        )
         self.documents = len(corpus.offsets) - 1
         self.reference: dict[str, torch.Tensor] = {}  # "train" fp32 [documents], "held_out" fp32 [2 pairs]
 
@@ -78,8 +85,8 @@ class Preference:
         )
 
     def _read_train(self, run: Run, ranks: Ranks) -> torch.Tensor:
-        """fp32 [documents]; 0 for those that are never read."""
-        rows, count = list(range(self.batches.packing.rows)), self.plan.rows_per_pass
+        """fp32 [documents]; 0 for those that this run never reads."""
+        rows, count = self.rows, self.plan.rows_per_pass
         own, most = rows[ranks.rank :: ranks.count], math.ceil(len(rows) / ranks.count)
         found = torch.zeros(self.documents, dtype=torch.float32)
         due = time.monotonic() + 1
@@ -181,10 +188,15 @@ def count_learnt(batch: Batch) -> torch.Tensor:
     return torch.tensor(counts, device=batch.targets.device)
 
 
-def make_held_out_pairs(corpus: Corpus, *, context_tokens: int, device: torch.device) -> tuple[list[Batch], int]:
-    """A batch for each pair that was held out, and how many are too long to be read whole."""
-    batches, left_out = [], 0
+def make_held_out_pairs(
+    corpus: Corpus, *, context_tokens: int, most: int, device: torch.device
+) -> tuple[list[Batch], int]:
+    """A batch for each of the first `most` pairs that were held out, and how many are too long to be read whole."""
+    batches: list[Batch] = []
+    left_out = 0
     for row in corpus.read_held_out():
+        if len(batches) == most:
+            break
         tokens, targets = [], []
         for prefix in ("", "rejected_"):
             ids = np.array(row[f"{prefix}token_ids"], dtype=np.int64)

@@ -134,7 +134,12 @@ def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wiza
 
 def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
-    return {"look": look, "estimates": estimates.estimate(repo, start, look.tokens), "fit": estimates.fit_memory(start)}
+    found = estimates.estimate(repo, start, look.tokens, is_paired=is_paired(draft))
+    return {"look": look, "estimates": found, "fit": estimates.fit_memory(start)}
+
+
+def is_paired(draft: Draft) -> bool:
+    return drafts.goal_of(draft).format == "preference"
 
 
 def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
@@ -142,7 +147,11 @@ def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
     chosen = {row.suite.repo for row in wizard.choose_suites(draft, start, request.user)}
     return {
         "look": look,
-        "estimate": next(row for row in estimates.estimate(repo, start, look.tokens) if row.size.name == draft.size),
+        "estimate": next(
+            row
+            for row in estimates.estimate(repo, start, look.tokens, is_paired=is_paired(draft))
+            if row.size.name == draft.size
+        ),
         "recipe": wizard.compose(draft, start, look, request.user),
         "suites": wizard.list_suites(request.user),
         "chosen": chosen,

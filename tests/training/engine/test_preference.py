@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.functional import log_softmax, logsigmoid
 
 from tests.training.engine.tiny_models import (
@@ -314,6 +315,8 @@ def test_answers_that_are_too_long_are_left_out_and_said(tmp_path):
     assert code == 0
     (said,) = [e["message"] for e in events if e.get("code") == "pairs_left_out"]
     assert said.startswith("1 of 20 pairs have an answer over 64 tokens")
+    read = load_file(tmp_path / "out" / "reference.safetensors")["train"]
+    assert len(read) == 40 and 0 < int((read != 0).sum()) < 38, "a short trial reads no more than it learns from"
     for row in rows:
         row["chosen"] = " ".join(make_sentences(1, words=90, seed=hash(row["prompt"])))
     bench = make_bench(tmp_path / "long", rows)
