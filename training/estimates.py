@@ -6,7 +6,9 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from hub.repos.models import Repo
-from training.engine.config import CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN
+from training.engine.config import BATCH_TOKENS, CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN, MAX_CONTEXT, USUAL_RANK
+from training.engine.fitting import cut_step, describe_cut
+from training.engine.footprint import PROGRAM_BYTES, Sizes, Training, estimate_keeping, read_sizes
 from training.engine.recipe import Recipe
 from training.memory import memory_limit_bytes
 from training.overview import typical_seconds_per_token
@@ -19,9 +21,6 @@ MIN_QUICK_TOKENS = 2_000
 READ_SHARE = 0.7
 STARTUP_S = 20.0  # reading the model and writing it back
 WATTS_PER_THREAD = 15  # of a processor at work, where the operator says nothing
-# Bytes a parameter: fp32 weights, with gradients and two moments where all of them learn, and a copy while they are written.
-BYTES_PER_PARAMETER = {"lora": 8, "full": 20, "pretrain": 20}
-PROGRAM_BYTES = 1_200_000_000  # torch, and the activations of one pass
 
 
 class Start(Protocol):
@@ -29,6 +28,7 @@ class Start(Protocol):
 
     recipe: Recipe | None
     parameters: int
+    config: dict[str, Any]  # config.json of the model, or {}
     trained_tokens: int  # of the data that is in the recipe already
 
 
@@ -100,15 +100,40 @@ class Fit:
 
     needed_bytes: int
     limit_bytes: int
-
-    @property
-    def is_enough(self) -> bool:
-        return self.needed_bytes <= self.limit_bytes
+    is_enough: bool
+    how: str = ""  # what the engine will do to fit, in a sentence
 
 
 def fit_memory(start: Start) -> Fit:
-    needed = BYTES_PER_PARAMETER[method_for(start)] * start.parameters + PROGRAM_BYTES
-    return Fit(needed, memory_limit_bytes())
+    """By the engine's own estimate, with the numbers that it would choose on this machine."""
+    limit = memory_limit_bytes()
+    train = start.recipe.train if start.recipe else None
+    method = method_for(start)
+    training = Training(
+        method=method,
+        optimizer=train.optimizer if train else "adamw",
+        precision="bf16" if train and train.precision == "bf16" else "fp32",
+        device="cpu",
+        rank=train.rank if train and isinstance(train.rank, int) else USUAL_RANK,
+    )
+    sizes = read_network(start)
+    if sizes is None:  # of a kind that is not known here: what training holds, without what a pass takes
+        needed = (8 if method == "lora" else 16) * start.parameters + PROGRAM_BYTES
+        return Fit(needed, limit, needed <= limit)
+    context = train.context_tokens if train and isinstance(train.context_tokens, int) else MAX_CONTEXT
+    batch = train.batch_tokens if train and isinstance(train.batch_tokens, int) else BATCH_TOKENS[method, "cpu"]
+    rows = max(1, batch // context)
+    cut = cut_step(sizes, training, rows=rows, context_tokens=context, longest=context, room_bytes=limit)
+    needed = max(cut.needed_bytes, estimate_keeping(sizes))
+    how = describe_cut(cut, rows_per_step=rows, layers=sizes.layers) if cut.recomputed_layers else ""
+    return Fit(needed, limit, cut.fits and needed <= limit, how)
+
+
+def read_network(start: Start) -> Sizes | None:
+    try:
+        return read_sizes(start.config, start.parameters) if start.parameters else None
+    except KeyError:
+        return None
 
 
 def estimate(repo: Repo, start: Start, tokens: int, *, is_paired: bool = False) -> list[Estimate]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from django.conf import settings
 
 from hub.common.jobs import JobRefused
+from training.engine.fitting import CPU_SHARE, find_container_bytes
 
 # Where the system counts what it ended for want of memory: of this container, else of the whole machine.
 KERNEL_COUNTS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 MEMORY_LOOK_S = 2.0
-MEMORY_SHARE = 0.8  # of the machine or the container: the site, the database and the page cache need the rest
 
 
 class TooMuchMemory(JobRefused):
@@ -35,12 +35,7 @@ def memory_limit_bytes() -> int:
     """ENGINE_MEMORY_BYTES, or the engine's share of what this machine or container has."""
     if settings.ENGINE_MEMORY_BYTES:
         return int(settings.ENGINE_MEMORY_BYTES)
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        pass  # no container, or "max"
-    return int(whole * MEMORY_SHARE)
+    return int(find_container_bytes() * CPU_SHARE)
 
 
 def memory_of(pid: int) -> int:

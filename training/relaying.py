@@ -69,7 +69,8 @@ def describe_event(event: Event) -> str:
     if event["event"] == "stage":
         return STAGES.get((stage, state, event.get("role")), STAGES.get((stage, state, None), ""))
     if event.get("message"):
-        return str(event["message"]).capitalize()
+        message = str(event["message"])
+        return message[:1].upper() + message[1:]
     if stage == "prepare" and "rows" in event:
         return f"Read and cleaned {event['rows']:,} rows"
     if "saved_step" in event:

@@ -14,7 +14,7 @@ from hub.community.models import Check, PullRequest
 from training import conversations, evaluations, runs, sampling
 from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
 from training.engine.lock import parse_lock
-from training.engine.smaller import halve_passes
+from training.engine.smaller import make_smaller
 from training.events import candidate_trained
 from training.inputs import write_inputs
 from training.materials import trim_cache
@@ -64,11 +64,11 @@ def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
 
 
 def go_on_smaller(lease: Lease, out: Path, why: str) -> None:
-    """Raises JobRetry after making the passes smaller; returns where that is not possible any more."""
-    sizes = halve_passes(out)
-    if sizes is None:
+    """Raises JobRetry after making the plan smaller; returns where that is not possible any more."""
+    change = make_smaller(out)
+    if change is None:
         return
-    sentence = f"{why} It goes on with {sizes[1]} instead of {sizes[0]} rows at once; each step still learns the same."
+    sentence = f"{why} It goes on with {change}; each step still learns the same."
     lease.report("warning", code="smaller_passes", message=sentence)
     raise JobRetry(sentence)
 

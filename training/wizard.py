@@ -1,5 +1,6 @@
 """A proposal in plain words: what it should learn, from which data, how thoroughly. Out of it comes a recipe."""
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +47,7 @@ class Start:
     commit: str
     parameters: int = 0
     trained_tokens: int = 0  # of the data that is in the recipe already
+    config: dict[str, Any] = field(default_factory=dict)  # config.json of the model; {} where it cannot be read
 
     @property
     def follows_branch(self) -> bool:
@@ -106,7 +108,16 @@ def describe_start(start: Start) -> Start:
     assert start.model is not None
     measured = measure_model(start.model, start.model.tree(start.commit))
     start.parameters = measured["total"] if measured else 0
+    start.config = read_config(start.model, start.commit)
     return start
+
+
+def read_config(reader: RepoReader, commit: str) -> dict[str, Any]:
+    try:
+        config = json.loads(reader.read_text(commit, "config.json"))
+    except (HubError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def last_corpus_tokens(repo: Repo) -> int:

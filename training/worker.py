@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 
 from hub.common.jobs import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, Lease
-from training.memory import MemoryWatch
+from training.memory import MemoryWatch, memory_limit_bytes
 from training.relaying import Event, relay
 
 POLL_S = 0.5
@@ -61,6 +61,7 @@ def environment(threads: int) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
+        "ENGINE_MEMORY_BYTES": str(memory_limit_bytes()),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -9,6 +9,7 @@ from django.test import Client
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, as_jsonl, make_repo, push
+from training import estimates, wizard
 from training.engine.recipe import parse_recipe
 
 CHAT = "step=preview&goal=chat&data=alice/tide-tables"
@@ -175,3 +176,22 @@ def test_a_model_of_ones_own_starts_from_another(line: Line, client: Client, cha
     assert PullRequest.objects.get().discussion.repo.full_name == "charlie/my-tiny"
     taken = client.post("/propose", {"base": "alice/tiny", "owner": "charlie", "name": "my-tiny"})
     assert taken.status_code == 400 and "already" in taken.content.decode()
+
+
+LLAMA_135M = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152,
+    "num_attention_heads": 9, "num_key_value_heads": 3,
+}  # fmt: skip
+
+
+def test_the_memory_that_is_shown_is_the_engines_own_estimate(settings: Any) -> None:
+    start = wizard.Start(None, None, None, "", parameters=134_515_008, config=LLAMA_135M)
+    shown = {}
+    for room in (16, 2, 1):
+        settings.ENGINE_MEMORY_BYTES = int(room * 1e9)
+        shown[room] = estimates.fit_memory(start)
+    assert [shown[room].is_enough for room in (16, 2, 1)] == [True, True, False]
+    assert shown[2].needed_bytes < shown[16].needed_bytes < 16e9 and not shown[16].how
+    assert "layers are made twice instead of kept" in shown[2].how
+    unknown = wizard.Start(None, None, None, "", parameters=1_000_000_000, config={"model_type": "unheard"})
+    assert estimates.fit_memory(unknown).needed_bytes > 8e9

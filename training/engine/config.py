@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.errors import EngineError
+from training.engine.fitting import Cut, cut_step
+from training.engine.footprint import Sizes, Training
 from training.engine.recipe import Recipe, Train
 
 # Greatest parameter count (exclusive) -> peak learning rate. Small models take larger steps.
@@ -41,12 +43,12 @@ BATCH_TOKENS = {  # (method, device) -> most tokens of a step when left to us
 }
 MIN_STEPS = 40  # a smaller batch is chosen for tiny data, so that the optimizer gets this many steps
 MIN_CONTEXT, MAX_CONTEXT = 128, 1024
+USUAL_RANK = 16  # of an adapter
 AUTO_EPOCHS = {"lora": 3.0, "full": 3.0, "pretrain": 1.0}
 # On a CPU, `epochs: auto` stops adding passes when about two minutes of arithmetic are planned (never below one pass).
 # 45 GFLOP/s a thread: two thirds of what a 135M LoRA reached on an idle AVX-512 core, for a hub runs beside it.
 CPU_SECONDS, CPU_FLOPS_PER_THREAD = 120, 45e9
 FLOPS_PER_TOKEN = {"lora": 4, "full": 6, "pretrain": 6}  # times parameters
-MICRO_TOKENS = {"cpu": 1024, "cuda": 16384}  # of one forward and backward pass; a step sums several
 DECAY_SHARE = 0.2  # of all steps, for schedule wsd; source: https://arxiv.org/abs/2405.18392
 SAMPLES_A_RUN = 2  # after the one before the first step
 
@@ -62,6 +64,10 @@ class Facts:
     device: str  # cpu | cuda
     precision: str  # fp32 | bf16
     threads: int
+    sizes: Sizes | None = None  # of the network; without them memory is no matter
+    room_bytes: int = 0  # of the device, for this process; 0: not known
+    ranks: int = 1
+    is_padded: bool = False  # each document in a row of its own
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,9 @@ class Plan:
     objective: str = "likelihood"
     beta: float = 0.0  # of dpo and simpo
     target_margin: float = 0.0  # of simpo
+    layers: int = 0  # of the network; 0: not known
+    recomputed_layers: int = 0  # whose activations are made twice instead of kept
+    needed_bytes: int = 0  # of a step, by the estimate
 
     @property
     def sample_every_steps(self) -> int:
@@ -115,8 +124,9 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
     steps = choose("steps", None) or 0
     if train.tokens == "auto" or train.steps == "auto":
         epochs, steps = pinned.get("train.epochs", auto_epochs(train.method, facts)), pinned.get("train.steps", 0)
-    rank = int(choose("rank", 16))
+    rank = int(choose("rank", USUAL_RANK))
     rows = max(1, batch // row)
+    cut = choose_cut(train, facts, pinned, rows=rows, context=row, rank=rank)
     if isinstance(train.tokens, int):
         steps = math.ceil(train.tokens / (rows * row))
     beta = float(choose("beta", BETAS[train.objective])) if train.objective in BETAS else 0.0
@@ -128,7 +138,7 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         context_tokens=context,
         batch_tokens=rows * row,
         rows_per_step=rows,
-        rows_per_pass=min(rows, max(1, MICRO_TOKENS[facts.device] // row)),
+        rows_per_pass=cut.rows_per_pass,
         epochs=0.0 if steps else float(epochs or 1.0),
         steps=steps,
         optimizer=train.optimizer,
@@ -148,6 +158,24 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         objective=train.objective,
         beta=beta,
         target_margin=float(choose("target_margin", MARGIN_SHARE * beta)) if train.objective == "simpo" else 0.0,
+        layers=facts.sizes.layers if facts.sizes else 0,
+        recomputed_layers=cut.recomputed_layers,
+        needed_bytes=cut.needed_bytes,
+    )
+
+
+def choose_cut(train: Train, facts: Facts, pinned: Mapping[str, Any], *, rows: int, context: int, rank: int) -> Cut:
+    """How many rows are read at once. A lock's number comes first: the order of sums, and so the bits, hang on it."""
+    training = Training(train.method, train.optimizer, facts.precision, facts.device, rank, facts.ranks)
+    return cut_step(
+        facts.sizes,
+        training,
+        rows=math.ceil(rows / facts.ranks),
+        context_tokens=context,
+        longest=facts.longest_document,
+        room_bytes=facts.room_bytes,
+        is_padded=facts.is_padded,
+        wanted_rows=int(pinned.get("engine.rows_per_pass", 0)),
     )
 
 
@@ -219,7 +247,15 @@ def list_resolved(plan: Plan, recipe: Recipe) -> dict[str, Any]:
     if recipe.architecture and recipe.architecture.kv_heads == "auto":
         resolved["architecture.kv_heads"] = recipe.architecture.heads
     resolved["engine.steps"] = plan.steps
-    for name in ("rows_per_step", "rows_per_pass", "weight_decay", "clip_norm", "threads", "precision"):
+    for name in (
+        "rows_per_step",
+        "rows_per_pass",
+        "recomputed_layers",
+        "weight_decay",
+        "clip_norm",
+        "threads",
+        "precision",
+    ):
         resolved[f"engine.{name}"] = getattr(plan, name)
     return resolved
 

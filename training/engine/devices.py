@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from training.engine.errors import EngineError
+from training.engine.fitting import find_cpu_room
 
 MAX_THREADS = 16  # more gain nothing on the small models that a CPU trains
 
@@ -33,6 +34,13 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"cpu: {platform.machine()}"
+
+
+def find_room(device: torch.device, *, processes: int) -> int:
+    """Bytes that this process may take, one of so many on the machine: free on the card, or its share of the memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])  # each has a card of its own
+    return find_cpu_room() // max(1, processes)
 
 
 def count_threads() -> int:

@@ -45,6 +45,7 @@ class Shape:
     parameters: int
     context_tokens: int
     dtype: torch.dtype  # of the stored weights
+    config: Any
 
 
 def check_model_folder(folder: Path, name: str) -> None:
@@ -105,7 +106,7 @@ def read_shape(folder: Path, name: str) -> Shape:
     except Exception as error:
         raise EngineError(f"config.json of {name} describes no model: {error}", code="config_invalid") from error
     dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
-    return Shape(sum(p.numel() for p in model.parameters()), find_context(config), dtype)
+    return Shape(sum(p.numel() for p in model.parameters()), find_context(config), dtype, config)
 
 
 def _load_config(folder: Path, name: str) -> Any:

@@ -29,6 +29,7 @@ from training.engine.objectives import Likelihood, Objective
 from training.engine.optimizers import make_optimizer, rate_at
 from training.engine.products import quicken
 from training.engine.ranks import ALONE, Ranks
+from training.engine.recompute import recompute
 from training.engine.samples import answer_greedily
 from training.engine.sharding import get_full, share_out
 
@@ -95,7 +96,10 @@ class Loop:
         """Train to the last step; Stopped after a signal or after `stop_after_step`. Ends with a checkpoint."""
         is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
         try:
-            with quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu):
+            with (
+                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu),
+                recompute(self.model, self.plan.recomputed_layers),
+            ):
                 self.objective.prepare(self.out, self.whole, self.ranks)
                 self._resume()
                 self.stop.is_deferred = True

@@ -11,9 +11,8 @@ import torch
 from training.engine.architectures import get_soft_cap
 from training.engine.batches import IGNORED, Batch
 from training.engine.documents import apply_head, bend, get_plain, read_hidden
+from training.engine.footprint import CHUNK_BYTES
 from training.engine.products import choose_product
-
-CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits; on a CPU they stay in its cache
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -26,6 +26,7 @@ class Ranks:
     rank: int = 0
     count: int = 1
     device: str = "cpu"  # where the numbers lie that ranks exchange
+    count_here: int = 1  # on this machine
 
     @property
     def is_first(self) -> bool:
@@ -87,6 +88,7 @@ def join(device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield Ranks(distributed.get_rank(), count, device.type)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))
+        yield Ranks(distributed.get_rank(), count, device.type, here)
     finally:
         distributed.destroy_process_group()

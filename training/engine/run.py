@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from typing import Any
 import torch
 
 from training.engine import devices, hf_format, lora
-from training.engine.architectures import find_packing
+from training.engine.architectures import PADDED, find_packing, get_family
 from training.engine.batches import Batches
 from training.engine.config import Facts, Plan, finish_plan, load_plan, make_plan, save_plan
 from training.engine.corpus import Corpus, open_corpus
 from training.engine.digests import digest_json
 from training.engine.errors import EngineError
 from training.engine.events import emit
+from training.engine.fitting import Cut, describe_cut, format_bytes
+from training.engine.footprint import read_sizes
 from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
 from training.engine.objectives import Objective
@@ -220,6 +223,7 @@ def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches
         plan = finish_plan(draft, rows=rows, pinned=job.pinned)
         save_plan(plan, path, **digests)
     batches = Batches(corpus, plan)
+    say_cut(job, plan)
     warn_of_limits(job, plan, corpus, batches)
     return plan, batches
 
@@ -227,10 +231,11 @@ def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches
 def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
     if job.base:
         shape = hf_format.read_shape(job.base.folder, job.base.name)
-        parameters, context = shape.parameters, shape.context_tokens
+        config, parameters, context = shape.config, shape.parameters, shape.context_tokens
     else:
         architecture = job.recipe.architecture
         assert architecture is not None
+        config = hf_format.describe_llama(architecture, tokenizer)
         parameters, context = hf_format.count_parameters(architecture, tokenizer), architecture.context_tokens
     return Facts(
         parameters=parameters,
@@ -240,7 +245,27 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
         device=job.device.type,
         precision=devices.choose_precision(job.recipe.train.precision, job.device),  # type: ignore[union-attr]
         threads=devices.count_threads(),
+        sizes=read_sizes(config.to_dict(), parameters),
+        room_bytes=devices.find_room(job.device, processes=job.ranks.count_here),
+        ranks=job.ranks.count,
+        is_padded=get_family(config).packing == PADDED,
     )
+
+
+def say_cut(job: Job, plan: Plan) -> None:
+    """How a step is read, and why; a warning where it is not expected to fit."""
+    room = devices.find_room(job.device, processes=job.ranks.count_here)
+    cut = Cut(plan.rows_per_pass, plan.recomputed_layers, plan.needed_bytes, room)
+    rows = math.ceil(plan.rows_per_step / job.ranks.count)
+    sentence = describe_cut(cut, rows_per_step=rows, layers=plan.layers)
+    emit(
+        "progress", stage="train", message=sentence, rows_per_pass=plan.rows_per_pass, rows_per_step=plan.rows_per_step,
+        recomputed_layers=plan.recomputed_layers, needed_bytes=plan.needed_bytes, room_bytes=room,
+    )  # fmt: skip
+    if not cut.fits:
+        emit("warning", code="memory_tight", message=f"A step needs about {format_bytes(plan.needed_bytes)}, and there are "
+             f"{format_bytes(room)}; if it stops for that, set a smaller train.context_tokens, train with method: lora, or "
+             "start from a smaller model.")  # fmt: skip
 
 
 def warn_of_limits(job: Job, plan: Plan, corpus: Corpus, batches: Batches) -> None:
