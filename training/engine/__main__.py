@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("evals", "score a model, and its parent, on a suite"),
     "generate": ("generate", "answer a file of prompts"),
     "chat": ("chat", "answer messages from stdin, token by token"),
+    "presets": ("presets", "list networks that can be made from nothing"),
     "import_gguf": ("import_gguf", "turn a GGUF file into a safetensors folder"),
 }
 NEEDS_NETWORK = {"fetch"}

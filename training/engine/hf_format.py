@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from training.engine.batches import Batch
 from training.engine.digests import list_files
 from training.engine.documents import compute_logits
 from training.engine.errors import EngineError
+from training.engine.networks import describe_network
 from training.engine.recipe import Architecture
 from training.engine.tokenizer import read_json_object
 
@@ -35,6 +37,8 @@ MAX_SHAPE = {
     "conv_kernel": 1 << 8,
     "num_local_experts": 1 << 10,
 }
+DEVIATION = 0.02  # of random matrices, as in GPT-2 and Llama
+OWN_START = re.compile(r"A_log|dt_proj")  # matrices of a state space that must not begin as noise
 MAX_RELOAD_DIFFERENCE = 1e-3  # of logits, between what was trained and what the files say, at equal precision
 
 
@@ -147,45 +151,29 @@ def load_model(folder: Path, name: str, *, dtype: torch.dtype, device: torch.dev
     return model.to(device)
 
 
-def describe_llama(shape: Architecture, tokenizer: Any) -> Any:
-    """The config of an architecture. The inner width is 8/3 of the outer one, in whole blocks of 64."""
-    from transformers import LlamaConfig
+def describe_architecture(shape: Architecture, tokenizer: Any) -> Any:
+    """The config of an architecture, as transformers knows it."""
+    from transformers import AutoConfig
 
-    describe: Any = LlamaConfig
-    return describe(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.width,
-        intermediate_size=max(64, -(-shape.width * 8 // 3 // 64) * 64),
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads if shape.kv_heads == "auto" else shape.kv_heads,
-        max_position_embeddings=shape.context_tokens,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        attn_implementation=attention.NAME,
-    )
-
-
-def count_parameters(shape: Architecture, tokenizer: Any) -> int:
-    from transformers import LlamaForCausalLM
-
-    attention.register()
-    with torch.device("meta"):
-        model: Any = LlamaForCausalLM(describe_llama(shape, tokenizer))
-    return sum(p.numel() for p in model.parameters())
+    settings = describe_network(shape, len(tokenizer))
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return AutoConfig.for_model(settings.pop("model_type"), **settings, **ends)
 
 
 def make_model(shape: Architecture, *, tokenizer: Any, seed: int, device: torch.device) -> Any:
-    """A llama with random weights. Each tensor is drawn from its own generator, seeded by `seed` and its name: the bits
-    depend on neither the order of modules nor the machine's device."""
-    from transformers import LlamaForCausalLM
+    """A network with random weights. Each matrix is drawn from its own generator, seeded by `seed` and its name: the bits
+    depend on neither the order of modules nor the machine's device. Norms, biases and what drives a state begin as
+    transformers has it, its own draws from `seed`."""
+    from transformers import AutoModelForCausalLM
 
     attention.register()
-    config = describe_llama(shape, tokenizer)
-    model: Any = LlamaForCausalLM(config)
-    draw_weights(model, seed=seed, deviation=config.initializer_range)
+    make: Any = AutoModelForCausalLM.from_config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make(describe_architecture(shape, tokenizer), attn_implementation=attention.NAME, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and not OWN_START.search(name):
+            draw_matrix(parameter, name, seed=seed, deviation=DEVIATION)
     model.generation_config.eos_token_id = list_end_tokens(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.to(device)
@@ -198,14 +186,19 @@ def list_end_tokens(tokenizer: Any) -> list[int]:
 
 def draw_weights(model: torch.nn.Module, *, seed: int, deviation: float) -> None:
     """Matrices from a normal distribution, vectors (norms) to one."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            torch.nn.init.ones_(parameter)
+        else:
+            draw_matrix(parameter, name, seed=seed, deviation=deviation)
+
+
+def draw_matrix(parameter: torch.nn.Parameter, name: str, *, seed: int, deviation: float) -> None:
+    """From a normal distribution, the numbers of this name alone."""
+    own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1
+    generator = torch.Generator().manual_seed(own)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim < 2:
-                parameter.fill_(1.0)
-                continue
-            own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1
-            generator = torch.Generator().manual_seed(own)
-            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator))
+        parameter.copy_(torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator))
 
 
 def save_model(model: Any, folder: Path, *, dtype: torch.dtype) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from training.engine.errors import RecipeError, RecipeErrors
+from training.engine.networks import find_preset
 from training.engine.recipe_fields import INVALID, ListOf, Record, Reference, RepoRef, Unsupported, is_required
 from training.engine.recipe_rules import ADAPTER_KEYS, find_conflicts, find_contradictions
 from training.engine.recipe_schema import (
@@ -63,7 +64,7 @@ def parse_recipe(text: str, *, allow_planned: bool = False) -> Recipe:
     try:
         root, problems = read_yaml(text)
         root = upgrade(root)
-        recipe = Record(Recipe, "a recipe").read(root, problems)
+        recipe = _fill_size(Record(Recipe, "a recipe").read(root, problems))
         problems.extend(find_conflicts(root))
         if recipe is not INVALID:
             problems.extend(find_contradictions(recipe, root))
@@ -90,6 +91,16 @@ def upgrade(root: Node) -> Node:
     for old in range(version.value, VERSION):
         root = UPGRADES[old](root) if old in UPGRADES else root
     return root
+
+
+def _fill_size(recipe: Any) -> Any:
+    """The numbers that the size of an architecture stands for."""
+    shape = recipe.architecture if isinstance(recipe, Recipe) else None
+    if shape is None or shape.size is None:
+        return recipe
+    preset = find_preset(shape.family, shape.size)
+    numbers = {name: getattr(preset, name) for name in ("layers", "width", "heads", "kv_heads")}
+    return replace(recipe, architecture=replace(shape, **numbers, size=None))
 
 
 def _fill_length(recipe: Recipe) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from training.engine.networks import NETWORKS
 from training.engine.recipe_fields import Unsupported
 from training.engine.recipe_schema import Architecture, Recipe, Train, TrainTokenizer
 from training.engine.yaml_document import Node, Problem
@@ -17,6 +18,7 @@ def find_conflicts(root: Node) -> Iterator[Problem]:
     if not starts:
         yield root.problem("the recipe has no start", "add one of base, architecture, merge")
     yield from _keep_first(root, starts, "keep exactly one of base, architecture, merge")
+    yield from _find_sizes(place(root, "architecture"), root)
     train = place(root, "train")
     if train is root or not train.is_mapping:
         return
@@ -33,6 +35,19 @@ def find_conflicts(root: Node) -> Iterator[Problem]:
         yield train.value["target_margin"][0].problem("'target_margin' belongs to objective simpo", "remove the line")
     if "decay_steps" in train.value and place(train, "schedule").value != "wsd":
         yield train.value["decay_steps"][0].problem("'decay_steps' belongs to schedule wsd", "remove the line")
+
+
+def _find_sizes(shape: Node, root: Node) -> Iterator[Problem]:
+    """An architecture has a size, or numbers of its own."""
+    if shape is root or not shape.is_mapping:
+        return
+    for name in ("layers", "width", "heads", "kv_heads"):
+        if name in shape.value and "size" in shape.value:
+            yield shape.value[name][0].problem(
+                f"'{name}' stands beside 'size'", "keep the size, or numbers of your own"
+            )
+        elif name not in shape.value and "size" not in shape.value and name != "kv_heads":
+            yield shape.problem(f"'{name}' is missing", f"add {name}, or write size: 30m instead of the numbers")
 
 
 def _keep_first(node: Node, names: list[str], hint: str) -> Iterator[Problem]:
@@ -65,6 +80,12 @@ def _check_tokenizer(recipe: Recipe, root: Node) -> Iterator[Problem]:
 
 
 def _check_architecture(shape: Architecture, node: Node) -> Iterator[Problem]:
+    if not (shape.layers and shape.width and shape.heads):
+        return  # said already
+    network = NETWORKS[shape.family]
+    if not network.shares_keys and shape.kv_heads not in ("auto", shape.heads):
+        hint = "remove the line"
+        yield place(node, "kv_heads").problem(f"in {shape.family} each head has a key of its own", hint)
     if shape.width % (2 * shape.heads):
         hint = "make width a multiple of twice the heads"
         yield place(node, "width").problem(f"width {shape.width} does not divide into {shape.heads} heads", hint)

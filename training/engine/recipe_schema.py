@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from training.engine.networks import FAMILIES, SIZES
 from training.engine.recipe_fields import (
     INVALID,
     Auto,
@@ -31,15 +32,18 @@ PLANNED_CONTRIBUTION = "use data: NAMESPACE/NAME@REVISION"
 
 @dataclass(frozen=True)
 class Architecture:
-    family: str = key(Choice("llama"), "Shape of the network; random weights are drawn for it.")
-    layers: int = key(Number(1, 256, whole=True), "Transformer blocks.")
-    width: int = key(Number(8, 32768, whole=True), "Size of the hidden state; a multiple of heads.")
-    heads: int = key(Number(1, 256, whole=True), "Attention heads.")
+    family: str = key(Choice(*FAMILIES), "Kind of network; random weights are drawn for it.")
+    layers: int = key(Number(1, 256, whole=True), "Layers. With width and heads, or size instead of the three.", 0)
+    width: int = key(Number(8, 32768, whole=True), "Size of the hidden state; a multiple of heads.", 0)
+    heads: int = key(Number(1, 256, whole=True), "Attention heads; 1 for mamba, which has none.", 0)
     kv_heads: int | Auto = key(
         Number(1, 256, whole=True, auto=True), "Key and value heads; divides heads. auto: as many as heads.", "auto"
     )
     context_tokens: int = key(Number(8, 1 << 20, whole=True), "Longest text the model can read.", 1024)
     init_seed: int | Auto = key(Number(0, 2**31 - 1, whole=True, auto=True), "Seed of the random weights.", 17)
+    size: str | None = key(
+        Choice(*SIZES), "Instead of layers, width, heads and kv_heads: a size that trains well.", None
+    )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from training.engine.fitting import Cut, describe_cut, format_bytes
 from training.engine.footprint import read_sizes
 from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
+from training.engine.networks import count_parameters
 from training.engine.objectives import Objective
 from training.engine.preference import Preference
 from training.engine.prepare import find_suites, prepare_corpus
@@ -235,8 +236,8 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
     else:
         architecture = job.recipe.architecture
         assert architecture is not None
-        config = hf_format.describe_llama(architecture, tokenizer)
-        parameters, context = hf_format.count_parameters(architecture, tokenizer), architecture.context_tokens
+        config = hf_format.describe_architecture(architecture, tokenizer)
+        parameters, context = count_parameters(architecture, len(tokenizer)), architecture.context_tokens
     return Facts(
         parameters=parameters,
         model_context=context,
