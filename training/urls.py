@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.http import HttpResponse
 from django.urls import URLPattern, path, register_converter
 
-from training.pages import live, playground, propose, recipes, runs
+from training.pages import begin, live, playground, propose, recipes, runs
 
 
 class ModelOwner:
@@ -25,6 +25,7 @@ register_converter(ModelOwner, "model_owner")
 # Below a model: /NAMESPACE/NAME/...
 REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("/propose", propose.show_wizard, {}),
+    ("/begin", begin.show_beginning, {}),
     ("/propose/recipe", recipes.edit_recipe, {}),
     ("/runs", runs.list_repo_runs, {}),
     ("/discussions/<int:number>/checks/<str:check>/rerun", runs.rerun_check, {}),

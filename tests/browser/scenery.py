@@ -153,6 +153,8 @@ class Scenery:
             "wizard-size": f"{self.model}/propose?base={BASE}&step=size&goal=chat&data={QUESTIONS}",
             "wizard-send": f"{self.model}/propose?base={BASE}&step=send&goal=chat&data={QUESTIONS}",
             "recipe": f"{self.model}/propose/recipe",
+            "begin": f"{self.model}/begin",
+            "begin-cost": f"{self.model}/begin?family=qwen3&size=1b&data={DATASET}&length=whole",
         }
 
     @property

@@ -1,0 +1,80 @@
+"""A model from nothing, from the page a person sees to the recipe that is proposed."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from hub.community.models import PullRequest
+from tests.training.line import Line, as_jsonl, make_repo
+from tests.training.test_wizard import page, recipe_of, words
+from training.beginnings import read_beginning
+from training.engine.networks import NETWORKS
+
+DATA = "alice/tales"
+
+
+@pytest.fixture
+def signed_in(line: Line, client: Client) -> Client:
+    """Alice, who has texts and an empty model."""
+    make_repo("dataset", "tales", line.alice, {"train.jsonl": as_jsonl([{"text": "The tide comes and goes."}] * 3)})
+    client.force_login(line.alice)
+    return client
+
+
+def test_family_size_and_texts_become_a_proposal(line: Line, signed_in: Client, settings: Any) -> None:
+    settings.ENGINE_MEMORY_BYTES = 4 * 10**9
+    stuck = signed_in.get("/alice/tides/propose").content.decode()
+    assert 'href="/alice/tides/begin"' in stuck
+    first = words(page(signed_in, "/alice/tides/begin"))
+    assert (
+        "9.48M parameters" in first and "Worth 190M tokens." in first and "More than the 4 GB of this machine" in first
+    )
+    assert "What it takes" not in first.replace("See what it takes", ""), "nothing is proposed without data"
+
+    seen = words(page(signed_in, f"/alice/tides/begin?family=qwen3&size=10m&vocabulary=4000&data={DATA}&length=taste"))
+    assert "Parameters 8.4M" in seen and "This machine can hold it" in seen and "Propose it" in seen
+    answer = signed_in.post(
+        "/alice/tides/begin", {"family": "qwen3", "size": "10m", "vocabulary": "4000", "data": DATA, "length": "taste"}
+    )
+    pull_request = PullRequest.objects.get(discussion__repo=line.target)
+    assert answer.headers["Location"] == pull_request.discussion.path
+    recipe = recipe_of(pull_request)
+    shape = recipe.architecture
+    assert (shape.family, shape.layers, shape.width, recipe.tokenizer.vocabulary) == ("qwen3", 10, 256, 4000)
+    assert recipe.train.method == "pretrain" and recipe.train.tokens >= 20_000
+    assert [(row.repo.repo, row.format) for row in recipe.contributions] == [(DATA, "text")]
+    assert [row.suite.repo for row in recipe.evaluate] == ["alice/core"]
+
+
+def test_what_cannot_begin_says_why(line: Line, signed_in: Client) -> None:
+    assert "alice/tiny has a model already" in words(page(signed_in, "/alice/tiny/begin"))
+    answer = signed_in.post("/alice/tiny/begin", {"data": DATA})
+    assert answer.status_code == 400 and not PullRequest.objects.exists()
+    answer = signed_in.post("/alice/tides/begin", {"size": "10m"})
+    assert answer.status_code == 400 and "Tick at least one dataset" in answer.content.decode()
+    answer = signed_in.post("/alice/tides/begin", {"data": "alice/nowhere"})
+    assert answer.status_code == 400 and "alice/nowhere" in words(answer.content.decode())
+    assert not PullRequest.objects.exists()
+
+
+def test_a_stranger_does_not_see_private_texts_and_must_sign_in(line: Line, signed_in: Client, charlie: Any) -> None:
+    from hub.repos.models import Repo
+
+    Repo.objects.filter(name="tales").update(is_private=True)
+    signed_in.force_login(charlie.user)
+    assert DATA not in page(signed_in, "/alice/tides/begin")
+    seen = page(signed_in, f"/alice/tides/begin?data={DATA}")
+    assert "There is no dataset repository alice/tales here" in seen and "Propose it" not in seen
+    signed_in.logout()
+    assert signed_in.get("/alice/tides/begin").headers["Location"].startswith("/login?next=/alice/tides/begin")
+
+
+def test_what_is_not_known_in_an_address_is_taken_as_usual() -> None:
+    from django.http import QueryDict
+
+    usual = read_beginning(QueryDict("family=gpt5&size=9t&vocabulary=²&length=ever&data="))
+    assert usual == read_beginning(QueryDict("")) and usual.tokens_known == 8192
+    assert read_beginning(QueryDict("vocabulary=999999")).vocabulary == 0
+    for family in NETWORKS:
+        assert read_beginning(QueryDict(f"family={family}&size=30m")).parameters > 2e7
