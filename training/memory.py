@@ -38,6 +38,15 @@ def memory_limit_bytes() -> int:
     return int(find_container_bytes() * CPU_SHARE)
 
 
+def memory_of_family(pid: int) -> int:
+    """Resident bytes of a process and those that it started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # gone, or a system that does not tell
+        children = []
+    return memory_of(pid) + sum(memory_of(int(child)) for child in children)
+
+
 def memory_of(pid: int) -> int:
     """Resident bytes of a process; 0 when it is gone."""
     try:
@@ -66,7 +75,7 @@ class MemoryWatch:
         if now < self.next:
             return
         self.next = now + MEMORY_LOOK_S
-        if memory_of(self.pid) > self.limit:
+        if memory_of_family(self.pid) > self.limit:
             raise TooMuchMemory(
                 f"It needs more memory than the {self.limit / 1e9:.1f} GB it may use here; set a smaller "
                 "train.context_tokens or train.batch_tokens in recipe.yaml, train with method: lora, or start from a smaller model."

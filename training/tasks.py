@@ -24,7 +24,7 @@ from training.outputs import complete_lock, keep_model
 from training.parents import read_inputs_lock
 from training.recipes import RecipeRefused, check_pins
 from training.records import keep_curve
-from training.worker import OUT_OF_MEMORY, relay, require_success, supervise
+from training.worker import OUT_OF_MEMORY, engine_processes, in_processes, relay, require_success, supervise
 
 
 def run_folder(run: Run) -> Path:
@@ -51,9 +51,8 @@ def run_engine(lease: Lease, run: Run, *, until: str) -> Path:
     out = folder / "out"
     arguments = ["run", str(folder / "inputs" / "recipe.yaml"), "--inputs", str(folder / "inputs"), "--out", str(out)]
     try:
-        outcome = supervise(
-            lease, [*arguments, "--until", until], own=out, reads=[folder / "inputs"], on_event=relay(lease)
-        )
+        arguments = in_processes([*arguments, "--until", until], engine_processes() if until == "train" else 1)
+        outcome = supervise(lease, arguments, own=out, reads=[folder / "inputs"], on_event=relay(lease))
         if outcome.is_out_of_memory:
             go_on_smaller(lease, out, OUT_OF_MEMORY)
     except TooMuchMemory as problem:
@@ -166,7 +165,8 @@ def train(lease: Lease) -> None:
         runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
     judge(run, since=lease.job.created_at)
     shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
-    shutil.rmtree(run_folder(run) / "out" / "checkpoints", ignore_errors=True)
+    for folder in ("checkpoints", "compiled"):
+        shutil.rmtree(run_folder(run) / "out" / folder, ignore_errors=True)
 
 
 def judge(run: Run, *, since: datetime | None = None) -> None:

@@ -22,6 +22,7 @@ from training.memory import MemoryWatch, memory_limit_bytes
 from training.relaying import Event, relay
 
 POLL_S = 0.5
+CARDS = Path("/dev")
 LOCK_WAIT_S = 10  # for the trainer of an attempt before, which its worker ends
 STOP_S = 20  # between SIGTERM (save a checkpoint) and SIGKILL
 MAX_LINE = 1_000_000  # characters of one event
@@ -71,12 +72,29 @@ def engine_threads() -> int:
     return int(os.environ.get("ENGINE_THREADS", 0)) or os.cpu_count() or 1
 
 
+def engine_processes() -> int:
+    """Of one training: ENGINE_PROCESSES, else one for each card that this worker may use."""
+    if settings.ENGINE_PROCESSES:
+        return max(1, int(settings.ENGINE_PROCESSES))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return max(1, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    return max(1, sum(path.name[6:].isdigit() for path in CARDS.glob("nvidia[0-9]*")))
+
+
+def in_processes(arguments: list[str], count: int) -> list[str]:
+    """The engine's command in so many processes."""
+    return arguments if count == 1 else ["launch", "--ranks", str(count), *arguments]
+
+
 def start_engine(arguments: list[str], *, own: Path, reads: list[Path] = [], **popen: Any) -> subprocess.Popen[str]:  # noqa: B006
     """The engine in its sandbox and in a process group of its own."""
     own.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "training.sandbox", "--own", str(own)]
     for folder in reads:
         command += ["--reads", str(folder)]
+    if arguments[0] == "launch":
+        command += ["--loopback"]
     return subprocess.Popen(
         [*command, "--", *arguments],
         stdout=subprocess.PIPE,

@@ -169,6 +169,7 @@ FREE_TRAIN_BUDGET_S = env_int(
 WEBHOOK_ALLOWED_NETWORKS = env_networks("WEBHOOK_ALLOWED_NETWORKS", "")
 
 ENGINE_MEMORY_BYTES = env_int("ENGINE_MEMORY_BYTES", 0)  # of one training process; 0: what the machine can spare
+ENGINE_PROCESSES = env_int("ENGINE_PROCESSES", 0)  # of one training; 0: as many as there are cards, one without any
 ENGINE_WATTS = env_int("ENGINE_WATTS", 0)  # drawn by the machine while it trains; 0: 15 for each thread
 KWH_PRICE = env_int("KWH_PRICE", 30)  # of a kilowatt hour, in minor units of the currency
 MACHINE_HOUR_PRICE = env_int(

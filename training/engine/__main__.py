@@ -11,6 +11,7 @@ import sys
 # Command -> (module with `main(argv) -> int`, what it does). Modules load lazily: `fetch` needs no torch.
 COMMANDS = {
     "run": ("run", "train what a recipe describes"),
+    "launch": ("launch", "the same in several processes: launch --ranks N run ..."),
     "fetch": ("fetch", "download the inputs that a recipe.lock pins"),
     "evaluate": ("evals", "score a model, and its parent, on a suite"),
     "generate": ("generate", "answer a file of prompts"),

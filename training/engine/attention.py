@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +20,19 @@ NAME = "packed_documents"
 WITHOUT_EFFECT = {"position_ids", "use_cache", "output_attentions", "output_hidden_states", "cache_position"} | {
     "output_router_logits"
 }
+
+
+_hidden: dict[str, Any] = {}  # what compiled layers do not see
+
+
+@contextmanager
+def documents_of_layer(documents: dict[str, Any]) -> Iterator[None]:
+    """While it lasts, `attend` knows the documents without being told through the layer."""
+    _hidden.update(documents)
+    try:
+        yield
+    finally:
+        _hidden.clear()
 
 
 def attend(
@@ -39,6 +54,8 @@ def attend(
 
     `document_ends` int32 [S + 1] on the device, where the fused kernel of CUDA is to be used. `sliding_window` counts
     the position itself; `s_aux` [H] are sinks."""
+    document_lengths = document_lengths or _hidden.get("document_lengths")
+    document_ends = document_ends if document_ends is not None else _hidden.get("document_ends")
     assert attention_mask is None, "packed documents need no mask; filling stands to the right, unseen"
     assert getattr(module, "is_causal", True), "attention to both sides is not supported"
     assert others.keys() <= WITHOUT_EFFECT, f"unknown settings of attention: {sorted(others.keys() - WITHOUT_EFFECT)}"
@@ -179,7 +196,7 @@ def describe_documents(lengths: tuple[int, ...], device: torch.device, dtype: to
     return described
 
 
-def register() -> None:
+def register(function: Callable[..., Any] = attend) -> None:
     from transformers import AttentionInterface
 
-    AttentionInterface.register(NAME, attend)
+    AttentionInterface.register(NAME, function)

@@ -101,6 +101,7 @@ class Plan:
     layers: int = 0  # of the network; 0: not known
     recomputed_layers: int = 0  # whose activations are made twice instead of kept
     needed_bytes: int = 0  # of a step, by the estimate
+    compile: str = "off"  # off | on
 
     @property
     def sample_every_steps(self) -> int:
@@ -161,6 +162,8 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         layers=facts.sizes.layers if facts.sizes else 0,
         recomputed_layers=cut.recomputed_layers,
         needed_bytes=cut.needed_bytes,
+        # A state space is a loop along the row, which a compiler would write out position by position.
+        compile=str(choose("compile", "on" if facts.device == "cuda" and not facts.is_padded else "off")),
     )
 
 

@@ -17,8 +17,7 @@ import torch
 
 from training.engine.errors import EngineError
 from training.engine.fitting import find_cpu_room
-
-MAX_THREADS = 16  # more gain nothing on the small models that a CPU trains
+from training.engine.threads import count_threads as count_threads
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,14 +40,6 @@ def find_room(device: torch.device, *, processes: int) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])  # each has a card of its own
     return find_cpu_room() // max(1, processes)
-
-
-def count_threads() -> int:
-    """ENGINE_THREADS or OMP_NUM_THREADS where set, else the cores that this process may use."""
-    for name in ("ENGINE_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
-            return int(os.environ[name])
-    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
 def make_deterministic(*, threads: int) -> None:

@@ -21,6 +21,7 @@ import torch
 
 from training.engine.batches import Batch, Batches
 from training.engine.checkpoint import Progress, cut_metrics, load_checkpoint, save_checkpoint
+from training.engine.compiling import compile_layers, keep_compiled
 from training.engine.config import Plan
 from training.engine.devices import autocast
 from training.engine.errors import EngineError
@@ -94,10 +95,13 @@ class Loop:
 
     def run(self, *, stop_after_step: int | None = None) -> Progress:
         """Train to the last step; Stopped after a signal or after `stop_after_step`. Ends with a checkpoint."""
+        if self.plan.compile == "on":
+            keep_compiled(self.out / "compiled")
         is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
         try:
             with (
-                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu),
+                compile_layers(self.model, is_wanted=self.plan.compile == "on", try_out=self._try_out) as is_compiled,
+                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu and not is_compiled),
                 recompute(self.model, self.plan.recomputed_layers),
             ):
                 self.objective.prepare(self.out, self.whole, self.ranks)
@@ -107,6 +111,16 @@ class Loop:
         finally:
             self.stop.is_deferred = False
         return self.progress
+
+    def _try_out(self) -> None:
+        """A pass of which nothing stays."""
+        batch = self.batches.build(self.batches.rows_of(0)[:1], self.device)
+        try:
+            with autocast(self.device, self.plan.precision):
+                loss = self._compute_loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
 
     def _take_steps(self, stop_after_step: int | None) -> None:
         if self.progress.step == 0:

@@ -230,6 +230,9 @@ class Train:
     )
     precision: str = key(Choice("auto", "fp32", "bf16"), "Number format of the arithmetic.", "auto")
     seed: int | Auto = key(_whole(0, 2**31 - 1), "Seed of order, adapter weights and dropout.", 17)
+    compile: str = key(
+        Choice("auto", "off", "on"), "Layers compiled before the first step. auto: on a card, where it can be.", "auto"
+    )
 
 
 @dataclass(frozen=True)
