@@ -14,7 +14,7 @@ from hub.api.rest.views import IN_REPO, PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
-from moderation import appeals, audit, gate, publishing, queue, releases, reports, withholding
+from moderation import appeals, audit, gate, publishing, queue, releases, report_tests, reports, withholding
 from moderation import serializers as shapes
 from moderation.models import AuditEntry, Case, Finding, Release
 
@@ -176,6 +176,22 @@ class DecisionView(APIView):
         case = queue.find_case(number, by)
         queue.decide_case(case=case, by=by, **read_body(shapes.DecisionSerializer, request))
         return Response(shapes.CaseDetailSerializer(queue.find_case(number, by), context={"request": request}).data)
+
+
+class TestView(APIView):
+    @extend_schema(
+        operation_id="make_test_of_report",
+        request=shapes.GivenTestSerializer,
+        responses={201: shapes.CaseDetailSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request, number: int) -> Response:
+        """Turn an accepted report into a test that each later release is put to. For moderators and the maintainers."""
+        by = require_person(request)
+        report_tests.make_test(
+            case=queue.find_case(number, by), by=by, **read_body(shapes.GivenTestSerializer, request)
+        )
+        shown = shapes.CaseDetailSerializer(queue.find_case(number, by), context={"request": request})
+        return Response(shown.data, status=201)
 
 
 class FileView(APIView):

@@ -34,6 +34,7 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases", api.CasesView.as_view()),
     path(CASE, api.CaseView.as_view()),
     path(f"{CASE}/decide", api.DecisionView.as_view()),
+    path(f"{CASE}/test", api.TestView.as_view()),
     path(f"{CASE}/file", api.FileView.as_view()),
     path(f"{CASE}/appeal", api.AppealView.as_view()),
     path("reports", api.ReportsView.as_view()),

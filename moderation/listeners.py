@@ -11,10 +11,10 @@ from hub.community.models import PullRequest, Review
 from hub.repos.events import collaborator_changed, history_purging, revision_created
 from hub.repos.models import Content, Repo, Revision
 from hub.repos.purge_models import Purge
-from moderation import audit, outputs, purges
+from moderation import audit, outputs, purges, report_tests
 from moderation.screening import screen_quickly
-from training.events import candidate_trained, run_steered, sampling_finished
-from training.models import Run, Sampling
+from training.events import candidate_trained, evaluation_finished, run_steered, sampling_finished
+from training.models import Evaluation, Run, Sampling
 
 
 @receiver(revision_created)
@@ -33,6 +33,11 @@ def judge_samples(sender: type, sampling: Sampling, run: Run | None, problem: st
         outputs.could_not(sampling, problem)
     else:
         outputs.judge(sampling, run)
+
+
+@receiver(evaluation_finished)
+def close_fixed_reports(sender: type, evaluation: Evaluation, **_: Any) -> None:
+    report_tests.settle(evaluation)
 
 
 @receiver(run_steered)

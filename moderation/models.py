@@ -69,6 +69,7 @@ class Case(models.Model):
         ALLOWED = "allowed", "Allowed"
         REFUSED = "refused", "Refused"
         RESOLVED = "resolved", "Resolved"
+        WAITING = "waiting", "Waiting for a fix"  # an accepted report, until a published release passes its test
 
     kind = models.CharField(max_length=8, choices=Kind.choices)
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
@@ -78,7 +79,9 @@ class Case(models.Model):
     content = models.ForeignKey(Content, null=True, on_delete=models.CASCADE, related_name="cases")
     screening = models.ForeignKey(Screening, null=True, on_delete=models.SET_NULL, related_name="cases")
     discussion = models.ForeignKey(Discussion, null=True, on_delete=models.SET_NULL, related_name="cases")
-    subject = models.JSONField(default=dict)  # report: {"prompt","answer","settings","release","model_digest"}
+    subject = models.JSONField(
+        default=dict
+    )  # report: {"prompt","answer","settings","release","model_digest","may_publish"}
     opened_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # null: a screen
     opened_at = models.DateTimeField(default=timezone.now)
     decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -159,6 +162,21 @@ class ReleaseBasis(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["release", "repo", "digest"], name="release_basis_once")]
+
+
+class ReportTest(models.Model):
+    """What an accepted report asks of later releases: a row of a suite. Nothing in it says who reported it."""
+
+    case = models.OneToOneField(Case, on_delete=models.CASCADE, related_name="test")
+    suite = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
+    row = models.CharField(max_length=40, unique=True)  # drawn by chance; the number of the case would lead to it
+    pull_request = models.ForeignKey(PullRequest, null=True, on_delete=models.SET_NULL, related_name="+")
+    made_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    made_at = models.DateTimeField(default=timezone.now)
+    passed_by = models.ForeignKey(Release, null=True, on_delete=models.SET_NULL, related_name="+")  # closed the case
+    failed_by = models.ForeignKey(
+        Release, null=True, on_delete=models.SET_NULL, related_name="+"
+    )  # newest that did not
 
 
 class AuditEntry(models.Model):

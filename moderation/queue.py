@@ -201,7 +201,7 @@ def why_has_stake(case: Case, user: Any) -> str:
 
 @transaction.atomic
 def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = "") -> Case:
-    """allowed | refused (content, outputs) or resolved | refused (reports), with a reason that its people read."""
+    """allowed | refused (content, outputs) or resolved | waiting | refused (reports), with a reason that its people read."""
     require(by, "moderate")
     row = Case.objects.select_for_update().get(pk=case.pk)
     if row.state != State.OPEN:
@@ -239,8 +239,13 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
 
 def states_for(case: Case) -> tuple[str, ...]:
     if case.kind == Case.Kind.REPORT:
-        return (State.RESOLVED.value, State.REFUSED.value)
+        return (State.RESOLVED.value, *([State.WAITING.value] if is_about_model(case) else []), State.REFUSED.value)
     return (State.ALLOWED.value, State.REFUSED.value)
+
+
+def is_about_model(case: Case) -> bool:
+    """Whether a later release can mend what was reported: only models have releases."""
+    return case.kind == Case.Kind.REPORT and case.repo.type == Repo.Type.MODEL
 
 
 def carry_out(case: Case) -> None:

@@ -26,7 +26,8 @@ SEVERITY = 2
 
 @transaction.atomic
 def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | None = None) -> Case:
-    """A case for the moderators. `subject`: {"prompt","answer","settings","release","revision","model_digest","path"}."""
+    """A case for the moderators. `subject`: {"prompt","answer","settings","release","revision","model_digest","path",
+    "may_publish"}, the last one whether the prompt may become public as a test."""
     require(by, "report", repo)
     if not text.strip():
         raise InvalidInput("Say in a sentence what is wrong with it.")
@@ -60,6 +61,8 @@ def clean_subject(subject: dict[str, Any]) -> dict[str, Any]:
     settings = subject.get("settings")
     if isinstance(settings, dict) and settings:
         kept["settings"] = {storable(str(name)[:60]): plain(value) for name, value in list(settings.items())[:50]}
+    if subject.get("may_publish") is True:
+        kept["may_publish"] = True  # the prompt, as a test; the words of the report and its author never
     if sum(len(str(value)) for value in kept.values()) > MAX_SUBJECT_CHARACTERS:
         raise InvalidInput(f"The reported answer has more than {MAX_SUBJECT_CHARACTERS:,} characters; shorten it.")
     return kept

@@ -5,10 +5,11 @@ from typing import Any
 from rest_framework import serializers
 
 from moderation import queue
-from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval
+from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval, ReportTest
 from moderation.policy import CLAUSE_NAMES
 from moderation.publishing import path_of, valid_approvals
 from moderation.releases import why_not_approve
+from moderation.report_tests import MAX_PROMPT_CHARACTERS
 from moderation.reports import MAX_TEXT_CHARACTERS
 
 NAME = "deleted"  # of somebody who left
@@ -112,9 +113,22 @@ class FindingSerializer(serializers.Serializer[Finding]):
     at = serializers.DateTimeField()
 
 
+class TestSerializer(serializers.Serializer[ReportTest]):
+    suite = serializers.CharField(source="suite.full_name", default="", help_text="Dataset repository that holds it.")
+    row = serializers.CharField(help_text="Its id in the suite.")
+    pull_request = serializers.IntegerField(source="pull_request.discussion.number", default=None, allow_null=True)
+    passed_by = serializers.CharField(
+        source="passed_by.tag", default=None, allow_null=True, help_text="Release that closed the case."
+    )
+    failed_by = serializers.CharField(
+        source="failed_by.tag", default=None, allow_null=True, help_text="Newest release that failed it."
+    )
+
+
 class CaseDetailSerializer(CaseSerializer):
     subject = serializers.JSONField(help_text="Of a report: text, prompt, answer, settings, release.")
     path = serializers.CharField(source="content.path", default="", help_text="File that it is about.")
+    test = TestSerializer(default=None, allow_null=True, help_text="What an accepted report became.")
     findings = serializers.SerializerMethodField()
     hazards = serializers.SerializerMethodField(
         help_text="Of flagged answers: rates by kind of harm beside the parent's."
@@ -137,9 +151,25 @@ class CaseDetailSerializer(CaseSerializer):
 
 
 class DecisionSerializer(serializers.Serializer[Any]):
-    state = serializers.CharField(help_text="allowed or refused; of a report: resolved or refused.")
+    state = serializers.CharField(
+        help_text="allowed or refused; of a report: resolved, refused or waiting (for a fix)."
+    )
     reason = serializers.CharField(max_length=5_000)
     clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+
+
+class GivenTestSerializer(serializers.Serializer[Any]):
+    prompt = serializers.CharField(max_length=MAX_PROMPT_CHARACTERS, help_text="What the model is asked.")
+    must = serializers.ListField(child=serializers.CharField(), required=False, help_text="Wordings it has to say.")
+    must_not = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Wordings it may not say."
+    )
+    answer = serializers.CharField(
+        required=False, allow_blank=True, default="", help_text="A better answer, to be like by half (chrF)."
+    )
+    suite = serializers.CharField(
+        required=False, allow_blank=True, default="", help_text="NAMESPACE/NAME; empty: that of the model's tests."
+    )
 
 
 class FileActSerializer(serializers.Serializer[Any]):
@@ -160,7 +190,10 @@ class ReportSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=["model", "dataset", "space"], required=False, default="model")
     text = serializers.CharField(max_length=MAX_TEXT_CHARACTERS, help_text="What is wrong.")
     subject = serializers.JSONField(
-        required=False, default=dict, help_text='Of an answer: {"prompt", "answer", "settings", "release", "revision"}.'
+        required=False,
+        default=dict,
+        help_text='Of an answer: {"prompt", "answer", "settings", "release", "revision"}, and "may_publish": '
+        "true lets the prompt become public as a test.",
     )
 
 

@@ -37,6 +37,7 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases/<int:number>/decide", cases.decide_case),
     path("moderation/cases/<int:number>/file", cases.judge_file),
     path("moderation/cases/<int:number>/say", cases.say_in_case),
+    path("moderation/cases/<int:number>/test", cases.make_test),
     path("moderation/cases/<int:number>/appeal", cases.appeal_case),
     path("audit", log.show_log),
     path("audit.jsonl", log.download_log),

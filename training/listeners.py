@@ -45,6 +45,9 @@ def move_pins(sender: type, repo: Repo, commits: dict[str, str], **_: Any) -> No
     for suite in Evaluation.objects.filter(suite_repo=repo).only("pk", "suite_commit"):
         if suite.suite_commit in commits:
             Evaluation.objects.filter(pk=suite.pk).update(suite_commit=commits[suite.suite_commit])
+    for judged in Evaluation.objects.filter(repo=repo).exclude(commit="").only("pk", "commit"):
+        if judged.commit in commits:
+            Evaluation.objects.filter(pk=judged.pk).update(commit=commits[judged.commit])
 
 
 @receiver(history_purged)

@@ -69,13 +69,14 @@ class Checkpoint(models.Model):
 
 
 class Evaluation(models.Model):
-    """Candidate against parent on one suite."""
+    """Candidate against parent on one suite; or, without a proposal, what a commit reaches on it."""
 
     pull_request = models.ForeignKey(PullRequest, null=True, on_delete=models.SET_NULL, related_name="evaluations")
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="evaluations")
     suite_repo = models.ForeignKey(Repo, null=True, on_delete=models.SET_NULL, related_name="+")
     suite_name = models.CharField(max_length=200)
     suite_commit = models.CharField(max_length=40)
+    commit = models.CharField(max_length=40, blank=True)  # of the model, where there is no proposal
     model_digest = models.CharField(max_length=80)
     parent_digest = models.CharField(max_length=80, blank=True)
     parent_name = models.CharField(max_length=300, blank=True)  # NAMESPACE/NAME@commit

@@ -15,12 +15,12 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, evidence, queue, withholding
-from moderation.models import Case
+from moderation import appeals, conversation, evidence, queue, report_tests, withholding
+from moderation.models import Case, ReportTest
 from moderation.policy import CLAUSES, find_clause
 
 PER_PAGE = 50
-STATES = {"open": "Open", "decided": "Decided", "all": "All"}
+STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
 SEVERITIES = {3: ("block", "Blocked"), 2: ("hold", "Needs a person"), 1: ("info", "Note")}
 # What each decision means, in the words of its form.
 MEANINGS = {
@@ -34,6 +34,7 @@ MEANINGS = {
     ],
     "report": [
         ("resolved", "Something was done", "say what; the reporter reads it"),
+        ("waiting", "It is right, and waits for a fix", "it becomes a test, and closes when a release passes it"),
         ("refused", "Nothing is wrong", "say why; the reporter reads it and can ask for another look"),
     ],
 }
@@ -80,8 +81,10 @@ def read_filters(request: HttpRequest, *, is_moderator: bool) -> dict[str, str]:
 def filter_cases(rows: QuerySet[Case], filters: dict[str, str]) -> QuerySet[Case]:
     if filters["state"] == "open":
         rows = rows.filter(state=Case.State.OPEN)
+    elif filters["state"] == "waiting":
+        rows = rows.filter(state=Case.State.WAITING)
     elif filters["state"] == "decided":
-        rows = rows.exclude(state=Case.State.OPEN).order_by("-decided_at", "-pk")
+        rows = rows.exclude(state__in=(Case.State.OPEN, Case.State.WAITING)).order_by("-decided_at", "-pk")
     if filters["kind"]:
         rows = rows.filter(kind=filters["kind"])
     if filters["q"]:
@@ -101,7 +104,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "severity": SEVERITIES.get(case.severity, SEVERITIES[1]),
         "clause": find_clause(case.subject.get("clause", "")),
         "clauses": CLAUSES,
-        "choices": MEANINGS[case.kind],
+        "choices": [row for row in MEANINGS[case.kind] if row[0] in queue.states_for(case)],
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
         "file_acts": list_file_acts(case, request.user),
@@ -111,6 +114,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "may_mend": case.kind == Case.Kind.CONTENT and can(request.user, "read_members", case.repo),
         "problem": problem,
         "given": request.POST,
+        **describe_test(case, request),
         **describe(case),
     }
     return render(request, "moderation/case.html", context, status=status)
@@ -186,6 +190,36 @@ def say_in_case(request: HttpRequest, number: int) -> HttpResponse:
     except HubError as problem:
         return show_case(request, number, problem=problem.message, status=problem.status)
     return HttpResponseRedirect(f"{queue.path_of(case)}#conversation")
+
+
+def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:
+    """The test that an accepted report became, or the form that makes it one, filled in with what is known."""
+    test = (
+        ReportTest.objects.filter(case=case).select_related("suite", "pull_request", "passed_by", "failed_by").first()
+    )
+    may_make = report_tests.may_make_test(case, request.user)
+    if not may_make:
+        return {"test": test, "may_make_test": False}
+    given = {name: request.POST.get(name, "") for name in ("prompt", "must", "must_not", "answer", "suite")}
+    if request.method != "POST":
+        given["prompt"] = report_tests.offer_prompt(case)
+        given["suite"] = report_tests.offer_suite(case, request.user)
+    may_publish = bool(case.subject.get("may_publish"))
+    return {"test": test, "may_make_test": True, "draft": given, "may_publish": may_publish}
+
+
+@require_POST
+def make_test(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    given = {name: request.POST.get(name, "").replace("\r\n", "\n") for name in ("prompt", "answer", "suite")}
+    lines = {name: request.POST.get(name, "").splitlines() for name in ("must", "must_not")}
+    try:
+        report_tests.make_test(case=case, by=request.user, **given, **lines)
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "The test is made. Each later release is put to it, and the case closes when one passes.")
+    return HttpResponseRedirect(f"{queue.path_of(case)}#test")
 
 
 @require_POST

@@ -52,7 +52,7 @@ def evaluate(
     device: str = "auto",
 ) -> dict[str, Any]:
     """Score the model, and its parent where there is one; writes OUT/evaluation.json and OUT/samples.jsonl."""
-    from training.engine.evals.report import compare, write_samples
+    from training.engine.evals.report import compare, list_checks, write_samples
 
     started = time.monotonic()
     if margin is not None and not 0 <= margin <= 10:
@@ -72,6 +72,7 @@ def evaluate(
         "model_digest": digest,
         "parent_digest": parent_digest,
         **compare(suite, candidate, parent, margin=margin, same_weights=same_weights),
+        "checks": list_checks(suite, candidate),
         "seconds": round(time.monotonic() - started, 2),
     }
     write_samples(out / "samples.jsonl", suite, candidate, parent)

@@ -26,7 +26,7 @@ from training.engine.evals.statistics import (
 from training.engine.evals.suite import LOWER_IS_BETTER, Suite, Task
 
 MIN_TEXTS = 5  # resampling fewer texts says nothing
-ASKED = ("context", "question", "choices", "answer", "prompt", "answers")
+ASKED = ("id", "context", "question", "choices", "answer", "prompt", "answers", "must", "must_not", "at_least")
 MAX_LOGGED_CHARACTERS = 2000
 
 Scores = dict[str, list[RowScore]]  # task -> its rows in order
@@ -159,6 +159,16 @@ def _values(rows: Sequence[RowScore]) -> Floats:
 
 def _name(estimate: Estimate, value: str, low: str, high: str) -> dict[str, float]:
     return {value: round(estimate.value, 6), low: round(estimate.low, 6), high: round(estimate.high, 6)}
+
+
+def list_checks(suite: Suite, candidate: Scores) -> dict[str, bool]:
+    """Of each row of the tasks of kind checks, by its id, whether it passed; rows of one id pass together."""
+    found: dict[str, bool] = {}
+    for task in suite.tasks:
+        for scored in candidate[task.name] if task.kind == "checks" else ():
+            key = task.rows[scored.row]["id"]
+            found[key] = found.get(key, True) and scored.score == 1
+    return found
 
 
 def write_samples(path: Path, suite: Suite, candidate: Scores, parent: Scores | None) -> None:

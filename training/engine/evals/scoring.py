@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.engine.errors import EngineError
 from training.engine.evals.likelihood import TREE_TOKENS, Likelihood, Request, score_requests
 from training.engine.evals.suite import Row, Task
-from training.engine.evals.text_metrics import TEXT_METRICS
-from training.engine.generate import Prompt, Settings, answer_prompts
+from training.engine.evals.text_metrics import TEXT_METRICS, chrf
+from training.engine.generate import Prompt, Settings, answer_prompts, encode_prompt
 from training.engine.serving import Served
 
 STOP_BEFORE = re.compile(r"\n\s*(?:Question:|\n)")  # a base model goes on with a question of its own
@@ -39,6 +40,7 @@ def score_task(
         "multiple_choice": _score_choices,
         "generation": _score_answers,
         "perplexity": _score_texts,
+        "checks": _score_wordings,
         "harness": _score_harness,
     }[task.kind]
     return [
@@ -99,6 +101,49 @@ def _score_answers(task: Task, served: Served, tell: Tell, tree_tokens: int) -> 
         text = STOP_BEFORE.split(answer.text.strip())[0].strip()
         expected = row.get("answers") or [row["answer"]]
         yield max(rate(text, right) for right in expected), 1.0, {"text": text}
+
+
+def _score_wordings(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    """The whole greedy answer counts, not only its first paragraph. A prompt that the model cannot read fails its own row
+    and no other: one test must not keep a suite from being run."""
+    settings = Settings(max_new_tokens=min(task.max_new_tokens, max(1, served.context_tokens // 2)))
+    prompts = [Prompt(id=row["id"], text=row["prompt"]) for row in task.rows]
+    readable = [prompt for prompt in prompts if _is_readable(served, prompt, settings)]
+    given = answer_prompts(served, readable, settings, tell=tell) if readable else []
+    texts = {id(prompt): answer.text for prompt, answer in zip(readable, given, strict=True)}
+    for row, prompt in zip(task.rows, prompts, strict=True):
+        text = texts.get(id(prompt))
+        why = "The model cannot read so long a prompt." if text is None else find_fault(row, text)
+        yield float(not why), 1.0, {"text": text or "", "why": why}
+
+
+def _is_readable(served: Served, prompt: Prompt, settings: Settings) -> bool:
+    try:
+        return bool(encode_prompt(served, prompt, settings))
+    except EngineError as error:
+        if error.code not in ("context_exceeded", "template_too_long"):
+            raise
+        return False
+
+
+def find_fault(row: Row, text: str) -> str:
+    """What an answer lacks of what a row of kind checks asks for, in a sentence; "" when it passes. Letters of either
+    case and runs of blanks are the same."""
+    plain = _fold(text)
+    for words in row.get("must", []):
+        if _fold(words) not in plain:
+            return f"It does not say “{words}”."
+    for words in row.get("must_not", []):
+        if _fold(words) in plain:
+            return f"It says “{words}”."
+    share = row.get("at_least", 0.5)
+    if row.get("answer") and (likeness := chrf(text.strip(), row["answer"])) < share:
+        return f"It is like the better answer to {likeness:.2f}, and {share:g} is asked for."
+    return ""
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _score_texts(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:

@@ -21,6 +21,8 @@ MAX_FILE_BYTES = 256 << 20
 MAX_LINE_BYTES = 1 << 20
 MAX_ROWS = 100_000
 MAX_CHOICES = 64
+MAX_CHECKS = 5_000  # rows of a task of kind checks: an evaluation says of each whether it passed
+MAX_WORDINGS = 20  # that an answer of such a row must hold, or must not
 MAX_PROBLEMS = 50  # a wrong file is wrong in every line
 DEFAULT_MARGIN = 0.01
 
@@ -28,6 +30,7 @@ METRICS = {
     "multiple_choice": ("accuracy",),
     "generation": ("exact_match", "f1", "chrf", "rouge_l"),
     "perplexity": ("bits_per_byte",),
+    "checks": ("passed",),
     "harness": ("acc", "acc_norm", "acc_bytes", "exact_match", "bits_per_byte"),  # one that its file lists
 }
 LOWER_IS_BETTER = {"bits_per_byte"}
@@ -153,8 +156,9 @@ def _with_rows(task: Task, folder: Path, problems: list[str]) -> Task:
             rows.append(row)
         if len(problems) > MAX_PROBLEMS:
             break
-        if len(rows) > MAX_ROWS:
-            problems.append(f"{task.file}:{number}: more than {MAX_ROWS:,} rows; keep a sample of them")
+        most = MAX_CHECKS if task.kind == "checks" else MAX_ROWS
+        if len(rows) > most:
+            problems.append(f"{task.file}:{number}: more than {most:,} rows; keep a sample of them")
             break
     if not rows and not problems:
         problems.append(f"{task.file}: there are no rows; add one JSON object a line")
@@ -231,7 +235,30 @@ def _check_perplexity(row: Row) -> str:
     return "" if _is_text(row.get("text")) else "'text' must be text"
 
 
-CHECKS = {"multiple_choice": _check_choice, "generation": _check_generation, "perplexity": _check_perplexity}
+def check_wordings(row: Row) -> str:
+    """What is wrong with a row of kind checks; "" for nothing."""
+    must, must_not, answer = row.get("must", []), row.get("must_not", []), row.get("answer")
+    share = row.get("at_least", 0.5)
+    if not isinstance(row.get("id"), str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", row["id"]):
+        return "'id' must be a short name of letters, digits, '-', '_' and '.'"
+    if not _is_text(row.get("prompt")):
+        return "'prompt' must be text"
+    for name, words in (("must", must), ("must_not", must_not)):
+        if not isinstance(words, list) or len(words) > MAX_WORDINGS or not all(map(_is_text, words)):
+            return f"'{name}' must be a list of at most {MAX_WORDINGS} texts"
+    if answer is not None and not _is_text(answer):
+        return "'answer' must be text"
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        return "'at_least' must be a number above 0, at most 1"
+    return "" if must or must_not or answer else "it asks for nothing; give 'must', 'must_not' or 'answer'"
+
+
+CHECKS = {
+    "multiple_choice": _check_choice,
+    "generation": _check_generation,
+    "perplexity": _check_perplexity,
+    "checks": check_wordings,
+}
 
 
 def _is_text(value: object) -> bool:
