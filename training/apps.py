@@ -5,4 +5,4 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from training import keeping, listeners, panels, tasks  # noqa: F401  they register themselves
+        from training import keeping, leaderboards, listeners, panels, tasks  # noqa: F401  they register themselves

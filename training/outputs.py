@@ -8,12 +8,14 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hub.common.markdown import split_card
+from hub.community.leaderboards import MAX_TASKS
 from hub.repos.blobs import index_blob, store
 from hub.repos.largeness import is_large
 from hub.repos.places import pair
 from hub.storage.git import AddFile, AddPointer
 from training.engine.lock import format_lock, parse_lock
 from training.engine.recipe import parse_recipe
+from training.leaderboards import DIGITS, list_parts
 from training.models import Checkpoint, Evaluation, Run
 
 CARD = "README.md"
@@ -152,15 +154,26 @@ def evaluation_rows(evaluation: Evaluation) -> list[str]:
 
 
 def write_evaluation(evaluation: Evaluation) -> str:
-    """One suite's results as data, with the pins of what was measured."""
+    """One suite's results in the format of the stock client (huggingface_hub.EvalResultEntry): an entry for the whole and for
+    each slice where more is better; leaderboards are made of them."""
+    dataset = {"id": evaluation.suite_name, "revision": evaluation.suite_commit}
+    date = evaluation.finished_at.date().isoformat() if evaluation.finished_at else None
     return to_yaml(
-        {
-            "suite": evaluation.suite_name,
-            "suite_commit": evaluation.suite_commit,
-            "model_digest": evaluation.model_digest,
-            "parent": evaluation.parent_name or None,
-            "parent_digest": evaluation.parent_digest or None,
-            "verdict": evaluation.verdict,
-            "slices": [dict(part) for part in evaluation.results.get("slices", [])],
-        }
+        [
+            {
+                "dataset": {**dataset, "task_id": task[:100]},
+                "value": round(part["score"], DIGITS),
+                **({"date": date} if date else {}),
+                "notes": describe_part(evaluation, part),
+            }
+            for task, part in list_parts(evaluation.results)[:MAX_TASKS]
+        ]
     )
+
+
+def describe_part(evaluation: Evaluation, part: dict[str, Any]) -> str:
+    """Metric, interval and parent in a line, and the weights that were measured."""
+    said = f"{part['metric']}, {part['n']} items, 95% interval {part['low']:.3f} to {part['high']:.3f}"
+    if part.get("parent_score") is not None:
+        said += f", parent {part['parent_score']:.3f} ({str(part.get('verdict')).replace('_', ' ')})"
+    return f"{said}; weights {evaluation.model_digest[:19]}"

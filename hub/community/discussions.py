@@ -174,5 +174,11 @@ def set_status(*, discussion: Discussion, by: User, status: str, text: str = "")
 
 def require_author_or_writer(discussion: Discussion, by: User) -> None:
     require(by, "discuss", discussion.repo)
-    if discussion.author_id != by.pk and not can(by, "write", discussion.repo):
+    is_judge = is_contest(discussion) and can(by, "moderate")
+    if discussion.author_id != by.pk and not can(by, "write", discussion.repo) and not is_judge:
         raise Forbidden("Only the author or somebody with write access may do this here.")
+
+
+def is_contest(discussion: Discussion) -> bool:
+    """Whether an entry of a leaderboard is contested in it: moderators settle these, too."""
+    return hasattr(discussion, "dispute")

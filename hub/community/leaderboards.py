@@ -1,12 +1,13 @@
 """Leaderboards: what models say of themselves in `.eval_results/*.yaml`, gathered by the dataset that they were tested on.
 
 The files are the truth and the rows an index of them, written anew whenever the head that a model shows moves. The format
-is that of the stock client (huggingface_hub.EvalResultEntry). Values are claims of the model's authors: nothing here is
-verified, and pages say so."""
+is that of the stock client (huggingface_hub.EvalResultEntry). Values are claims of the model's authors, and pages say so. What
+the hub measured itself, a room above tells (`measures_results`): with interval and run, so that a tie is called one."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from django.dispatch import receiver
 
 from hub.common.errors import HubError
 from hub.common.markdown import YamlProblem, read_yaml
+from hub.community.models import Discussion
 from hub.community.social_models import EvalResult
 from hub.repos.events import branch_moved, clearance_changed, public_half_moved
 from hub.repos.models import Repo, RepoAlias
@@ -193,11 +195,43 @@ def index_after_decision(sender: type, repo: Repo, **_: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How the hub came to a value: what it ran, and how sure that is."""
+
+    low: float  # of the 95% interval
+    high: float
+    items: int
+    metric: str
+    address: str  # of the page that tells of it
+    model_commit: str
+    suite_commit: str
+    contaminated: float | None = None  # share of the items that stand in what the model learnt from; None: not known
+
+
+Measurer = Callable[[Repo, Sequence[EvalResult]], dict[int, Measure]]
+_measurers: list[Measurer] = []
+
+
+def measures_results(measurer: Measurer) -> None:
+    """Register what knows, by the key of a result on a dataset, how it was measured."""
+    if measurer not in _measurers:
+        _measurers.append(measurer)
+
+
+def measures_of(dataset: Repo, rows: Sequence[EvalResult]) -> dict[int, Measure]:
+    return {key: found for measurer in _measurers for key, found in measurer(dataset, rows).items()} if rows else {}
+
+
+@dataclass(frozen=True)
 class Place:
-    """One model on a leaderboard. Equal values share a rank."""
+    """One model on a leaderboard. Only a model whose whole interval lies above another's stands before it; without
+    intervals equal values share a rank."""
 
     rank: int
     result: EvalResult
+    measure: Measure | None = None
+    is_tied: bool = False
+    dispute: Discussion | None = None  # that nobody has settled
 
     @property
     def repo(self) -> Repo:
@@ -227,7 +261,13 @@ def names_of(dataset: Repo) -> list[str]:
     return [name.lower() for name in [*(f"{owner}/{dataset.name}" for owner in owners), *former]]
 
 
-def make_boards(rows: list[EvalResult], *, base_only: bool = False) -> dict[str, list[Place]]:
+def make_boards(
+    rows: list[EvalResult],
+    *,
+    base_only: bool = False,
+    measures: Mapping[int, Measure] = {},  # noqa: B006  never written
+    disputes: Mapping[tuple[int, str], Discussion] = {},  # noqa: B006
+) -> dict[str, list[Place]]:
     """Task -> its places, the tasks with most models first. A model stands on each with its best value; `base_only`
     leaves out those whose card names a `base_model`."""
     by_task: dict[str, dict[int, EvalResult]] = {}
@@ -235,17 +275,31 @@ def make_boards(rows: list[EvalResult], *, base_only: bool = False) -> dict[str,
         if not (base_only and has_base(row)):
             by_task.setdefault(row.task, {}).setdefault(row.repo_id, row)
     order = sorted(by_task, key=lambda task: (-len(by_task[task]), task))
-    return {task: rank(by_task[task].values()) for task in order}
+    return {task: rank(by_task[task].values(), measures, disputes) for task in order}
 
 
 def has_base(row: EvalResult) -> bool:
     return bool(getattr(row, "base_model", None))  # rows_of asks for it
 
 
-def rank(rows: Iterable[EvalResult]) -> list[Place]:
-    """1, 2, 2, 4: whoever has the same value has the same rank. `rows` come best first."""
-    places: list[Place] = []
-    for number, row in enumerate(rows, start=1):
-        is_equal = bool(places) and places[-1].result.value == row.value
-        places.append(Place(places[-1].rank if is_equal else number, row))
+def rank(
+    rows: Iterable[EvalResult],
+    measures: Mapping[int, Measure] = {},  # noqa: B006  never written
+    disputes: Mapping[tuple[int, str], Discussion] = {},  # noqa: B006
+) -> list[Place]:
+    """1, 2, 2, 4: behind a model are those whose interval ends below its beginning; the others are tied with it. `rows` come
+    best first and stay in this order."""
+    rows = list(rows)
+    spans = [span_of(row, measures.get(row.pk)) for row in rows]
+    lows, highs = sorted(low for low, _ in spans), sorted(high for _, high in spans)
+    places = []
+    for row, (low, high) in zip(rows, spans, strict=True):
+        above = len(rows) - bisect_right(lows, high)
+        below = bisect_left(highs, low)
+        is_tied = len(rows) - above - below > 1
+        places.append(Place(above + 1, row, measures.get(row.pk), is_tied, disputes.get((row.repo_id, row.task))))
     return places
+
+
+def span_of(row: EvalResult, measure: Measure | None) -> tuple[float, float]:
+    return (measure.low, measure.high) if measure is not None else (row.value, row.value)

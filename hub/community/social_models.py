@@ -9,9 +9,10 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from hub.accounts.models import Organization, User
+from hub.community.models import Discussion
 from hub.repos.models import Repo
 
-__all__ = ["Attachment", "Collection", "CollectionItem", "CollectionUpvote", "EvalResult", "Follow"]
+__all__ = ["Attachment", "Collection", "CollectionItem", "CollectionUpvote", "Dispute", "EvalResult", "Follow"]
 
 
 def new_object_id() -> str:
@@ -153,6 +154,16 @@ class Follow(models.Model):
     @property
     def followed(self) -> User | Organization:
         return self.person or self.organization  # type: ignore[return-value]
+
+
+class Dispute(models.Model):
+    """An entry of a leaderboard that somebody contests. It is settled when its discussion is closed."""
+
+    dataset = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="disputes")
+    model = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="+")
+    task = models.CharField(max_length=100)
+    value = models.FloatField()  # as it was then
+    discussion = models.OneToOneField(Discussion, on_delete=models.CASCADE, related_name="dispute")
 
 
 class EvalResult(models.Model):

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import Membership, Organization, User
 from hub.accounts.permissions import require
 from hub.common.errors import HubError, NotFound
-from hub.community.leaderboards import Place, make_boards, rows_of
+from hub.community.leaderboards import Place, make_boards, measures_of, rows_of
 from hub.community.models import Like
 from hub.repos.lifecycle import create_repo, owner_for
 from hub.repos.models import Content, Repo
@@ -57,19 +57,10 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
 
 def describe_board(repo: Repo, user: Any) -> tuple[str, list[Place]] | None:
     """The first task of the leaderboard and its best places; None where no model names this dataset."""
-    boards = make_boards(rows_of(repo, user))
+    rows = rows_of(repo, user)
+    boards = make_boards(rows, measures=measures_of(repo, rows))
     task, places = next(iter(boards.items()), ("", []))
     return (task, places[:SHOWN_PLACES]) if places else None
-
-
-@repo_page()
-def show_leaderboard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
-    """All tasks with all models."""
-    base_only = request.GET.get("models") == "base"
-    boards = make_boards(rows_of(repo, request.user), base_only=base_only)
-    return render_repo_page(
-        request, repo, reader, "repos/leaderboard.html", tab="", boards=list(boards.items()), base_only=base_only
-    )
 
 
 def count_waiting(reader: RepoReader) -> dict[str, int]:

@@ -8,7 +8,7 @@ from hub.accounts.models import Organization
 from hub.api.addresses import base_url
 from hub.api.hf.endpoints import answer, endpoint, flag_of, with_repo
 from hub.common.errors import NotFound
-from hub.community.leaderboards import Place, Result, make_boards, rows_of
+from hub.community.leaderboards import Place, Result, make_boards, measures_of, rows_of
 from hub.repos.models import Repo
 
 
@@ -21,7 +21,8 @@ def show_board(request: HttpRequest, repo: Repo) -> HttpResponse:
         raise NotFound(
             f"{repo.full_name} has no leaderboard: no model that you may read names it in .eval_results/*.yaml."
         )
-    boards = make_boards(rows, base_only=flag_of(request.GET.get("base_model", "true")))
+    base_only = flag_of(request.GET.get("base_model", "true"))
+    boards = make_boards(rows, base_only=base_only, measures=measures_of(repo, rows))
     task = request.GET.get("task_id") or next(iter(boards), "")
     return answer([describe_place(request, place) for place in boards.get(task, [])])
 

@@ -249,6 +249,12 @@ def markdown(text: str | None) -> SafeString:
 
 
 @register.filter
+def percent(share: float) -> str:
+    """A share from 0 to 1: 0.034 is "3.4%"."""
+    return f"{100 * share:.1f}%".replace(".0%", "%")
+
+
+@register.filter
 def plural(count: int, word: str) -> str:
     """{{ 3|plural:"file" }} -> 3 files; {{ 2|plural:"repository,repositories" }}."""
     one, _, many = word.partition(",")

@@ -175,6 +175,7 @@ ROWS: list[Row] = [
     *page("/collect", "GET read?"),
     *page("/copy", "GET clone?"),
     *page("/leaderboard", "GET read"),
+    *page("/leaderboard/contest", "POST talk?"),
     *page("/storage", "GET read"),
     *page("/tree", "GET read"),
     *page("/tree/<path:rest>", "GET read /tree/main"),
