@@ -13,6 +13,7 @@ from hub.common.models import Job
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
 from training.candidates import add_outputs
+from training.contamination import add_contamination
 from training.engine.lock import LockedRepository, parse_lock
 from training.engine.recipe import parse_recipe
 from training.events import evaluation_finished
@@ -114,6 +115,7 @@ def carry_out(lease: Lease) -> None:
     outcome = supervise(lease, arguments, own=folder / "out", reads=reads, on_event=relay(lease))
     require_success(outcome)
     results = json.loads((folder / "out" / "evaluation.json").read_text())
+    add_contamination(results, run, evaluation.suite_name, evaluation.suite_commit)
     with lease.hold():
         evaluation.results = results
         evaluation.margin = results["overall"]["margin"]

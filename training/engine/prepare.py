@@ -96,7 +96,7 @@ def make_pipeline(job: Job) -> Pipeline:
         if c.kind == "data"
     ]
     settings = Settings(prepare.clean, prepare.deduplicate, prepare.personal_data)
-    return Pipeline(sources, settings, job.suites if prepare.decontaminate else [])
+    return Pipeline(sources, settings, job.suites, decontaminates=prepare.decontaminate)
 
 
 def read_as(contribution: Contribution) -> Reading:

@@ -102,6 +102,7 @@ def write_result(job: Job, plan: Plan, corpus: Corpus, progress: Progress, evide
         "held_out_loss_start": progress.held_out_start,
         **evidence,
         "files": list_files(folder),
+        "contamination": corpus.manifest.get("contamination", []),
         "finished": round(time.time(), 3),
     }
     resolved = list_resolved(plan, job.recipe)

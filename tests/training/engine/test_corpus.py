@@ -275,6 +275,36 @@ def test_a_shared_instruction_is_no_contamination():
     assert not known.holds_question(f"{instruction} " + " ".join(make_sentences(1, words=60, seed=4)))
 
 
+@pytest.mark.parametrize(("leaves_out", "seen"), [("true", 1), ("false", 2)])
+def test_the_share_of_questions_that_were_seen_is_counted_by_file(tmp_path, leaves_out, seen):
+    """Of a question of 40 words 14 stand in a row: too little to leave the row out, enough to say so. What ten items share is
+    an instruction; two words are nobody's; what is left out was not seen."""
+    long, whole, unseen = (" ".join(make_sentences(1, words=40, seed=seed)) for seed in (70, 71, 72))
+    instruction = "Read this table of the tides of all harbours on the coast and tell the hour of"
+    part = " ".join(long.split()[10:24])
+    rows = [
+        *make_chat_rows(6),
+        {"question": f"Please say: {part}", "answer": "the reef"},
+        {"question": whole, "answer": "the buoy"},
+        {"question": f"{instruction} the next ebb", "answer": "noon"},
+    ]
+    bench = make_bench(tmp_path, rows)
+    suite = bench.inputs / "datasets" / "commons" / "suite"
+    told = [{"question": f"{instruction} harbour {word} and nothing more", "answer": 0} for word in WORDS[:10]]
+    write_rows(
+        suite / "tides.jsonl", [*({"question": text, "answer": 0} for text in (long, whole, unseen, "What?")), *told]
+    )
+    write_rows(suite / "other.jsonl", [{"text": unseen}])
+    extra = f"prepare: {{decontaminate: {leaves_out}}}\nevaluate: [{{suite: commons/suite@main}}]"
+    corpus, _ = prepare(bench, leaves_out, extra=extra)
+    (found,) = corpus.manifest["contamination"]
+    assert found["suite"] == "commons/suite"
+    assert found["files"] == {
+        "other.jsonl": {"items": 1, "compared": 1, "seen": 0},
+        "tides.jsonl": {"items": 14, "compared": 13, "seen": seen},
+    }
+
+
 def test_weights_are_shares_and_a_bigger_share_holds_the_smaller(tmp_path):
     bench = make_bench(tmp_path, make_chat_rows(300))
     write_rows(bench.inputs / "datasets" / "carol" / "more" / "train.jsonl", make_chat_rows(300, seed=50))

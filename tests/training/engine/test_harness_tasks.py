@@ -90,7 +90,7 @@ def test_rows_may_lie_in_a_parquet_file_and_are_kept_out_of_training(tmp_path: P
     assert [row["context"] for row in task.rows] == [row["question"] for row in ASKED]
     assert task.rows[0]["answers"] == ["even"]
     suite = InputRepo("dataset", "a/b", "", None, folder, folder, "a/b")
-    assert str(ASKED[0]["question"]) in set(read_questions(suite))
+    assert str(ASKED[0]["question"]) in {question.text for question in read_questions(suite)}
 
 
 # Refusals

@@ -82,6 +82,8 @@ def build_corpus(
             )
         assert counts.pairs in (0, counts.rows), "a recipe has one objective, so one kind of rows"
         manifest = _describe(partial, counts, inputs_digest)
+        if pipeline.examination is not None:
+            manifest["contamination"] = pipeline.examination.describe(counts.tally.seen)
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.engine.corpus.cleaning import clean_document
-from training.engine.corpus.contamination import ContaminationFilter, read_questions
+from training.engine.corpus.contamination import Examination
 from training.engine.corpus.duplicates import ExactFilter, NearFilter
 from training.engine.corpus.formats import ACCEPTED, PLAIN, Document, Reading, Unusable, read_document
 from training.engine.corpus.languages import find_language
@@ -55,6 +55,7 @@ class Tally:
     masked: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)  # reason -> the first place
+    seen: set[int] = field(default_factory=set)  # questions of suites of which a part is learnt
 
     def drop(self, reason: str, place: str) -> None:
         self.dropped[reason] += 1
@@ -75,11 +76,13 @@ class Kept:
 class Pipeline:
     """Rows that survive, in order. May be read more than once: each reading starts from nothing."""
 
-    def __init__(self, sources: list[Source], settings: Settings, suites: list[InputRepo]) -> None:
-        self.sources, self.settings = sources, settings
+    def __init__(
+        self, sources: list[Source], settings: Settings, suites: list[InputRepo], *, decontaminates: bool = True
+    ) -> None:
+        """Rows are compared with `suites` in any case; `decontaminates`: those that hold a question are left out."""
+        self.sources, self.settings, self.decontaminates = sources, settings, decontaminates
         self.most = max((s.weight for s in sources), default=1.0)
-        questions = (q for suite in suites for q in read_questions(suite))
-        self.contamination = ContaminationFilter(questions) if suites else None
+        self.examination = Examination(suites) if suites else None
 
     def read(self, tally: Tally) -> Iterator[Kept]:
         exact, near, questions = ExactFilter(), NearFilter(), _Questions()
@@ -91,11 +94,14 @@ class Pipeline:
                 name = f"{source.repo.key}:{digest_json(raw.value)}"
                 occurrences[name] += 1
                 try:
-                    document = self._judge(raw, source, exact, near, tally)
+                    document, seen = self._judge(raw, source, exact, near, tally)
                 except Unusable as error:
                     tally.drop(error.reason, f"{source.repo.id}/{raw.place}")
                     continue
-                yield self._keep(raw, source, document, f"{name}:{occurrences[name]}", tally, questions)
+                kept = self._keep(raw, source, document, f"{name}:{occurrences[name]}", tally, questions)
+                if not kept.held_out:
+                    tally.seen |= seen
+                yield kept
             if tally.kept + tally.held_out == kept_before:
                 refuse_empty(source, tally.read - read_before, tally.dropped - before, tally.examples)
 
@@ -119,21 +125,25 @@ class Pipeline:
                     code="missing_column",
                 )
 
-    def _judge(self, raw: RawRow, source: Source, exact: ExactFilter, near: NearFilter, tally: Tally) -> Document:
+    def _judge(
+        self, raw: RawRow, source: Source, exact: ExactFilter, near: NearFilter, tally: Tally
+    ) -> tuple[Document, set[int]]:
+        """The document, and the questions of suites of which it holds a part. Raises Unusable."""
         document = clean_document(read_document(raw.value, source.format, source.reading), self.settings.clean)
         if source.language and find_language(document.words) not in (None, source.language):
             raise Unusable("language")
         document, masked = mask_document(document, self.settings.personal_data)
         if not is_sampled(document, source.weight / self.most):
             raise Unusable("weight")
-        if self.contamination and self.contamination.holds_question(document.words):
+        holds, seen = self.examination.filter.compare(document.words) if self.examination else (False, set())
+        if holds and self.decontaminates:
             raise Unusable("contaminated")
         if self.settings.deduplicate != "none" and not exact.is_new(document.words):
             raise Unusable("duplicate")
         if self.settings.deduplicate == "minhash" and not near.is_new(document.words):
             raise Unusable("near_duplicate")
         tally.masked += masked
-        return document
+        return document, seen
 
     def _keep(
         self, raw: RawRow, source: Source, document: Document, row: str, tally: Tally, questions: _Questions

@@ -73,6 +73,7 @@ def evaluate(
         "parent_digest": parent_digest,
         **compare(suite, candidate, parent, margin=margin, same_weights=same_weights),
         "checks": list_checks(suite, candidate),
+        "task_files": {task.name: list(task.harness.files) if task.harness else [task.file] for task in suite.tasks},
         "seconds": round(time.monotonic() - started, 2),
     }
     write_samples(out / "samples.jsonl", suite, candidate, parent)
