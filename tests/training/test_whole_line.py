@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from django.test import Client
+
 from hub.community.pull_requests import merge, unmet_requirements
 from hub.community.reviews import review
 from hub.repos.places import pair
-from tests.training.line import Line, checks_of, push, run_waiting_jobs
+from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs
 from training.engine.lock import parse_lock
 from training.materials import lay_out
 from training.models import Evaluation, Run, Sampling
+from training.recipes import propose
 
 
 def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:
@@ -73,3 +77,28 @@ def assert_transformers_loads(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert model(**tokenizer("When is tide 3?", return_tensors="pt")).logits.shape[-1] == model.config.vocab_size
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.slow
+def test_a_proposal_of_choices_is_trained_and_its_page_shows_who_wins(line: Line, client: Client) -> None:
+    choices = [
+        {"prompt": f"When is tide {i}?", "chosen": f"Tide {i} is at {i} o'clock.", "rejected": f"Ask somebody else, not me, about {i}."}
+        for i in range(60)
+    ]  # fmt: skip
+    make_repo("dataset", "choices", line.alice, {"train.jsonl": as_jsonl(choices)})
+    train = "{method: lora, objective: dpo, steps: 6, context_tokens: 64, batch_tokens: 512, learning_rate: 0.01}"
+    text = line.recipe(data="alice/choices@main", train=train, suite=False).replace(
+        "format: chat", "format: preference"
+    )
+    propose(repo=line.target, by=line.alice, recipe_text=text, title="Prefer the tide", door="tests")
+    run_waiting_jobs(kinds=("training.rebuild", "training.prepare", "training.train"))
+    run = Run.objects.get()
+    assert run.state == "succeeded", run.reason
+    assert run.corpus.rows + run.corpus.manifest["held_out"] == 60
+    preference = run.result["preference"]
+    assert preference["pairs"] == run.corpus.manifest["held_out"] > 0
+    assert [step for step, _ in run.result["curve"]["accuracy"]] == [1, 2, 3, 4, 5, 6]
+    client.force_login(line.alice)
+    page = client.get(f"/runs/{run.pk}").content.decode()
+    assert "Which answer it prefers" in page and "Pairs in which the better answer wins" in page
+    assert client.get(f"/api/v1/runs/{run.pk}").json()["preference"] == preference
