@@ -26,6 +26,7 @@ from training.engine.config import Plan
 from training.engine.devices import autocast
 from training.engine.errors import EngineError
 from training.engine.events import emit
+from training.engine.losses import compute_loss_sum
 from training.engine.objectives import Likelihood, Objective
 from training.engine.optimizers import make_optimizer, rate_at
 from training.engine.products import quicken
@@ -117,7 +118,8 @@ class Loop:
         batch = self.batches.build(self.batches.rows_of(0)[:1], self.device)
         try:
             with autocast(self.device, self.plan.precision):
-                loss = self._compute_loss(batch)
+                # Of the words alone: what a choice is compared with is measured later.
+                loss: torch.Tensor = self.whole(lambda model: compute_loss_sum(model, batch, dtype=self.dtype))
             loss.backward()  # type: ignore[no-untyped-call]
         finally:
             self.optimizer.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from training.engine.config import BATCH_TOKENS, fit_learning_rate
 from training.engine.fitting import MICRO_TOKENS
 from training.engine.footprint import Sizes, Training, estimate_step, read_sizes
 from training.engine.networks import Preset, describe_network, list_presets
+from training.engine.recipe_schema import Train
 
 NOTE = """\
 memory: of one step of method pretrain with adamw, in the passes that a device likes (cpu: fp32, card: bf16 over fp32
@@ -38,7 +39,7 @@ def describe_preset(preset: Preset) -> dict[str, Any]:
         "cpu_bytes": estimate_memory(preset, "cpu"),
         "cuda_bytes": estimate_memory(preset, "cuda"),
         "tokens": preset.tokens,
-        "learning_rate": fit_learning_rate("pretrain", "adamw", preset.parameters),
+        "learning_rate": fit_learning_rate(Train(method="pretrain"), preset.parameters),
     }
 
 
