@@ -15,6 +15,7 @@ from hub.community.listeners import notify, owners_of
 from hub.repos.models import Repo
 from training.evaluations import EVALUATE_BUDGET_S
 from training.events import evaluation_finished
+from training.judges import arguments_of, lay_out_judges
 from training.materials import has_model, lay_out, model_folder
 from training.models import Evaluation
 from training.worker import relay, require_success, supervise
@@ -49,8 +50,10 @@ def carry_out(lease: Lease) -> None:
         model = model_folder(evaluation.repo, evaluation.commit)
     except RevisionNotFound as problem:
         raise JobRefused(problem.message) from None
+    judges = lay_out_judges(folder / "suite", None)  # nobody in particular asked for it
     arguments = ["evaluate", "--suite", str(folder / "suite"), "--model", str(model), "--out", str(folder / "out")]
-    reads = [folder / "suite", model]
+    arguments += arguments_of(judges)
+    reads = [folder / "suite", model, *judges.values()]
     require_success(supervise(lease, arguments, own=folder / "out", reads=reads, on_event=relay(lease)))
     results = json.loads((folder / "out" / "evaluation.json").read_text())
     with lease.hold():

@@ -18,6 +18,7 @@ from training.engine.lock import LockedRepository, parse_lock
 from training.engine.recipe import parse_recipe
 from training.events import evaluation_finished
 from training.inputs import repo_of
+from training.judges import arguments_of, lay_out_judges
 from training.materials import lay_out, model_folder
 from training.models import Evaluation, Run
 from training.parents import parent_of, read_inputs_lock
@@ -95,7 +96,7 @@ def carry_out(lease: Lease) -> None:
     evaluation = Evaluation.objects.select_related("pull_request", "repo", "suite_repo").get(
         pk=lease.payload["evaluation_id"]
     )
-    run = Run.objects.select_related("pull_request__discussion", "repo").get(pk=lease.payload["run_id"])
+    run = Run.objects.select_related("pull_request__discussion", "repo", "proposed_by").get(pk=lease.payload["run_id"])
     if run.is_superseded or run.pull_request is None or evaluation.suite_repo is None:
         raise JobRefused("A newer push replaced this run.")
     show(run, Check.State.RUNNING, f"Comparing it with its parent on {evaluation.suite_name}.")
@@ -103,10 +104,12 @@ def carry_out(lease: Lease) -> None:
     suite = folder / "suite"
     lay_out(evaluation.suite_repo, evaluation.suite_commit, suite)
     candidate = model_folder(run.repo, run.pull_request.candidate)
+    judges = lay_out_judges(suite, run.proposed_by)
     arguments = ["evaluate", "--suite", str(suite), "--model", str(candidate), "--out", str(folder / "out")]
+    arguments += arguments_of(judges)
     if lease.payload.get("margin") is not None:  # else the margins of the suite hold
         arguments += ["--margin", str(lease.payload["margin"])]
-    reads = [suite, candidate]
+    reads = [suite, candidate, *judges.values()]
     parent = parent_of(run)
     if parent is not None:
         parent_folder = model_folder(*parent)

@@ -42,6 +42,7 @@ def measure(dataset: Repo, rows: Sequence[EvalResult]) -> dict[int, Measure]:
                 address=f"/runs/{run}",
                 model_commit=row.pull_request.merge_commit,
                 suite_commit=row.suite_commit,
+                judges=tuple(row.results.get("judges") or ()),
                 contaminated=part.get("contaminated"),
             )
     keys = {row.pk: (row.repo_id, row.task, round(row.value, DIGITS)) for row in rows}

@@ -205,6 +205,7 @@ class Measure:
     address: str  # of the page that tells of it
     model_commit: str
     suite_commit: str
+    judges: tuple[str, ...] = ()  # NAME@COMMIT of models that compared its answers
     contaminated: float | None = None  # share of the items that stand in what the model learnt from; None: not known
 
 

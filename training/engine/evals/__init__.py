@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--parent", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--judge", action="append", default=[], metavar="NAME@COMMIT=FOLDER", help="of pairwise tasks")
     parser.add_argument("--margin", type=float, help="loss that counts as none; else what the suite says")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(argv)
@@ -38,8 +39,18 @@ def main(argv: list[str]) -> int:
         out=options.out,
         margin=options.margin,
         device=options.device,
+        judges=read_judges(options.judge),
     )
     return 0
+
+
+def read_judges(given: list[str]) -> dict[str, Path]:
+    """Folders of judges by the name that suite.yaml gives them."""
+    pairs = [text.partition("=") for text in given]
+    if bad := next((name for name, _, folder in pairs if not name or not folder), None):
+        hint = "write --judge NAME@COMMIT=FOLDER"
+        raise EngineError(f"--judge {bad} names no folder; {hint}.", code="bad_judge", hint=hint)
+    return {name: Path(folder) for name, _, folder in pairs}
 
 
 def evaluate(
@@ -50,8 +61,10 @@ def evaluate(
     out: Path,
     margin: float | None = None,
     device: str = "auto",
+    judges: Mapping[str, Path] = {},  # noqa: B006  never written
 ) -> dict[str, Any]:
     """Score the model, and its parent where there is one; writes OUT/evaluation.json and OUT/samples.jsonl."""
+    from training.engine.evals.judging import judge_suite, list_judges
     from training.engine.evals.report import compare, list_checks, write_samples
 
     started = time.monotonic()
@@ -65,6 +78,10 @@ def evaluate(
     parent = None
     if parent_folder:
         parent = candidate if same_weights else _score_suite(suite, parent_folder, device, "parent")
+    if list_judges(suite):
+        emit("stage", stage="evaluate", state="started", role="judge", tasks=len(suite.tasks))
+        candidate, parent = judge_suite(suite, candidate, parent, judges=judges, device=device)
+        emit("stage", stage="evaluate", state="done", role="judge")
     report = {
         "version": 1,
         "suite": suite.name,
@@ -72,6 +89,7 @@ def evaluate(
         "model_digest": digest,
         "parent_digest": parent_digest,
         **compare(suite, candidate, parent, margin=margin, same_weights=same_weights),
+        "judges": {name: _digest_model(judges[name]) for name in list_judges(suite)},
         "checks": list_checks(suite, candidate),
         "task_files": {task.name: list(task.harness.files) if task.harness else [task.file] for task in suite.tasks},
         "seconds": round(time.monotonic() - started, 2),

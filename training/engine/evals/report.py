@@ -137,6 +137,8 @@ def _no_parent() -> dict[str, Any]:
 
 
 def _estimate(task: Task, rows: Sequence[RowScore]) -> Estimate:
+    if task.kind == "pairwise":  # halves and quarters of wins are no share of a count
+        return mean_of_means([_values(rows)])
     if task.metric not in LOWER_IS_BETTER:
         return wilson(float(_values(rows).mean()), len(rows))
     bits, lengths = np.array([r.score for r in rows]), np.array([r.weight for r in rows])

@@ -15,6 +15,7 @@ from training.engine.evals.text_metrics import TEXT_METRICS, chrf
 from training.engine.generate import Prompt, Settings, answer_prompts, encode_prompt
 from training.engine.serving import Served
 
+UNREAD = "The model cannot read so long a prompt."
 STOP_BEFORE = re.compile(r"\n\s*(?:Question:|\n)")  # a base model goes on with a question of its own
 
 Tell = Callable[[int], None]
@@ -41,6 +42,7 @@ def score_task(
         "generation": _score_answers,
         "perplexity": _score_texts,
         "checks": _score_wordings,
+        "pairwise": _answer_duels,
         "harness": _score_harness,
     }[task.kind]
     return [
@@ -106,15 +108,25 @@ def _score_answers(task: Task, served: Served, tell: Tell, tree_tokens: int) -> 
 def _score_wordings(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
     """The whole greedy answer counts, not only its first paragraph. A prompt that the model cannot read fails its own row
     and no other: one test must not keep a suite from being run."""
+    for row, text in zip(task.rows, _answer_readable(task, served, tell), strict=True):
+        why = UNREAD if text is None else find_fault(row, text)
+        yield float(not why), 1.0, {"text": text or "", "why": why}
+
+
+def _answer_duels(task: Task, served: Served, tell: Tell, tree_tokens: int) -> Iterator[Result]:
+    """Answers only; a judge gives them their scores (judging.py). A prompt that the model cannot read has an empty one."""
+    for text in _answer_readable(task, served, tell):
+        yield 0.0, 1.0, {"text": text.strip() if text is not None else "", **({"why": UNREAD} if text is None else {})}
+
+
+def _answer_readable(task: Task, served: Served, tell: Tell) -> list[str | None]:
+    """The whole greedy answer to each row's prompt; None to one that is too long for the model."""
     settings = Settings(max_new_tokens=min(task.max_new_tokens, max(1, served.context_tokens // 2)))
-    prompts = [Prompt(id=row["id"], text=row["prompt"]) for row in task.rows]
+    prompts = [Prompt(id=str(number), text=row["prompt"]) for number, row in enumerate(task.rows)]
     readable = [prompt for prompt in prompts if _is_readable(served, prompt, settings)]
     given = answer_prompts(served, readable, settings, tell=tell) if readable else []
-    texts = {id(prompt): answer.text for prompt, answer in zip(readable, given, strict=True)}
-    for row, prompt in zip(task.rows, prompts, strict=True):
-        text = texts.get(id(prompt))
-        why = "The model cannot read so long a prompt." if text is None else find_fault(row, text)
-        yield float(not why), 1.0, {"text": text or "", "why": why}
+    texts = {answer.id: answer.text for answer in given}
+    return [texts.get(prompt.id) for prompt in prompts]
 
 
 def _is_readable(served: Served, prompt: Prompt, settings: Settings) -> bool:

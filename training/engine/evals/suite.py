@@ -31,6 +31,7 @@ METRICS = {
     "generation": ("exact_match", "f1", "chrf", "rouge_l"),
     "perplexity": ("bits_per_byte",),
     "checks": ("passed",),
+    "pairwise": ("win_rate",),
     "harness": ("acc", "acc_norm", "acc_bytes", "exact_match", "bits_per_byte"),  # one that its file lists
 }
 LOWER_IS_BETTER = {"bits_per_byte"}
@@ -54,6 +55,14 @@ class Task:
     length_normalised: bool = key(Flag(), "Compare choices by log-likelihood per byte.", False)
     max_new_tokens: int = key(Number(1, 4096, whole=True), "Longest answer of a generation task.", 64)
     filter: str | None = key(Text(r"\S{1,64}", "the name of a filter"), "Of a harness file; else its first.", None)
+    judge: str | None = key(
+        Text(
+            r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}@[0-9a-f]{40}",
+            "NAMESPACE/NAME@COMMIT with all 40 digits, so that it stays the same judge",
+        ),
+        "The model that compares the answers of a pairwise task.",
+        None,
+    )
     rows: tuple[Row, ...] = ()
     harness: HarnessFile | None = None
 
@@ -130,6 +139,10 @@ def _find_contradictions(suite: Suite, root: Node) -> Iterator[Problem]:
             if name in node.value:
                 hint = "its file says that" if task.kind == "harness" else "it belongs to kind: harness"
                 yield node.value[name][0].problem(f"{task.kind} has no {name}", hint)
+        if task.kind == "pairwise" and task.judge is None:
+            yield node.problem("pairwise needs a judge", "write judge: NAMESPACE/NAME@COMMIT")
+        if task.kind != "pairwise" and task.judge is not None:
+            yield node.value["judge"][0].problem(f"{task.kind} has no judge", "it belongs to kind: pairwise")
         if ".." in task.file:
             yield node.problem(f"{task.file} leads out of the suite", "keep its files in its folder")
     if not suite.tasks:
@@ -253,11 +266,18 @@ def check_wordings(row: Row) -> str:
     return "" if must or must_not or answer else "it asks for nothing; give 'must', 'must_not' or 'answer'"
 
 
+def _check_duel(row: Row) -> str:
+    if not _is_text(row.get("prompt")):
+        return "'prompt' must be text"
+    return "" if row.get("answer") is None or _is_text(row["answer"]) else "'answer' must be text, or left out"
+
+
 CHECKS = {
     "multiple_choice": _check_choice,
     "generation": _check_generation,
     "perplexity": _check_perplexity,
     "checks": check_wordings,
+    "pairwise": _check_duel,
 }
 
 
