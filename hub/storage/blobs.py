@@ -87,7 +87,7 @@ class BlobStore:
         return None if description is None else self._records.register(description)
 
     def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes [start, end) in pieces of at most 1 MiB; an `end` behind the file is shortened.
+        """The bytes [start, end) in pieces of at most 256 KiB; an `end` behind the file is shortened.
 
         Raises UnknownContent or InvalidRange at once, not with the first piece."""
         content = self._content(sha256)
@@ -161,7 +161,7 @@ class BlobStore:
         return self._records.xorbs.size(xorb_hash) if hashes.is_hex_hash(xorb_hash) else None
 
     def read_xorb(self, xorb_hash: str, start: int, end: int) -> Iterator[bytes]:
-        """The bytes [start, end) of a xorb as it is stored, in pieces of at most 1 MiB. Its chunk data starts at byte
+        """The bytes [start, end) of a xorb as it is stored, in pieces of at most 256 KiB. Its chunk data starts at byte
         0, so ranges of a download plan are sent from here. Raises FileNotFoundError, with the first piece."""
         with self._records.xorbs.open(xorb_hash) as xorb:
             xorb.expect(start, end)

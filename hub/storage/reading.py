@@ -13,7 +13,9 @@ from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription
 from hub.storage.xet.xorbs import XorbIndex, unpack_chunks
 
-PIECE_BYTES = 1024 * 1024  # large enough that the cost of a call does not show, small enough for flat memory
+# Large enough that the cost of a call does not show. Of 1 MiB the server held about 5 MB for each slow reader, of this 1 MB,
+# at the same CPU time; and what is read to be hashed stays in the processor's cache.
+PIECE_BYTES = 256 * 1024
 
 
 class FileBytes:
@@ -27,7 +29,7 @@ class FileBytes:
         self.size = int(ends[-1]) if len(ends) else 0
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes [start, end) in pieces of at most 1 MiB. The caller has checked the range."""
+        """The bytes [start, end) in pieces of at most PIECE_BYTES. The caller has checked the range."""
         term = int(np.searchsorted(self._term_ends, start, side="right"))
         while start < end:
             record = self._description.terms[term]

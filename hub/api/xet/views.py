@@ -28,7 +28,7 @@ from hub.storage.xet.shards import FileDescription
 MAX_XORB_BODY = 70 * 1024 * 1024  # 64 MiB of chunks with their headers
 MAX_SHARD_BODY = 64 * 1024 * 1024
 MAX_BATCH = 100  # files of one question
-PIECE = 1024 * 1024
+PIECE = 256 * 1024  # as many of them are in memory as xorbs are on their way
 
 
 def read_pieces(request: HttpRequest, limit: int) -> Iterator[bytes]:

@@ -45,7 +45,13 @@ def test_a_file_comes_back_as_it_was_added(store, make_bytes, size):
     assert (stored.sha256, stored.size) == (digest(content), size)
     assert store.find(stored.sha256) == store.find_by_xet(stored.xet_hash) == stored
     assert read_all(store, stored.sha256) == content
-    assert all(len(piece) <= 1024 * 1024 for piece in store.read(stored.sha256))
+
+
+def test_readers_get_small_pieces_since_the_server_holds_some_for_each(store, make_bytes):
+    stored = store.add([make_bytes(3_000_000)])
+    (xorb,) = stored.xorbs
+    read = [*store.read(stored.sha256), *store.read_xorb(xorb, 0, store.xorb_size(xorb))]
+    assert max(map(len, read)) <= 256 * 1024
 
 
 def test_a_store_opened_again_knows_its_files(lay, store, make_bytes):
