@@ -10,7 +10,7 @@ from hub.storage.errors import UnknownContent
 from hub.storage.git import TreeEntry
 from moderation.screens.dimensions import MAX_CONFIG_BYTES, check_dimensions
 from moderation.screens.findings import Finding
-from moderation.screens.limits import Deadline
+from moderation.screens.limits import Deadline, OutOfTime, ScreenLimit, bound_json
 from moderation.screens.safetensors_check import BadHeader, read_header
 
 CONFIG = "config.json"
@@ -40,13 +40,21 @@ def screen_shapes(repo: Repo, commit: str, content: Content, deadline: Deadline)
 
 
 def _compare(repo: Repo, path: str, config: bytes, weights: list[TreeEntry], deadline: Deadline) -> Iterator[Finding]:
+    try:
+        bound_json(config, deadline)
+    except OutOfTime:
+        raise
+    except ScreenLimit:
+        return  # said by the screen of that file
     by_content = {entry.lfs.sha256 if entry.lfs else entry.oid: entry for entry in weights}  # once under many names
     for entry in by_content.values():
         deadline.check()
         try:
             with _open(repo, entry) as reader:
-                header, _ = read_header(reader, entry.size)
-        except (BadHeader, UnknownContent):
+                header, _ = read_header(reader, entry.size, deadline)
+        except OutOfTime:
+            raise
+        except (BadHeader, UnknownContent, ScreenLimit):
             continue  # said by the screen of that file, or not here yet
         found = list(check_dimensions(path, config, header))
         if found:

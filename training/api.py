@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from hub.api.addresses import next_page
 from hub.api.rest.pages import answer_page
 from hub.api.rest.views import PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput, NotFound
@@ -159,13 +160,23 @@ class RunEventsView(APIView):
 class RunLogView(APIView):
     @extend_schema(
         operation_id="search_run_log",
-        parameters=[OpenApiParameter("q", OpenApiTypes.STR, description="Words that a line has to hold.")],
+        parameters=[
+            OpenApiParameter("q", OpenApiTypes.STR, description="Words that a line has to hold."),
+            OpenApiParameter("before", OpenApiTypes.INT, description="Only lines before the one with this id."),
+        ],
         responses={200: shapes.LogLineSerializer(many=True), **REFUSALS},
     )
     def get(self, request: Request, pk: int) -> Response:
-        """The record of a run line by line, oldest first: the last 1,000 lines, or those of them all with these words."""
-        lines = records.search_log(find_run(request, pk), request.GET.get("q", "")[:200])
-        return Response(shapes.LogLineSerializer(lines[-MAX_LINES:], many=True).data)
+        """The record of a run line by line, oldest first: the last 1,000 lines, or the last ones with these words.
+
+        The Link header leads to the lines before them; a page of a search can be empty while there are more."""
+        before = read_number(request.GET.get("before", "0"))
+        if before is None:
+            raise InvalidInput("'before' is no number; send the id of the first line you have.")
+        words = request.GET.get("q", "")[:200]
+        page = records.search_log(find_run(request, pk), words, before=before, most=MAX_LINES)
+        headers = {"Link": next_page(request._request, before=page.older)} if page.older else None
+        return Response(shapes.LogLineSerializer(page.lines, many=True).data, headers=headers)
 
 
 class RunComparisonView(APIView):

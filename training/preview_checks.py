@@ -213,10 +213,11 @@ def find_languages(looked: Looked) -> Iterator[Finding]:
 
 @dataclass
 class Measured:
-    """Kept rows as token ids, the first ones also as they are shown."""
+    """Kept rows that the template takes: as text, as token ids, and where they stand."""
 
     encoded: list[list[Encoded]] = field(default_factory=list)  # of each row its documents: one, or two answers
     shown: list[list[Rendered]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -238,6 +239,7 @@ def measure_rows(kept: Sequence[tuple[str, Document]], renderer: Renderer, *, li
     long = [(places[i], lengths[i]) for i in fitting if lengths[i] > limit]
     measured.encoded = [encoded[i] for i in fitting]
     measured.shown = [measured.shown[i] for i in fitting]
+    measured.places = [places[i] for i in fitting]
     if refused:
         measured.findings.append(explain_refusal(refused, reasons, renderer))
     if long and not all(document.learnt and all(document.learnt) for row in encoded for document in row):

@@ -181,14 +181,17 @@ def measure(looked: Looked, first: Beginning, request: dict[str, Any], examples:
     findings = [*looked.findings, *measured.findings]
     if not tokenizer.names_end:
         findings.append({"name": "no_eos", "count": len(kept), "place": "", "mark": tokenizer.likely_end})
+    asked = {place for place, _ in kept[:examples]}
     shown = []
-    for number, (row, documents) in enumerate(zip(measured.shown[:examples], measured.encoded, strict=False)):
+    for place, row, documents in zip(measured.places, measured.shown, measured.encoded, strict=True):
+        if place not in asked:
+            continue  # the template does not take every row, so the first ones here are not the first ones there
         kinds = ("chosen", "rejected") if len(row) == 2 else ("",)
         for kind, rendered, encoded in zip(kinds, row, documents, strict=True):
             offsets = tokenizer([rendered.text], add_special_tokens=False)["offset_mapping"][0]
             skipped = 0 if rendered.is_chat else len(renderer.opening)
             pieces = split_pieces(rendered.text, offsets, encoded.learnt[skipped:], len(encoded.tokens))
-            shown.append({**pieces, "example": number, "kind": kind})
+            shown.append({**pieces, "place": place, "kind": kind})
     return {
         "tokens_per_row": sum(counts) / len(counts) / first.share_read if counts else 0.0,
         "share_kept": looked.share_kept * (len(counts) / len(kept) if kept else 1.0),

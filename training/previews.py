@@ -76,7 +76,7 @@ class Preview:
     tokens_per_row: float = 0.0
     pieces: list[dict[str, Any]] = field(
         default_factory=list
-    )  # {"pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut", "example": number, "kind": "" | chosen | rejected}
+    )  # {"place", "pieces": [[text, is_learnt]], "tokens", "learnt", "is_cut", "kind": "" | chosen | rejected}
     checked: int = 0  # rows that were compared and judged
     share_kept: float = 1.0  # of them
     findings: list[dict[str, Any]] = field(default_factory=list)  # {"name", "count", "place", ...}: training.faults
@@ -91,9 +91,11 @@ class Preview:
         return round(self.rows * self.share_kept * self.tokens_per_row)
 
     @property
-    def numbered_pieces(self) -> list[tuple[int, dict[str, Any]]]:
-        """(number of the example, its tokens); a row with two answers has two."""
-        return [(piece["example"], piece) for piece in self.pieces]
+    def shown(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """(example, its tokens): two of a row with two answers, none of one that the template does not take."""
+        return [
+            (example, [item for item in self.pieces if item["place"] == example["place"]]) for example in self.examples
+        ]
 
 
 def preview(

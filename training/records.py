@@ -2,18 +2,23 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hub.common.models import JobEvent
+from hub.common.models import Job, JobEvent
 from training.models import Run
 from training.runs import jobs_of
 
 MAX_CURVE_EVENTS = 6000
 MAX_KEPT_POINTS = 400  # of the loss, for as long as the run is remembered
 MAX_LOG_LINES = 200
-MAX_SEARCHED = 20_000  # lines
+MAX_SEARCHED = 2_000  # lines that are read for one page of a search
+MAX_LOG_JOBS = 40  # the newest ones of a run that was started again and again
+LOG_PIECE = 250  # events of one job that are fetched at once
 MAX_WARNINGS = 50
 MAX_SAMPLES = 12
 LOG_KINDS = ("state", "stage", "progress", "warning", "error", "log", "sandbox")
@@ -113,31 +118,59 @@ def read_samples(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def read_log(run: Run) -> list[dict[str, Any]]:
-    """The last lines of the record: {"id", "at", "job", "text"}."""
-    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind__in=LOG_KINDS).select_related("job").order_by("-id")
-    lines = [
-        {"id": row.pk, "at": row.at, "job": row.job.kind.partition(".")[2], "text": write_line(row.kind, row.data)}
-        for row in rows[:MAX_LOG_LINES]
-    ]
-    return lines[::-1]
+Line = dict[str, Any]  # {"id", "at", "job", "text"}
 
 
-def search_log(run: Run, words: str) -> list[dict[str, Any]]:
-    """Lines of the whole record that hold every one of the words, oldest first, of the newest MAX_SEARCHED."""
-    rows = JobEvent.objects.filter(job__in=jobs_of(run), kind__in=LOG_KINDS).select_related("job").order_by("-id")
+def read_log(run: Run) -> list[Line]:
+    """The last lines of the record, oldest first."""
+    return [as_line(event) for event in islice(newest_events(run), MAX_LOG_LINES)][::-1]
+
+
+@dataclass(frozen=True)
+class LogPage:
+    lines: list[Line]  # oldest first
+    older: int  # `before` of the page that comes before this one; 0 at the beginning of the record
+    is_cut: bool = False  # so much was read without finding a page full that the rest is left to the next one
+
+
+def search_log(run: Run, words: str, *, before: int = 0, most: int) -> LogPage:
+    """The newest lines that hold every one of the words, `most` of them and older than the event `before`.
+
+    At most MAX_SEARCHED lines are read for one page, however few of them fit."""
     wanted = words.lower().split()
-    lines = []
-    for row in rows[:MAX_SEARCHED]:
-        line = {
-            "id": row.pk,
-            "at": row.at,
-            "job": row.job.kind.partition(".")[2],
-            "text": write_line(row.kind, row.data),
-        }
+    lines: list[Line] = []
+    last = 0
+    for number, event in enumerate(newest_events(run, before)):
+        if len(lines) == most or number == MAX_SEARCHED:
+            return LogPage(lines[::-1], last, is_cut=len(lines) < most)
+        line = as_line(event)
         if all(word in f"{line['job']}: {line['text']}".lower() for word in wanted):
             lines.append(line)
-    return lines[::-1]
+        last = event.pk
+    return LogPage(lines[::-1], 0)
+
+
+def newest_events(run: Run, before: int = 0) -> Iterator[JobEvent]:
+    """Events of the record, the newest first, read in pieces: of each job by its index, whatever else the hub records."""
+    newest = list(jobs_of(run).order_by("-created_at")[:MAX_LOG_JOBS])
+    return merge(*(events_of(job, before) for job in newest), key=lambda event: event.pk, reverse=True)
+
+
+def events_of(job: Job, before: int) -> Iterator[JobEvent]:
+    while True:
+        rows = JobEvent.objects.filter(job_id=job.pk, kind__in=LOG_KINDS).order_by("-id")
+        piece = list((rows.filter(id__lt=before) if before else rows)[:LOG_PIECE])
+        for event in piece:
+            event.job = job
+            yield event
+        if len(piece) < LOG_PIECE:
+            return
+        before = piece[-1].pk
+
+
+def as_line(event: JobEvent) -> Line:
+    job = event.job.kind.partition(".")[2]
+    return {"id": event.pk, "at": event.at, "job": job, "text": write_line(event.kind, event.data)}
 
 
 def read_warnings(run: Run) -> list[str]:

@@ -22,6 +22,8 @@ State = Run.State
 LIVING = (State.HELD, State.PREPARING, State.TRAINING, State.SUCCEEDED)
 PREPARE_BUDGET_S = 900
 TRAIN_BUDGET_S = 6 * 3600
+MOST_STARTED = 200  # held runs that are looked at in one round
+LEAST_TRAIN_S = 60  # of the free budget: with less no training is begun
 WORK = ("training.prepare", "training.train")  # kinds of the jobs that move a run on
 JUDGES = ("evaluate", "screen")  # checks behind the weights
 
@@ -31,7 +33,20 @@ def starts_by_itself(pull_request: PullRequest) -> bool:
     author = pull_request.discussion.author
     if author is None or people_behind(pull_request) != {author.pk}:
         return False  # what others pushed is not run at the author's cost unasked
-    return can(author, "run", pull_request.discussion.repo) or settings.FREE_TRAIN_BUDGET_S > spent_today_s(author)
+    return can(author, "run", pull_request.discussion.repo) or free_budget_s(author) > 0
+
+
+def free_budget_s(user: User) -> int:
+    """Seconds of today's free training that are left; 0 where they are too few to begin with.
+
+    A training that waits or runs counts with all that it may take, and with what it took once it has ended."""
+    if not settings.FREE_TRAIN_BUDGET_S:
+        return 0
+    User.objects.select_for_update().get(pk=user.pk)  # two proposals of one person at once share one budget
+    living = Job.objects.filter(kind="training.train", charged_to=user).exclude(state__in=Job.ENDED)
+    taken = spent_today_s(user) + sum(living.values_list("budget_s", flat=True))
+    left = int(settings.FREE_TRAIN_BUDGET_S - taken)
+    return left if left >= min(LEAST_TRAIN_S, settings.FREE_TRAIN_BUDGET_S) else 0
 
 
 def spent_today_s(user: User) -> float:
@@ -84,20 +99,30 @@ def prepared(run: Run) -> None:
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded or row.state != State.PREPARING:
         return  # an attempt before this one came so far before its worker died: one training is enough
-    if row.approved_by is None:
-        set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
-        show(row, "train", Check.State.WAITING, "Waiting for a maintainer to press 'run'.")
-    else:
-        start_training(row)
+    if row.approved_by is not None and (budget_s := train_budget_s(row)):
+        start_training(row, budget_s)
+        return
+    row.approved_by = None
+    row.save(update_fields=["approved_by"])
+    more = ", or for your free training time to be there again" if settings.FREE_TRAIN_BUDGET_S else ""
+    set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
+    show(row, "train", Check.State.WAITING, f"Waiting for a maintainer to press 'run'{more}.")
 
 
-def start_training(run: Run) -> None:
+def train_budget_s(run: Run) -> int:
+    """What the training of a run that was let start may take at most; 0 when its free budget went to another meanwhile."""
     payer = run.approved_by
+    if payer is None or can(payer, "run", run.repo):
+        return TRAIN_BUDGET_S
+    return min(TRAIN_BUDGET_S, free_budget_s(payer))
+
+
+def start_training(run: Run, budget_s: int = TRAIN_BUDGET_S) -> None:
     job = jobs.enqueue(
         "training.train",
         subject=f"run:{run.pk}",
-        charged_to=payer,
-        budget_s=TRAIN_BUDGET_S,
+        charged_to=run.approved_by,
+        budget_s=budget_s,
         run_id=run.pk,
     )
     Run.objects.filter(pk=run.pk).update(train_job=job)
@@ -133,7 +158,7 @@ def start_run(*, run: Run, by: User) -> Run:
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded:
         raise Conflict("A newer push replaced this run; start the newest one.")
-    if row.approved_by is None:
+    if row.approved_by is None or not can(row.approved_by, "run", row.repo):
         row.approved_by = by
         row.save(update_fields=["approved_by"])
     if row.state == State.HELD:
@@ -159,7 +184,7 @@ def rerun(*, run: Run, by: User) -> Run:
     if any(job.kind in WORK for job in living_jobs(row)):
         raise Conflict("What was cancelled is still ending; try again in half a minute.")
     row.finished_at = None
-    row.approved_by = row.approved_by or (by if may_spend else None)
+    row.approved_by = by if may_spend else row.approved_by  # who presses the button spends, whoever did before
     row.save(update_fields=["finished_at", "approved_by"])
     if row.corpus_id is None:
         start_preparing(row)
@@ -236,6 +261,27 @@ def job_ended(job: Job) -> None:
             break_off(run, "train", state, job.reason)
 
 
+def start_held() -> None:
+    """Runs whose proposers have free training time again: the oldest first, as many as it suffices for."""
+    if not settings.FREE_TRAIN_BUDGET_S:
+        return
+    held = Run.objects.filter(state=State.HELD, is_superseded=False, pull_request__isnull=False)
+    for pk in held.order_by("pk").values_list("pk", flat=True)[:MOST_STARTED]:
+        start_if_free(pk)
+
+
+@transaction.atomic
+def start_if_free(pk: int) -> None:
+    row = Run.objects.select_for_update(of=("self",)).filter(pk=pk, state=State.HELD, is_superseded=False).first()
+    if row is None or row.pull_request is None or not can(row.proposed_by, "propose", row.repo):
+        return
+    if not starts_by_itself(row.pull_request):
+        return
+    row.approved_by = row.proposed_by
+    row.save(update_fields=["approved_by"])
+    start_training(row, train_budget_s(row))
+
+
 def forgotten_runs() -> QuerySet[Run]:
     """Runs that look as if they were at work, but whose job is over or gone."""
     return Run.objects.filter(
@@ -271,3 +317,5 @@ def settle(job: Job) -> None:
         return
     kind = LedgerEntry.Kind.SETTLED if job.worked_s else LedgerEntry.Kind.REFUNDED
     LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=job.worked_s)
+    if settings.FREE_TRAIN_BUDGET_S:
+        jobs.enqueue("training.start_held", subject="housekeeping")  # what it did not use is there again

@@ -109,6 +109,12 @@ def end_forgotten(lease: Lease) -> None:
         runs.end_forgotten(run)
 
 
+@job_body("training.start_held", queue="quick", every_s=600)
+def start_held(lease: Lease) -> None:
+    """Proposals that waited for free training time start when there is some again."""
+    runs.start_held()
+
+
 @job_body("training.prepare", queue="cpu", on_end=runs.job_ended)
 def prepare(lease: Lease) -> None:
     """Data to corpus."""

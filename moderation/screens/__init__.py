@@ -36,4 +36,4 @@ SCREENS_VERSION = 1  # raised when rules change enough that cleared content dese
 def screen_file(name: str, reader: BinaryIO, size: int, *, quick: bool, budget_s: float) -> list[Finding]:
     """Findings about one file, the severest first. `reader` is seekable; `name` is its path in the repository;
     `budget_s` is wall time. Never raises for what the content is; errors of `reader` itself pass through."""
-    return FileScreen(name, quick, Deadline(budget_s)).screen(reader, size)
+    return FileScreen(name, quick, Deadline(budget_s, is_request=quick)).screen(reader, size)

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from moderation.screens.findings import Finding, Severity, quote
+from moderation.screens.limits import Deadline
 from moderation.screens.template_check import check_template
 
 CODE_KEYS = {"auto_map", "trust_remote_code", "custom_code", "custom_pipelines", "custom_pipeline", "custom_generate"}
@@ -52,8 +53,8 @@ def is_config(name: str) -> bool:
     return lowered.endswith(("config.json", ".index.json")) or lowered in NAMES
 
 
-def check_config(name: str, data: bytes) -> Iterator[Finding]:
-    """Findings about one configuration, read as a whole."""
+def check_config(name: str, data: bytes, deadline: Deadline) -> Iterator[Finding]:
+    """Findings about one configuration, read as a whole. Raises OutOfTime."""
     try:
         config = json.loads(data, object_pairs_hook=_refuse_repeated_keys)
     except RepeatedKey as error:
@@ -75,7 +76,10 @@ def check_config(name: str, data: bytes) -> Iterator[Finding]:
         if templates > MAX_TEMPLATES:
             yield too_many_templates(name)
             return
-        yield from _check_value(name, path, key, value)
+        if key.endswith("chat_template") and isinstance(value, str):
+            yield from check_template(name, value, deadline)
+        else:
+            yield from _check_value(name, path, key, value)
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -98,8 +102,6 @@ def _check_value(name: str, path: str, key: str, value: Any) -> Iterator[Finding
         yield remote_code(name, where, shown)  # such a name is fetched as a repository of compiled code
     elif key == "auto_mapping" and isinstance(value, dict) and not _is_known(value.get("parent_library", "peft")):
         yield remote_code(name, where, shown)
-    elif key.endswith("chat_template") and isinstance(value, str):
-        yield from check_template(name, value)
     elif key == "weight_map" and isinstance(value, dict):
         yield from _check_places(name, path, [part for part in value.values() if isinstance(part, str)])
     elif key in FILE_KEYS and isinstance(value, str):

@@ -9,6 +9,8 @@ from typing import BinaryIO, Protocol
 PIECE_BYTES = 1 << 20
 MAX_SINGLE_READ_BYTES = 16 << 20  # a zip directory of 10,000 entries is about 1 MiB; a tar header never near this
 MAX_RATIO = 100  # bytes out for each byte in; text seldom packs better than 20 to 1
+MAX_JSON_VALUES = 6_000_000  # of one file; the largest tokenizers have 2.7 million, and a value takes some 60 bytes
+QUICK_JSON_VALUES, QUICK_JSON_BYTES = 1_500_000, 16 << 20  # read within a request: a quarter of a second, 150 MB
 RATIO_FREE_BYTES = 16 << 20  # below this much output the ratio does not matter
 
 
@@ -29,6 +31,7 @@ class Deadline:
     """A time budget in seconds that begins when it is made."""
 
     budget_s: float
+    is_request: bool = False  # somebody waits, and other requests share the memory: what is larger is left to the job
     clock: Callable[[], float] = time.monotonic
     started_s: float = field(init=False)
 
@@ -41,6 +44,17 @@ class Deadline:
     def check(self) -> None:
         if self.left_s() <= 0:
             raise OutOfTime(f"not finished in the {self.budget_s:g} s allowed")
+
+
+def bound_json(data: bytes, deadline: Deadline) -> None:
+    """Raises before a JSON text is read that would take too much: OutOfTime where the job may read it, else ScreenLimit.
+
+    Every value but the first stands behind one of these four marks, and to count them takes milliseconds."""
+    values = sum(map(data.count, (b",", b":", b"[", b"{")))
+    if values > MAX_JSON_VALUES:
+        raise ScreenLimit(f"it holds more than {MAX_JSON_VALUES:,} values")
+    if deadline.is_request and (values > QUICK_JSON_VALUES or len(data) > QUICK_JSON_BYTES):
+        raise OutOfTime("too large to be read at once")
 
 
 class BoundedReader(io.RawIOBase):

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from moderation.screens.findings import Finding, quote
-from moderation.screens.limits import Deadline, read_exactly
+from moderation.screens.limits import Deadline, bound_json, read_exactly
 
 MAX_HEADER_BYTES = (
     32 << 20
@@ -34,8 +34,8 @@ class BadHeader(Exception):
     """The header breaks the format; the message is the half sentence that says how."""
 
 
-def read_header(reader: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    """(header, offset of the data). Raises BadHeader."""
+def read_header(reader: BinaryIO, size: int, deadline: Deadline) -> tuple[dict[str, Any], int]:
+    """(header, offset of the data). Raises BadHeader and, for a header that is too much to read, ScreenLimit."""
     reader.seek(0)
     prefix = read_exactly(reader, 8)
     if len(prefix) < 8:
@@ -43,8 +43,10 @@ def read_header(reader: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     (length,) = struct.unpack("<Q", prefix)
     if length > min(size - 8, MAX_HEADER_BYTES):
         raise BadHeader(f"it declares a header of {length:,} bytes in a file of {size:,}")
+    data = read_exactly(reader, length)
+    bound_json(data, deadline)
     try:
-        header = json.loads(read_exactly(reader, length), object_pairs_hook=_refuse_repeated_keys)
+        header = json.loads(data, object_pairs_hook=_refuse_repeated_keys)
     except (ValueError, RecursionError) as error:
         raise BadHeader(f"its header is not JSON ({quote(str(error))[:60]})") from error
     if not isinstance(header, dict):
@@ -93,7 +95,7 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
 def check_safetensors(name: str, reader: BinaryIO, size: int, *, quick: bool, deadline: Deadline) -> Iterator[Finding]:
     """The header always; with `quick` off also every float for NaN and infinity."""
     try:
-        header, offset = read_header(reader, size)
+        header, offset = read_header(reader, size, deadline)
     except BadHeader as error:
         what = f"{name} is not a sound safetensors file: {error}"
         mend = "save the model again with save_pretrained(..., safe_serialization=True)."
@@ -127,10 +129,10 @@ def is_finite(reader: BinaryIO, start: int, length: int, dtype: str, deadline: D
     return True
 
 
-def metadata_text(reader: BinaryIO, size: int) -> str:
+def metadata_text(reader: BinaryIO, size: int, deadline: Deadline) -> str:
     """The free text of a header, for the text screens; "" when the header is unsound."""
     try:
-        header, _ = read_header(reader, size)
+        header, _ = read_header(reader, size, deadline)
     except BadHeader:
         return ""
     return "\n".join(f"{key}: {value}" for key, value in header.get("__metadata__", {}).items())

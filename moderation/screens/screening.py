@@ -139,7 +139,7 @@ class FileScreen:
     def _screen_weights(self, reader: BinaryIO, size: int) -> None:
         checked = check_safetensors(self.name, reader, size, quick=self.quick, deadline=self.deadline)
         self.bag.extend(checked)
-        self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size).encode()])
+        self._screen_pieces(f"{self.name} (metadata)", [metadata_text(reader, size, self.deadline).encode()])
 
     def _screen_table(self, kind: str, reader: BinaryIO, size: int) -> None:
         try:
@@ -158,7 +158,7 @@ class FileScreen:
             if number == MAX_TEMPLATES:
                 self.bag.add(too_many_templates(self.name))
                 break
-            self.bag.extend(check_template(f"{self.name} ({quote(key)[:60]})", template))
+            self.bag.extend(check_template(f"{self.name} ({quote(key)[:60]})", template, self.deadline))
         self._screen_pieces(f"{self.name} (metadata)", ["\n".join(header.text).encode()])
         self.bag.extend(check_gguf(self.name, header, reader, quick=self.quick, deadline=self.deadline))
 
@@ -168,7 +168,7 @@ class FileScreen:
                 self.bag.add(too_large_finding(self.name, size, most))
             else:
                 reader.seek(0)
-                self.bag.extend(check_small_text(self.name, read_exactly(reader, size)))
+                self.bag.extend(check_small_text(self.name, read_exactly(reader, size), self.deadline))
         self._screen_pieces(self.name, read_pieces(reader, self.deadline))
 
     def _screen_pieces(self, name: str, pieces: Iterable[bytes]) -> None:

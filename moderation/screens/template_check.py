@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moderation.screens.findings import Finding, quote
+from moderation.screens.limits import Deadline
 
 CHILD = Path(__file__).with_name("template_child.py")
 MAX_TEMPLATE_BYTES = 256 << 10  # the longest that are known have 30,000
@@ -33,8 +34,9 @@ class Judged:
     broken: str = ""
 
 
-def check_template(name: str, template: str) -> Iterator[Finding]:
-    """Findings about one template; its own errors are its own affair."""
+def check_template(name: str, template: str, deadline: Deadline) -> Iterator[Finding]:
+    """Findings about one template; its own errors are its own affair. Raises OutOfTime where a request has none left."""
+    deadline.check()
     for rule, excerpt, what in judge_template(template).refused[:3]:
         message = f"The chat template in {name} {what}; use loops, conditions and the messages' fields only."
         yield Finding("unsafe_files", rule, "hold", name, quote(excerpt), message)

@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from moderation.screens.config_check import check_config, is_config
 from moderation.screens.findings import Finding, Severity, quote
 from moderation.screens.formats import CLOSED_ARCHIVES, EXECUTABLES, MEDIA
+from moderation.screens.limits import Deadline, bound_json
 from moderation.screens.template_check import check_template
 from moderation.screens.tokenizer_check import MAX_TOKENIZER_BYTES, check_tokenizer
 
@@ -90,15 +91,17 @@ def media_problem(kind: str, head: bytes) -> tuple[str, str, str] | None:
     return ("polyglot", _show(match), f"is a {kind} and a page or program at once") if match else None
 
 
-def check_small_text(name: str, data: bytes) -> Iterator[Finding]:
-    """Configurations, templates and markup, read as a whole (`data` has at most `read_whole_bytes`)."""
+def check_small_text(name: str, data: bytes, deadline: Deadline) -> Iterator[Finding]:
+    """Configurations, templates and markup, read as a whole (`data` has at most `read_whole_bytes`). Raises ScreenLimit."""
     lowered = PurePosixPath(name.lower()).name
+    if lowered == "tokenizer.json" or is_config(name) or lowered.endswith(".ipynb"):
+        bound_json(data, deadline)
     if lowered == "tokenizer.json":
-        yield from check_tokenizer(name, data)
+        yield from check_tokenizer(name, data, deadline)
     elif is_config(name):
-        yield from check_config(name, data)
+        yield from check_config(name, data, deadline)
     elif lowered.endswith((".jinja", ".jinja2")):
-        yield from check_template(name, data.decode("utf-8", "replace"))
+        yield from check_template(name, data.decode("utf-8", "replace"), deadline)
     elif lowered.endswith((".yaml", ".yml")) and (match := YAML_OBJECT.search(data)):
         what = f"{name} makes a loader build Python objects"
         yield _finding(name, "yaml_object", "hold", _show(match), f"{what}; write plain values.")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from hub.common import jobs
 from hub.common.errors import Forbidden
@@ -16,7 +17,7 @@ from hub.community.pull_requests import unmet_requirements
 from hub.storage.git import AddFile, DeleteFile
 from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
 from training import runs
-from training.models import Run
+from training.models import Corpus, Run
 from training.recipes import RecipeRefused, propose
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -142,6 +143,48 @@ def test_a_stranger_within_the_free_budget_needs_nobody(line: Line, charlie: Any
     line.propose(charlie.user)
     run_waiting_jobs(kinds=("training.rebuild",))
     assert Run.objects.get().approved_by == charlie.user
+
+
+def test_free_training_that_runs_is_counted_before_it_is_charged(line: Line, charlie: Any, settings: Any) -> None:
+    """Any number of proposals started for nothing, for as long as none of them had ended."""
+    settings.FREE_TRAIN_BUDGET_S = 3600
+    for seed in (3, 4):
+        train = (
+            f"{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
+        )
+        line.propose(charlie.user, train=train)
+    run_waiting_jobs(kinds=("training.rebuild",))
+    first, second = Run.objects.order_by("pk")
+    assert first.approved_by == second.approved_by == charlie.user  # nothing is reserved while data is prepared
+    for run in (first, second):
+        with jobs.claim(str(run.prepare_job_id), now=timezone.now()).hold():
+            Run.objects.filter(pk=run.pk).update(corpus=Corpus.objects.get_or_create(digest=f"sha256:{run.pk}")[0])
+            runs.prepared(run)
+        run.refresh_from_db()
+    job = first.train_job
+    assert (first.state, second.state, job.budget_s) == (Run.State.TRAINING, Run.State.HELD, 3600)
+    assert second.approved_by is None and "free training time" in summary_of(second.pull_request, "train")
+    run_waiting_jobs(kinds=("training.start_held",))
+    jobs.finish(jobs.claim(str(job.pk), now=timezone.now()), Job.State.FAILED, "It broke after a moment.")
+    run_waiting_jobs(kinds=("training.start_held",))
+    second.refresh_from_db()
+    assert second.state == Run.State.TRAINING and 3500 < second.train_job.budget_s < 3600
+
+
+def test_who_starts_a_run_again_pays_for_it(line: Line, charlie: Any, settings: Any) -> None:
+    settings.FREE_TRAIN_BUDGET_S = 3600
+    line.propose(charlie.user)
+    run_waiting_jobs(kinds=("training.rebuild",))
+    run = Run.objects.get()
+    Run.objects.update(state=Run.State.FAILED, corpus=Corpus.objects.create(digest="sha256:1"))
+    Job.objects.filter(pk=run.prepare_job_id).update(state=Job.State.FAILED)
+    runs.rerun(run=run, by=line.bob)
+    run.refresh_from_db()
+    assert (run.approved_by, run.train_job.charged_to, run.train_job.budget_s) == (
+        line.bob,
+        line.bob,
+        runs.TRAIN_BUDGET_S,
+    )
 
 
 def test_closing_a_proposal_stops_its_run(line: Line) -> None:

@@ -1,6 +1,7 @@
 """Runs side by side, done again, searched, and what they cost: by page and by REST."""
 
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.common import jobs
-from hub.common.models import Job
+from hub.common.models import Job, JobEvent
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, run_waiting_jobs
@@ -118,6 +119,37 @@ def test_the_record_is_searched(two: tuple[Run, Run], client: Client) -> None:
     assert [(line["job"], line["text"]) for line in lines] == [
         ("train", "It goes on with 2 instead of 4 rows at once.")
     ]
+
+
+def test_a_long_record_is_read_page_by_page(
+    two: tuple[Run, Run], client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    """A search read up to 20,000 rows for each page that it showed."""
+    first, _ = two
+    for job in (first.prepare_job, first.train_job):  # two jobs report in turns
+        assert job is not None
+        rows = [JobEvent(job=job, kind="log", data={"line": f"line {i:03}"}, at=timezone.now()) for i in range(300)]
+        JobEvent.objects.bulk_create(rows)
+    monkeypatch.setattr("training.api.MAX_LINES", 100)
+    monkeypatch.setattr("training.pages.runs.LINES_PER_PAGE", 100)
+    monkeypatch.setattr("training.records.MAX_SEARCHED", 400)
+    whole: list[dict[str, Any]] = []
+    address = f"/api/v1/runs/{first.pk}/log"
+    while address:
+        answer = client.get(address)
+        whole, address = answer.json() + whole, answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+    assert [line["id"] for line in whole] == sorted(set(line["id"] for line in whole))
+    assert (
+        len(whole)
+        == JobEvent.objects.filter(job__in=(first.prepare_job, first.train_job)).exclude(kind="metrics").count()
+    )
+    with django_assert_max_num_queries(30):  # of which the pieces of the record are 6
+        page = read(client, f"/runs/{first.pk}/log?q=prepare+line+000")
+    assert "goes on further back" in page and "No line holds" not in page  # the oldest job ended long ago
+    older = unescape(page.partition('rel="next" href="')[2].partition('"')[0])
+    assert "line 000" in read(client, f"/runs/{first.pk}/log{older}")
+    assert client.get(f"/api/v1/runs/{first.pk}/log?before=x").status_code == 400
+    assert client.get(f"/runs/{first.pk}/log?before={'9' * 40}").status_code == 200
 
 
 def test_a_run_shows_its_warnings_saved_steps_and_bill(two: tuple[Run, Run], line: Line, client: Client) -> None:

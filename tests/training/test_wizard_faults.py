@@ -195,6 +195,17 @@ def test_a_template_without_system_messages_gets_them_in_the_question(
     assert propose(signed_in, mended).contributions[0].mend == ("fold_system",)
 
 
+def test_coloured_tokens_stand_under_their_own_row(line: Line, signed_in: Client, tiny_llama: Path) -> None:
+    """The template took the second row alone, whose tokens stood under the first."""
+    push(line.base, line.alice, {"chat_template.jinja": NO_SYSTEM.encode()})
+    asked = [{"role": "user", "content": "Where is the buoy?"}, {"role": "assistant", "content": "North."}]
+    make_repo("dataset", "faulty", line.alice, {"train.jsonl": as_jsonl([SYSTEM[0], {"messages": asked}, SYSTEM[1]])})
+    cards = signed_in.get(wizard("faulty")).content.decode().split('<div class="card">')[1:]
+    shown = [re.sub(r"<[^>]+>", "", card.partition('class="tokens"')[2]) for card in cards]
+    assert [text != "" for text in shown] == [False, True, False] and "Where is the buoy?" in shown[1]
+    assert "This row is left out" in cards[0] and "This row is left out" not in cards[1]
+
+
 def test_a_tokenizer_without_an_end_mark_is_given_one(line: Line, signed_in: Client, tiny_llama: Path) -> None:
     settings = json.loads((tiny_llama / "tokenizer_config.json").read_text())
     push(line.base, line.alice, {"tokenizer_config.json": json.dumps({**settings, "eos_token": None}).encode()})

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.permissions import can
 from hub.common.errors import HubError, NotFound
 from hub.common.models import Job
+from hub.common.paging import read_number
 from hub.common.tickets import make_ticket
 from hub.community.models import Check
 from hub.community.pull_requests import find_pull_request
@@ -72,12 +73,14 @@ def find_run_before(request: HttpRequest, run: Run) -> Run | None:
 
 
 def show_log(request: HttpRequest, pk: int) -> HttpResponse:
-    """The whole record of a run, or the lines with certain words."""
+    """The record of a run, or its lines with certain words; the newest page first, each leads to the one before it."""
     run = find_run(request, pk)
     words = request.GET.get("q", "")[:200]
-    page = cut_numbered_page(request, records.search_log(run, words), LINES_PER_PAGE)
+    before = read_number(request.GET.get("before", "")) or 0
+    page = records.search_log(run, words, before=before, most=LINES_PER_PAGE)
     query = f"{urlencode({'q': words})}&" if words else ""
-    return render(request, "training/run_log.html", {"run": run, "page": page, "words": words, "query": query})
+    context = {"run": run, "page": page, "words": words, "query": query, "is_newest": not before}
+    return render(request, "training/run_log.html", context)
 
 
 def compare_runs(request: HttpRequest) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,11 +48,11 @@ def enqueue(
     return job
 
 
-def wake(job: Job) -> None:
+def wake(job: Job, *, now: datetime | None = None) -> None:
     """Send the message. A broker that is down costs nothing: the sweeper sends it again."""
     from celery import current_app  # the process' own app; no import of hub.site from below
 
-    Job.objects.filter(pk=job.pk).update(woken_at=timezone.now())
+    Job.objects.filter(pk=job.pk).update(woken_at=now or timezone.now())
     task = current_app.tasks.get("hub.run_job")
     if task is None:
         log.warning("No Celery app is configured in this process; the sweeper will wake job %s.", job.pk)
@@ -64,6 +64,20 @@ def wake(job: Job) -> None:
         task.apply_async(args=[str(job.pk)], queue=job.queue, retry=False)
     except Exception as problem:  # kombu raises many kinds; all mean "not announced", which the sweeper mends
         log.warning("Job %s was not announced (%s); the sweeper will try again.", job.pk, problem)
+
+
+def count_messages(queue: str) -> int:
+    """How many messages wait at the broker for this queue; 0 where it cannot say, as nothing is lost by sending again."""
+    from celery import current_app
+
+    if not broker_listens(str(current_app.conf.broker_url)):
+        return 0
+    try:
+        with current_app.connection_for_write() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except Exception as problem:  # kombu raises many kinds; also for a queue that nobody has written to
+        log.info("The queue %s could not be counted (%s).", queue, problem)
+        return 0
 
 
 def broker_listens(url: str) -> bool:

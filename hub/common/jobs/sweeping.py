@@ -5,19 +5,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q, Value
 from django.utils import timezone
 
 from hub.common.jobs.ending import release_or_fail
 from hub.common.jobs.kinds import bodies
-from hub.common.jobs.queueing import enqueue, wake
+from hub.common.jobs.queueing import count_messages, enqueue, wake
 from hub.common.jobs.telling import note
 from hub.common.jobs.working import drop_old_connections
 from hub.common.models import Job
 
 log = logging.getLogger(__name__)
 
-WAKE_AGAIN_S = 20  # a waiting job whose message may be lost is announced again
+WAKE_AGAIN_S = 20  # a waiting job is announced again when its queue at the broker is empty: then its message is lost
+WAKE_ANYWAY_S = 600  # where the queue never empties; the pause doubles, so that hours of waiting leave a few messages
+MOST_WOKEN = 200  # by one sweep, of each queue
 GIVE_UP_S = 600  # a job that is over, but whose end could not be told for so long, ends without its listener
 
 
@@ -32,14 +34,26 @@ def sweep(*, now: datetime | None = None) -> None:
             log.exception("Job %s could not be taken from its silent worker", pk)
             end_untold(pk, now, problem)
     queue_housekeeping(now)
-    stale = now - timedelta(seconds=WAKE_AGAIN_S)
-    forgotten = Job.objects.filter(
-        Q(woken_at__isnull=True) | Q(woken_at__lt=stale) | Q(not_before__gt=F("woken_at")),
-        Q(not_before__isnull=True) | Q(not_before__lte=now),
-        state=Job.State.WAITING,
-    )
-    for job in forgotten.order_by("created_at")[:200]:
-        wake(job)
+    for job in find_unheard(now):
+        wake(job, now=now)
+
+
+def find_unheard(now: datetime) -> list[Job]:
+    """Waiting jobs that no message at the broker stands for, the oldest of each queue first.
+
+    A job that waits behind a long one has its message; to send it again every few seconds would fill the broker."""
+    waiting = Job.objects.filter(Q(not_before__isnull=True) | Q(not_before__lte=now), state=Job.State.WAITING)
+    silent = ExpressionWrapper(Value(now) - F("woken_at"), output_field=DurationField())
+    waited = ExpressionWrapper(F("woken_at") - F("created_at"), output_field=DurationField())
+    found: list[Job] = []
+    for queue in waiting.order_by().values_list("queue", flat=True).distinct():
+        stale = Q(woken_at__lt=now - timedelta(seconds=WAKE_AGAIN_S))
+        if count_messages(queue):
+            stale = Q(woken_at__lt=now - timedelta(seconds=WAKE_ANYWAY_S), silent__gt=F("waited"))
+        unheard = Q(woken_at__isnull=True) | Q(not_before__gt=F("woken_at")) | stale
+        rows = waiting.filter(queue=queue).annotate(silent=silent, waited=waited).filter(unheard)
+        found += rows.order_by("created_at")[:MOST_WOKEN]
+    return found
 
 
 @transaction.atomic

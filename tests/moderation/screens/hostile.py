@@ -207,6 +207,7 @@ HOSTILE: dict[str, tuple[Maker, str]] = {
     # tokenizers
     "nested/tokenizer.json": (lambda: split("(a+)+$"), "endless_pattern"),
     "alternatives/tokenizer.json": (lambda: split("(?:(a|aa)c?)*!"), "endless_pattern"),
+    "counted/tokenizer.json": (lambda: split("(?:a|aa){60}b"), "endless_pattern"),
     "backward/tokenizer.json": (lambda: split(r"(\w+)\1+"), "endless_pattern"),
     "exchange/tokenizer.json": (
         lambda: tokenizer(normalizer={"type": "Replace", "pattern": {"String": "not"}, "content": "now"}),

@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_safetensors
 
 from moderation.screens import worst
 from moderation.screens.config_check import check_config
+from moderation.screens.limits import Deadline
 from tests.moderation.screens.makers import CANARY, Shell, tarred, zipped
 from tests.moderation.screens.screened import VALUES, only, rules, screen
 
@@ -148,8 +149,23 @@ def test_a_large_configuration_costs_no_more_than_it_is_long():
         ('{"' + "k" * 1_000_000 + '":{' + keys + "}}", set()),
     ):
         before = time.process_time()
-        assert rules(list(check_config("config.json", config.encode()))) == expected
+        assert rules(list(check_config("config.json", config.encode(), Deadline(60)))) == expected
         assert time.process_time() - before < 20
+
+
+def test_json_of_many_values_is_left_to_the_job_and_of_too_many_to_nobody(monkeypatch):
+    """Three bytes of a text became sixty in memory, within the request that brought them."""
+    monkeypatch.setattr("moderation.screens.limits.QUICK_JSON_VALUES", 1_000)
+    monkeypatch.setattr("moderation.screens.limits.MAX_JSON_VALUES", 5_000)
+    many = b'{"model": {"vocab": [' + b"{}," * 1_000 + b"{}]}}"
+    header = b'{"a":[' + b"[]," * 1_000 + b"[]]}"
+    weights = len(header).to_bytes(8, "little") + header
+    for name, data in (("tokenizer.json", many), ("config.json", many), ("a.ipynb", many), ("m.safetensors", weights)):
+        assert "unfinished" in rules(screen(name, data)), name
+        assert "unfinished" not in rules(screen(name, data, quick=False)), name
+        assert "unreadable" in rules(screen(name, data + b"[" * 5_000, quick=False)) or name == "m.safetensors"
+    monkeypatch.setattr("moderation.screens.limits.QUICK_JSON_BYTES", 1_000)
+    assert "unfinished" in rules(screen("config.json", b'{"a": "' + b"x" * 1_000 + b'"}'))
 
 
 def test_a_configuration_that_runs_repository_code_is_held():

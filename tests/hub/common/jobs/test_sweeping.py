@@ -1,9 +1,12 @@
 """The sweeper: lost messages, silent workers, housekeeping."""
 
+from functools import partial
+
 import pytest
 from django.utils import timezone
 
 from hub.common import jobs
+from hub.common.jobs.queueing import count_messages
 from hub.common.models import Job
 from tests.hub.common.jobs.moments import after, start
 
@@ -18,6 +21,25 @@ def test_a_lost_message_is_sent_again(work, heard):
     assert heard.count(str(job.pk)) == 1
     jobs.sweep(now=after(jobs.WAKE_AGAIN_S + 1))
     assert heard.count(str(job.pk)) == 2
+
+
+def test_a_job_that_waits_behind_a_long_one_is_not_announced_over_and_over(work, monkeypatch):
+    """Each waiting job left a message every 20 seconds: a night behind one long training was thousands."""
+    from celery import Task
+
+    from hub.site.celery import app, run_job
+
+    monkeypatch.setattr(run_job, "apply_async", partial(Task.apply_async, run_job))  # the broker in memory
+    jobs.bodies.clear()  # the fixture brings them back
+    work(lambda lease: None, queue="long")
+    jobs.enqueue("test.work")
+    for seconds in range(0, 6 * 3600, 20 * jobs.WAKE_AGAIN_S):
+        jobs.sweep(now=after(seconds))
+    assert 1 <= count_messages("long") <= 8
+    with app.connection_for_write() as connection:
+        connection.SimpleQueue("long").clear()  # as a broker that was started anew
+    jobs.sweep(now=after(6 * 3600 + 60))
+    assert count_messages("long") == 1
 
 
 def test_sweeping_twice_is_sweeping_once(work):
