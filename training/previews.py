@@ -16,6 +16,7 @@ from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
 from training.engine.config import MAX_CONTEXT
 from training.engine.corpus.readers import NOT_DATA, ROW_SUFFIXES, TEXT_SUFFIXES
+from training.looks import Impatient, looks
 from training.materials import lay_out
 from training.worker import environment
 
@@ -117,11 +118,19 @@ def preview(
     key = "preview:" + hashlib.sha256(repr(names).encode()).hexdigest()
     found: Preview | None = cache.get(key)
     if found is None:
-        with tempfile.TemporaryDirectory(prefix="preview-") as place:
-            Path(place).chmod(0o755)  # the program may run as a user of its own
-            found = look(Path(place), data, commit, split, format, model, model_commit, examples, how)
+        try:
+            with looks.take(getattr(data.user, "pk", None) or 0):
+                found = look_afresh(data, commit, split, format, model, model_commit, examples, how)
+        except Impatient as problem:
+            return Preview(problem=str(problem))
         cache.set(key, found, timeout=3600)
     return found
+
+
+def look_afresh(*asked: Any) -> Preview:
+    with tempfile.TemporaryDirectory(prefix="preview-") as place:
+        Path(place).chmod(0o755)  # the program may run as a user of its own
+        return look(Path(place), *asked)
 
 
 def look(

@@ -7,7 +7,9 @@ import pytest
 
 from hub.community.contributions import reader_for
 from tests.training.line import PAIRS, Line, as_jsonl, make_repo
+from training import looks as looks_module
 from training import previews
+from training.looks import Impatient, Looks
 from training.previews import preview
 
 
@@ -80,3 +82,32 @@ def test_a_template_that_never_ends_is_stopped(line: Line, tiny_llama: Path, mon
     data, base = reader_for(line.data, line.alice), reader_for(model, line.alice)
     found = preview(data, data.resolve(None), format="chat", model=base, model_commit=base.resolve(None))
     assert "takes too long" in found.problem
+
+
+def test_looks_of_one_person_are_bounded_and_others_go_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(looks_module.time, "monotonic", lambda: clock[0])
+    looks = Looks()
+    with (
+        looks.take(1),
+        looks.take(1),
+        looks.take(2),
+        pytest.raises(Impatient, match="being looked at for you"),
+        looks.take(1),
+    ):
+        pass
+    with looks.take(1):
+        clock[0] += looks_module.MOST_S
+    with pytest.raises(Impatient, match="wait a few minutes"), looks.take(1):
+        pass
+    with looks.take(2):
+        pass
+    clock[0] += looks_module.WINDOW_S
+    with looks.take(1):
+        pass
+
+    monkeypatch.setattr(previews, "looks", looks)
+    with looks.take(line.alice.pk), looks.take(line.alice.pk):
+        assert look(line, {"train.jsonl": as_jsonl(PAIRS[:4])}).problem.startswith("2 datasets are being looked at")
+    repo = reader_for(make_repo("dataset", "again", line.alice, {"train.jsonl": as_jsonl(PAIRS[:4])}), line.alice)
+    assert not preview(repo, repo.resolve(None)).problem, "a refusal was remembered"
