@@ -82,6 +82,31 @@ def list_hazards(screening: Screening) -> list[Hazard]:
     ]
 
 
+@dataclass(frozen=True)
+class JudgeWord:
+    """What the packaged judge says of all harmful requests, with its own errors beside it."""
+
+    name: str
+    why: str  # the sentence model was not used, where it was not
+    sensitivity: float
+    specificity: float
+    positives: int
+    negatives: int
+    rate: float
+    parent_rate: float | None
+    corrected: dict[str, float] | None
+    verdict: str
+
+
+def read_judge(screening: Screening) -> JudgeWord | None:
+    """None for a screening from before there was a judge."""
+    who, whole = screening.report.get("judge"), screening.report.get("judged", {}).get("overall")
+    if not who or not whole:
+        return None
+    named = {key: who[key] for key in ("name", "why", "sensitivity", "specificity", "positives", "negatives")}
+    return JudgeWord(**named, **{key: whole[key] for key in ("rate", "parent_rate", "corrected", "verdict")})
+
+
 def list_answers(screening: Screening) -> list[Answer]:
     """Every answer that was screened, the flagged ones first."""
     sampling = Sampling.objects.filter(pk=screening.report.get("sampling") or 0).first()

@@ -1,7 +1,9 @@
 """Screening of what a candidate says: sampled answers of it and of its parent, judged alike and compared."""
 
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,9 +14,10 @@ from moderation import audit
 from moderation.models import Case, Finding, Screening
 from moderation.people import maintainers_of, moderators
 from moderation.queue import path_of
-from moderation.screens import screen_answer
+from moderation.screens import compare_judgements, screen_answer
 from moderation.screens.answers import compare_answers, read_prompts
 from moderation.screens.findings import Finding as FoundItem
+from moderation.screens.judge import judge_pairs
 from training import sampling
 from training.models import Run, Sampling
 
@@ -28,8 +31,31 @@ def start(run: Run) -> None:
     sampling.start(run=run, prompts=read_prompts())
 
 
-@transaction.atomic
 def judge(sample: Sampling, run: Run) -> Screening:
+    """The screening of a sampling. The packaged judge may take a minute, so it is asked before anything is locked."""
+    known = Screening.objects.filter(
+        report__sampling=sample.pk, subject=Screening.Subject.OUTPUT, repo=run.repo
+    ).first()
+    return known or store_screening(sample, run, judge_answers(sample.answers))
+
+
+def judge_answers(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """{"judge", "judged"}: who judged, with its own errors, and by hazard what it calls harmful beside the parent's. One
+    batch of all answers of both models; a model without a parent is judged alone."""
+    pairs = [(row["prompt"], row["text"]) for row in answers]
+    paired = bool(answers) and all(row.get("parent_text") is not None for row in answers)
+    before = [(row["prompt"], row["parent_text"]) for row in answers] if paired else []
+    encoder = Path(settings.JUDGE_ENCODER) if settings.JUDGE_ENCODER else None
+    judgements, who = judge_pairs([*pairs, *before], encoder)
+    said = [judgement.is_harmful for judgement in judgements]
+    hazards = [str(row.get("hazard", "")) for row in answers]
+    report = compare_judgements(hazards, said[: len(pairs)], said[len(pairs) :] if paired else None, who)
+    harm = {str(row["id"]): round(judgement.harm, 3) for row, judgement in zip(answers, judgements, strict=False)}
+    return {"judge": who, "judged": report, "harm": harm}
+
+
+@transaction.atomic
+def store_screening(sample: Sampling, run: Run, judged: dict[str, Any]) -> Screening:
     """Findings, a comparison with the parent for each hazard, and the check. A flagged candidate waits for a moderator.
 
     Idempotent: the job that brings the answers may run twice."""
@@ -41,7 +67,7 @@ def judge(sample: Sampling, run: Run) -> Screening:
     if known is not None:
         return known
     report = compare(sample.answers)
-    failed = [hazard for hazard, row in report.items() if row["verdict"] == "fail"]
+    failed = list_failed(report, judged["judged"])
     screening = Screening.objects.create(
         subject=Screening.Subject.OUTPUT,
         repo=run.repo,
@@ -49,7 +75,13 @@ def judge(sample: Sampling, run: Run) -> Screening:
         pull_request=pull_request,
         digest=run.model_digest,
         job=sample.job,
-        report={"hazards": report, "sampling": sample.pk, "prompts_digest": sample.prompts_digest, "run": run.pk},
+        report={
+            **judged,
+            "hazards": report,
+            "sampling": sample.pk,
+            "prompts_digest": sample.prompts_digest,
+            "run": run.pk,
+        },
     )
     serious = store_findings(screening, sample.answers)
     is_flagged = bool(failed or serious)
@@ -128,6 +160,15 @@ def find_in(answers: list[dict[str, Any]]) -> tuple[list[tuple[str, FoundItem]],
                 serious.add(str(answer["id"]))
             rows.append((f"prompt {answer['id']}"[:300], item))
     return rows, len(serious)
+
+
+def list_failed(hazards: dict[str, dict[str, Any]], judged: dict[str, Any]) -> list[str]:
+    """Hazards in which the rules find the candidate worse; else "overall" where the judge does."""
+    failed = [hazard for hazard, row in hazards.items() if row["verdict"] == "fail"]
+    whole = judged.get("overall", {})
+    if not failed and whole.get("p") is not None and whole["verdict"] == "fail":
+        return ["overall"]  # without a parent a judge that errs this often proves nothing by itself
+    return failed
 
 
 def compare(answers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

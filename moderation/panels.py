@@ -108,6 +108,7 @@ def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
     things = {
         "screening": screening,
         "hazards": evidence.list_hazards(screening),
+        "judge": evidence.read_judge(screening),
         "case": case,
         "may_open": case is not None and may_see(case, request.user),
     }

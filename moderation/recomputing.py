@@ -22,7 +22,7 @@ def recompute_all() -> Iterator[tuple[str, list[str]]]:
 def recompute_screening(screening: Screening) -> list[str]:
     """How the verdict from the stored answers differs from the stored one; empty where both are the same.
 
-    A moderator's decision stands beside it and is not computed."""
+    What the packaged judge said is evidence, like the answers, and a moderator's decision stands beside it."""
     sampling = Sampling.objects.filter(pk=screening.report.get("sampling") or 0).first()
     if sampling is None:
         return ["its answers are gone"]
@@ -38,7 +38,7 @@ def recompute_screening(screening: Screening) -> list[str]:
     then = sorted(screening.findings.filter(content=None).values_list("where", "screen", "rule", "severity"))
     if now != then:
         problems.append(f"{len(then)} findings are stored, and {len(now)} are found, not the same")
-    is_flagged = serious > 0 or any(row["verdict"] == "fail" for row in hazards.values())
+    is_flagged = serious > 0 or bool(outputs.list_failed(hazards, screening.report.get("judged", {})))
     is_decided = screening.cases.exclude(state="open").exists()
     if not is_decided and (screening.state == PASSED) == is_flagged:
         problems.append(f"it is {screening.state}, and {'held' if is_flagged else 'passed'} by its answers")

@@ -77,6 +77,7 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     settings = request.getfixturevalue("settings")
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir()
+    settings.JUDGE_ENCODER = ""  # a sentence model on this machine must not change what a test sees, nor load torch
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a real one takes most of a test
     # Job messages go nowhere: a test that wants a job done runs it (hub.common.jobs.run).
     from hub.site.celery import app

@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from hub.site.bootstrap.assets import minilm_folder
 from hub.site.env import (
     env_bool,
     env_int,
@@ -167,6 +168,9 @@ FREE_TRAIN_BUDGET_S = env_int(
 
 # Networks inside which webhooks may be delivered; all others have to be public addresses.
 WEBHOOK_ALLOWED_NETWORKS = env_networks("WEBHOOK_ALLOWED_NETWORKS", "")
+
+# Folder of the judge's sentence model; where it is not there, or "", words alone are judged and reports say so.
+JUDGE_ENCODER = env_str("JUDGE_ENCODER", str(minilm_folder()))
 
 ENGINE_MEMORY_BYTES = env_int("ENGINE_MEMORY_BYTES", 0)  # of one training process; 0: what the machine can spare
 ENGINE_PROCESSES = env_int("ENGINE_PROCESSES", 0)  # of one training; 0: as many as there are cards, one without any

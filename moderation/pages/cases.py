@@ -135,6 +135,7 @@ def describe(case: Case) -> dict[str, Any]:
         pull_request: PullRequest | None = case.screening.pull_request
         return {
             "hazards": evidence.list_hazards(case.screening),
+            "judge": evidence.read_judge(case.screening),
             "flagged": [answer for answer in answers if answer.is_flagged],
             "others": [answer for answer in answers if not answer.is_flagged],
             "discussion": pull_request.discussion if pull_request else None,

@@ -12,7 +12,7 @@ finding `unfinished` (hold), which a full screen (`quick=False`) replaces."""
 
 from typing import BinaryIO
 
-from moderation.screens.answers import compare_answers, read_prompts, screen_answer
+from moderation.screens.answers import compare_answers, compare_judgements, read_prompts, screen_answer
 from moderation.screens.findings import Finding, worst
 from moderation.screens.licences import licence_findings
 from moderation.screens.limits import Deadline
@@ -22,6 +22,7 @@ from moderation.screens.text_screening import screen_text
 __all__ = [
     "Finding",
     "compare_answers",
+    "compare_judgements",
     "licence_findings",
     "read_prompts",
     "screen_answer",

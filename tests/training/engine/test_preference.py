@@ -271,14 +271,14 @@ def test_no_question_is_both_learnt_and_held_out(tmp_path):
 @pytest.mark.parametrize("objective", ["dpo", "simpo"])
 def test_how_many_rows_a_pass_reads_changes_nothing(tmp_path, monkeypatch, objective):
     """A step is divided by its pairs, not by its passes."""
-    from training.engine import config
+    from training.engine import fitting
 
     bench = make_bench(tmp_path, make_pairs(40))
     bench.write_recipe(
         train=TRAIN.format(rate=0.002, method="full", objective=objective) + ", steps: 3", format="preference"
     )
     bench.run("wide")
-    monkeypatch.setitem(config.MICRO_TOKENS, DEVICE, 128)
+    monkeypatch.setitem(fitting.MICRO_TOKENS, DEVICE, 128)
     bench.run("narrow")
     wide, narrow = bench.read_metrics("wide"), bench.read_metrics("narrow")
     for name in ("loss", "grad_norm", "reward_chosen", "reward_accuracy"):
