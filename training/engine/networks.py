@@ -1,5 +1,5 @@
 """Networks that are made from nothing: what an `architecture` of a recipe means in the words of a config.json, how many
-parameters that are, and sizes that are known to train well.
+parameters that are, and sizes by name.
 
 The shapes of the larger sizes are published ones: 135m and 350m are SmolLM's (https://huggingface.co/blog/smollm), 1b is
 TinyLlama's (https://arxiv.org/abs/2401.02385); the smaller ones keep their proportions with heads of 64. No torch here."""
