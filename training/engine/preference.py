@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,12 @@ from training.engine.devices import autocast
 from training.engine.evals.statistics import Estimate, share_difference, wilson
 from training.engine.events import emit
 from training.engine.losses import compute_log_likelihoods
+from training.engine.objectives import Run
 from training.engine.ranks import Ranks
 
 LEAST_MEASURED = 24  # pairs; what a short trial measures itself by
 MEASURED_SHARE = 0.2  # of the pairs that a run reads: the measure shall not take longer than the run
 MEASURED = ("reward_chosen", "reward_rejected", "reward_margin", "reward_accuracy")  # of a step, means over its pairs
-Run = Callable[[Callable[[Any], Any]], Any]  # hands the model to a piece of work
 
 
 class Preference:

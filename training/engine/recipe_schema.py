@@ -41,9 +41,7 @@ class Architecture:
     )
     context_tokens: int = key(Number(8, 1 << 20, whole=True), "Longest text the model can read.", 1024)
     init_seed: int | Auto = key(Number(0, 2**31 - 1, whole=True, auto=True), "Seed of the random weights.", 17)
-    size: str | None = key(
-        Choice(*SIZES), "Instead of layers, width, heads and kv_heads: a size by its name.", None
-    )
+    size: str | None = key(Choice(*SIZES), "Instead of layers, width, heads and kv_heads: a size by its name.", None)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def build_corpus(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        tally, counts = Tally(), _write_documents(partial, pipeline, Renderer(tokenizer), max_row_tokens, report)
+        counts = _write_documents(partial, pipeline, Renderer(tokenizer), max_row_tokens, report)
         tally = counts.tally
         if not counts.rows:
             raise EngineError(
@@ -83,7 +83,7 @@ def build_corpus(
         assert counts.pairs in (0, counts.rows), "a recipe has one objective, so one kind of rows"
         manifest = _describe(partial, counts, inputs_digest)
         if pipeline.examination is not None:
-            manifest["contamination"] = pipeline.examination.describe(counts.tally.seen)
+            manifest["contamination"] = pipeline.examination.describe(tally.seen)
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
