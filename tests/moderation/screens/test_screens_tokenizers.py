@@ -4,7 +4,7 @@ import pytest
 
 from moderation.screens.gguf_check import BLOCKS
 from moderation.screens.limits import Deadline, OutOfTime
-from moderation.screens.tokenizer_check import endless
+from moderation.screens.pattern_check import endless
 
 GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 GPT_4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -65,7 +65,7 @@ def test_many_ways_of_which_only_one_ever_fits_are_tried_and_pass(pattern):
 
 
 def test_patterns_of_the_known_tokenizers_need_no_trial(monkeypatch):
-    monkeypatch.setattr("moderation.screens.tokenizer_check.try_pattern", lambda *_: "tried")
+    monkeypatch.setattr("moderation.screens.pattern_check.try_pattern", lambda *_: "tried")
     for pattern in (GPT_2, GPT_4, GPT_4O, DEEPSEEK):
         assert endless(pattern, Deadline(60)) == ""
 
