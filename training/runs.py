@@ -1,4 +1,4 @@
-"""Runs: who may spend, what is running, and what a person can do about it."""
+"""Runs: what is running, and what a person can do about it."""
 
 from typing import Any
 
@@ -12,46 +12,18 @@ from hub.accounts.permissions import can, require
 from hub.common import jobs
 from hub.common.errors import Conflict, InvalidInput
 from hub.common.models import Job
-from hub.community.candidates import people_behind
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
+from training.budgets import TRAIN_BUDGET_S, starts_by_itself, train_budget_s
 from training.events import run_changed, run_steered
 from training.models import LedgerEntry, Run
 
 State = Run.State
 LIVING = (State.HELD, State.PREPARING, State.TRAINING, State.SUCCEEDED)
 PREPARE_BUDGET_S = 900
-TRAIN_BUDGET_S = 6 * 3600
 MOST_STARTED = 200  # held runs that are looked at in one round
-LEAST_TRAIN_S = 60  # of the free budget: with less no training is begun
 WORK = ("training.prepare", "training.train")  # kinds of the jobs that move a run on
 JUDGES = ("evaluate", "screen")  # checks behind the weights
-
-
-def starts_by_itself(pull_request: PullRequest) -> bool:
-    """Training starts unasked for people with write access, and for others within the free budget of the hub."""
-    author = pull_request.discussion.author
-    if author is None or people_behind(pull_request) != {author.pk}:
-        return False  # what others pushed is not run at the author's cost unasked
-    return can(author, "run", pull_request.discussion.repo) or free_budget_s(author) > 0
-
-
-def free_budget_s(user: User) -> int:
-    """Seconds of today's free training that are left; 0 where they are too few to begin with.
-
-    A training that waits or runs counts with all that it may take, and with what it took once it has ended."""
-    if not settings.FREE_TRAIN_BUDGET_S:
-        return 0
-    User.objects.select_for_update().get(pk=user.pk)  # two proposals of one person at once share one budget
-    living = Job.objects.filter(kind="training.train", charged_to=user).exclude(state__in=Job.ENDED)
-    taken = spent_today_s(user) + sum(living.values_list("budget_s", flat=True))
-    left = int(settings.FREE_TRAIN_BUDGET_S - taken)
-    return left if left >= min(LEAST_TRAIN_S, settings.FREE_TRAIN_BUDGET_S) else 0
-
-
-def spent_today_s(user: User) -> float:
-    day = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    return sum(LedgerEntry.objects.filter(user=user, at__gte=day).values_list("seconds", flat=True))
 
 
 @transaction.atomic
@@ -107,14 +79,6 @@ def prepared(run: Run) -> None:
     more = ", or for your free training time to be there again" if settings.FREE_TRAIN_BUDGET_S else ""
     set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
     show(row, "train", Check.State.WAITING, f"Waiting for a maintainer to press 'run'{more}.")
-
-
-def train_budget_s(run: Run) -> int:
-    """What the training of a run that was let start may take at most; 0 when its free budget went to another meanwhile."""
-    payer = run.approved_by
-    if payer is None or can(payer, "run", run.repo):
-        return TRAIN_BUDGET_S
-    return min(TRAIN_BUDGET_S, free_budget_s(payer))
 
 
 def start_training(run: Run, budget_s: int = TRAIN_BUDGET_S) -> None:

@@ -17,6 +17,7 @@ from hub.community.pull_requests import unmet_requirements
 from hub.storage.git import AddFile, DeleteFile
 from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
 from training import runs
+from training.budgets import TRAIN_BUDGET_S
 from training.models import Corpus, Run
 from training.recipes import RecipeRefused, propose
 
@@ -183,7 +184,7 @@ def test_who_starts_a_run_again_pays_for_it(line: Line, charlie: Any, settings: 
     assert (run.approved_by, run.train_job.charged_to, run.train_job.budget_s) == (
         line.bob,
         line.bob,
-        runs.TRAIN_BUDGET_S,
+        TRAIN_BUDGET_S,
     )
 
 

@@ -1,0 +1,48 @@
+"""Who may spend: how long a training may take, and at whose cost it starts by itself."""
+
+from django.conf import settings
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.accounts.permissions import can
+from hub.common.models import Job
+from hub.community.candidates import people_behind
+from hub.community.models import PullRequest
+from training.models import LedgerEntry, Run
+
+TRAIN_BUDGET_S = 6 * 3600
+LEAST_TRAIN_S = 60  # of the free budget: with less no training is begun
+
+
+def starts_by_itself(pull_request: PullRequest) -> bool:
+    """Training starts unasked for people with write access, and for others within the free budget of the hub."""
+    author = pull_request.discussion.author
+    if author is None or people_behind(pull_request) != {author.pk}:
+        return False  # what others pushed is not run at the author's cost unasked
+    return can(author, "run", pull_request.discussion.repo) or free_budget_s(author) > 0
+
+
+def free_budget_s(user: User) -> int:
+    """Seconds of today's free training that are left; 0 where they are too few to begin with.
+
+    A training that waits or runs counts with all that it may take, and with what it took once it has ended."""
+    if not settings.FREE_TRAIN_BUDGET_S:
+        return 0
+    User.objects.select_for_update().get(pk=user.pk)  # two proposals of one person at once share one budget
+    living = Job.objects.filter(kind="training.train", charged_to=user).exclude(state__in=Job.ENDED)
+    taken = spent_today_s(user) + sum(living.values_list("budget_s", flat=True))
+    left = int(settings.FREE_TRAIN_BUDGET_S - taken)
+    return left if left >= min(LEAST_TRAIN_S, settings.FREE_TRAIN_BUDGET_S) else 0
+
+
+def spent_today_s(user: User) -> float:
+    day = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return sum(LedgerEntry.objects.filter(user=user, at__gte=day).values_list("seconds", flat=True))
+
+
+def train_budget_s(run: Run) -> int:
+    """What the training of a run that was let start may take at most; 0 when its free budget went to another meanwhile."""
+    payer = run.approved_by
+    if payer is None or can(payer, "run", run.repo):
+        return TRAIN_BUDGET_S
+    return min(TRAIN_BUDGET_S, free_budget_s(payer))
