@@ -22,7 +22,8 @@ from training.engine.recipe import (
     format_recipe,
 )
 from training.estimates import QUICK_S, STARTUP_S, Estimate, Fit, Size, fit_memory, seconds_per_token
-from training.wizard import Start, list_suites, newest_name
+from training.starts import Start, newest_name
+from training.wizard import list_suites
 
 USUAL_FAMILY, USUAL_SIZE = "llama", "10m"
 MIN_VOCABULARY, MAX_VOCABULARY = 260, 1 << 18

@@ -9,7 +9,7 @@ from hub.community.contributions import commit
 from hub.storage.git import AddFile
 from training.preview_columns import END_MARKS
 from training.previews import MAX_TOKENIZER_BYTES
-from training.wizard import Start
+from training.starts import Start
 
 SETTINGS = "tokenizer_config.json"
 

@@ -24,7 +24,7 @@ WATTS_PER_THREAD = 15  # of a processor at work, where the operator says nothing
 
 
 class Start(Protocol):
-    """What is known of where the weights start (training.wizard.Start)."""
+    """What is known of where the weights start (training.starts.Start)."""
 
     recipe: Recipe | None
     parameters: int

@@ -13,7 +13,8 @@ from training.engine.corpus.languages import NAMES as LANGUAGES
 
 if TYPE_CHECKING:
     from training.drafts import Draft, Goal
-    from training.wizard import Chosen, Look, Start
+    from training.starts import Start
+    from training.wizard import Chosen, Look
 
 TINY_ROWS = 50  # fewer are learnt by heart before they teach anything
 TINY_TOKENS = 2_000  # the same of plain texts

@@ -9,8 +9,9 @@ from django.test import Client
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, as_jsonl, make_repo, push
-from training import estimates, wizard
+from training import estimates
 from training.engine.recipe import parse_recipe
+from training.starts import Start
 
 CHAT = "step=preview&goal=chat&data=alice/tide-tables"
 
@@ -185,7 +186,7 @@ LLAMA_135M = {
 
 
 def test_the_memory_that_is_shown_is_the_engines_own_estimate(settings: Any) -> None:
-    start = wizard.Start(None, None, None, "", parameters=134_515_008, config=LLAMA_135M)
+    start = Start(None, None, None, "", parameters=134_515_008, config=LLAMA_135M)
     shown = {}
     for room in (16, 2, 1):
         settings.ENGINE_MEMORY_BYTES = int(room * 1e9)
@@ -193,5 +194,5 @@ def test_the_memory_that_is_shown_is_the_engines_own_estimate(settings: Any) -> 
     assert [shown[room].is_enough for room in (16, 2, 1)] == [True, True, False]
     assert shown[2].needed_bytes < shown[16].needed_bytes < 16e9 and not shown[16].how
     assert "layers are made twice instead of kept" in shown[2].how
-    unknown = wizard.Start(None, None, None, "", parameters=1_000_000_000, config={"model_type": "unheard"})
+    unknown = Start(None, None, None, "", parameters=1_000_000_000, config={"model_type": "unheard"})
     assert estimates.fit_memory(unknown).needed_bytes > 8e9

@@ -18,6 +18,7 @@ from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
 from training import drafts, end_marks, estimates, recipes, wizard
 from training.drafts import Draft
+from training.starts import Start, find_start
 
 PER_PAGE = 12
 TITLES = {
@@ -41,7 +42,7 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
     asked = request.GET.get("step", "goal")
     step = allowed_step(asked, draft)
     try:
-        start = wizard.find_start(repo, reader, request.user, draft.base)
+        start = find_start(repo, reader, request.user, draft.base)
     except InvalidInput as problem:
         models = listed_repos(request.user).filter(type="model").exclude(pk=repo.pk)[:24]
         context: dict[str, Any] = {"problem": problem.message, "models": models}
@@ -79,7 +80,7 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
     )
 
 
-def find_look(request: HttpRequest, draft: Draft, start: wizard.Start) -> wizard.Look:
+def find_look(request: HttpRequest, draft: Draft, start: Start) -> wizard.Look:
     return wizard.look_at(draft, request.user, start)
 
 
@@ -96,11 +97,11 @@ def allowed_step(step: str, draft: Draft) -> str:
     return step
 
 
-def describe_goal(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+def describe_goal(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     return {"goals": drafts.GOALS}
 
 
-def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     """Datasets to choose from, one's own first, and the first rows of the one that is looked at."""
     filters = read_filters(request)
     suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
@@ -123,7 +124,7 @@ def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.
     }
 
 
-def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
     columns = sorted({name for row in look.rows for name in row.preview.columns})
     asked = {
@@ -132,7 +133,7 @@ def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: wiza
     return {"goal": drafts.goal_of(draft), "look": look, "columns": columns[:60], "asked_columns": asked}
 
 
-def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
     found = estimates.estimate(repo, start, look.tokens, is_paired=is_paired(draft))
     return {"look": look, "estimates": found, "fit": estimates.fit_memory(start)}
@@ -142,7 +143,7 @@ def is_paired(draft: Draft) -> bool:
     return drafts.goal_of(draft).format == "preference"
 
 
-def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> dict[str, Any]:
+def describe_send(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
     chosen = {row.suite.repo for row in wizard.choose_suites(draft, start, request.user)}
     return {
@@ -175,7 +176,7 @@ STEPS = {
 }
 
 
-def send(request: HttpRequest, repo: Repo, draft: Draft, start: wizard.Start) -> HttpResponse:
+def send(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> HttpResponse:
     """Open the proposal. Raises the refusal of the rooms below."""
     if not draft.goal or not draft.data:
         raise InvalidInput("Choose a goal and some data first.")
