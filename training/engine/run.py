@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,19 +16,17 @@ from typing import Any
 import torch
 
 from training.engine import devices, hf_format, lora
-from training.engine.architectures import PADDED, find_packing, get_family
+from training.engine.architectures import find_packing
 from training.engine.batches import Batches
-from training.engine.config import Facts, Plan, finish_plan, load_plan, make_plan, save_plan
+from training.engine.config import Plan
 from training.engine.corpus import Corpus, open_corpus
 from training.engine.digests import digest_json
 from training.engine.errors import EngineError
 from training.engine.events import emit
-from training.engine.fitting import Cut, describe_cut, format_bytes
-from training.engine.footprint import read_sizes
 from training.engine.inputs import InputRepo, Inputs
 from training.engine.loop import SIGTERM_EXIT, Loop, Samples, Stopped, StopRequest
-from training.engine.networks import count_parameters
 from training.engine.objectives import Objective
+from training.engine.planning import settle_plan
 from training.engine.preference import Preference
 from training.engine.prepare import find_suites, prepare_corpus
 from training.engine.provenance import check_pins, read_pinned
@@ -201,89 +198,6 @@ def make_objective(job: Job, plan: Plan, corpus: Corpus, batches: Batches) -> Ob
         return None
     dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
     return Preference(plan, corpus, batches, job.device, dtype)
-
-
-def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches]:
-    """The plan of this run: the one it began with, or a new one."""
-    digests = {"recipe_digest": job.recipe_digest, "corpus_digest": corpus.digest}
-    path = job.out / "plan.json"
-    plan = load_plan(path, **digests)
-    if plan and plan.device != job.device.type:
-        raise EngineError(
-            f"The run began on {plan.device}; go on there, or choose an empty output folder", code="other_device"
-        )
-    if plan is None:
-        draft = make_plan(job.recipe, collect_facts(job, corpus, tokenizer), job.pinned)
-        rows = Batches(corpus, draft).packing.rows
-        if not rows and corpus.is_paired:
-            raise EngineError(f"No pair of answers is short enough to be read whole in {draft.context_tokens} tokens; "
-                              "raise train.context_tokens or bring shorter answers", code="no_usable_rows")  # fmt: skip
-        if not rows:
-            raise EngineError("No row teaches anything: all are shorter than two tokens; add longer rows",
-                              code="no_usable_rows")  # fmt: skip
-        plan = finish_plan(draft, rows=rows, pinned=job.pinned)
-        save_plan(plan, path, **digests)
-    batches = Batches(corpus, plan)
-    say_cut(job, plan)
-    warn_of_limits(job, plan, corpus, batches)
-    return plan, batches
-
-
-def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
-    if job.base:
-        shape = hf_format.read_shape(job.base.folder, job.base.name)
-        config, parameters, context = shape.config, shape.parameters, shape.context_tokens
-    else:
-        architecture = job.recipe.architecture
-        assert architecture is not None
-        config = hf_format.describe_architecture(architecture, tokenizer)
-        parameters, context = count_parameters(architecture, len(tokenizer)), architecture.context_tokens
-    return Facts(
-        parameters=parameters,
-        model_context=context,
-        corpus_tokens=int(corpus.manifest["tokens"]),
-        longest_document=int(corpus.manifest["longest_tokens"]),
-        device=job.device.type,
-        precision=devices.choose_precision(job.recipe.train.precision, job.device),  # type: ignore[union-attr]
-        threads=devices.count_threads(),
-        sizes=read_sizes(config.to_dict(), parameters),
-        room_bytes=devices.find_room(job.device, processes=job.ranks.count_here),
-        ranks=job.ranks.count,
-        is_padded=get_family(config).packing == PADDED,
-    )
-
-
-def say_cut(job: Job, plan: Plan) -> None:
-    """How a step is read, and why; a warning where it is not expected to fit."""
-    room = devices.find_room(job.device, processes=job.ranks.count_here)
-    cut = Cut(plan.rows_per_pass, plan.recomputed_layers, plan.needed_bytes, room)
-    rows = math.ceil(plan.rows_per_step / job.ranks.count)
-    sentence = describe_cut(cut, rows_per_step=rows, layers=plan.layers)
-    emit(
-        "progress", stage="train", message=sentence, rows_per_pass=plan.rows_per_pass, rows_per_step=plan.rows_per_step,
-        recomputed_layers=plan.recomputed_layers, needed_bytes=plan.needed_bytes, room_bytes=room,
-    )  # fmt: skip
-    if not cut.fits:
-        emit("warning", code="memory_tight", message=f"A step needs about {format_bytes(plan.needed_bytes)}, and there are "
-             f"{format_bytes(room)}; if it stops for that, set a smaller train.context_tokens, train with method: lora, or "
-             "start from a smaller model.")  # fmt: skip
-
-
-def warn_of_limits(job: Job, plan: Plan, corpus: Corpus, batches: Batches) -> None:
-    """Say what a rule decided that a person may not expect."""
-    train = job.recipe.train
-    if train and train.epochs == "auto" and plan.device == "cpu":
-        emit("warning", code="steps_bounded", message=f"epochs: auto became {plan.epochs:g} ({plan.steps} steps), "
-             "so that a CPU is done in a few minutes; write train.epochs for more.")  # fmt: skip
-    longest = int(corpus.manifest["longest_tokens"])
-    if corpus.is_paired:
-        pairs = int(corpus.manifest["rows"])
-        if left_out := pairs - len(batches.packing.pieces) // 2:
-            emit("warning", code="pairs_left_out", message=f"{left_out} of {pairs} pairs have an answer over "
-                 f"{plan.context_tokens} tokens, its question included, and are left out; raise train.context_tokens.")  # fmt: skip
-    elif longest > plan.context_tokens:
-        emit("warning", code="rows_split", message=f"The longest row has {longest} tokens and is split into parts of "
-             f"{plan.context_tokens}; raise train.context_tokens to keep rows whole.")  # fmt: skip
 
 
 def open_model(job: Job, plan: Plan, tokenizer: Any, device: torch.device) -> Any:
