@@ -6,7 +6,7 @@ class HubConfig(AppConfig):
     verbose_name = "Hub"
 
     def ready(self) -> None:
-        from hub.community import attachments, leaderboards, listeners, purges, tasks  # noqa: F401  they register themselves
+        from hub.community import attachments, eval_results, listeners, purges, tasks  # noqa: F401  they register themselves
         from hub.community.webhooks import listeners as webhook_listeners  # noqa: F401
         from hub.community.webhooks import tasks as webhook_tasks  # noqa: F401
         from hub.repos import cards  # noqa: F401

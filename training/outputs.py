@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hub.common.markdown import split_card
-from hub.community.leaderboards import MAX_TASKS
+from hub.community.eval_results import MAX_TASKS
 from hub.repos.blobs import index_blob, store
 from hub.repos.largeness import is_large
 from hub.repos.places import pair

@@ -168,7 +168,7 @@ class Dispute(models.Model):
 
 class EvalResult(models.Model):
     """One entry of a model's `.eval_results/*.yaml` at the head that it shows. `commit` says which: what another head
-    left behind counts no more (hub.community.leaderboards)."""
+    left behind counts no more (hub.community.eval_results)."""
 
     repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="eval_results")
     commit = models.CharField(max_length=40)

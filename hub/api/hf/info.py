@@ -15,7 +15,7 @@ from hub.api.hf.times import format_time
 from hub.api.hf.tree import resolve_whole
 from hub.common.errors import HubError, InvalidInput, RevisionNotFound
 from hub.common.prepared import Prepared
-from hub.community.leaderboards import read_results
+from hub.community.eval_results import read_results
 from hub.repos.models import Content, Repo
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry

@@ -8,7 +8,8 @@ from hub.accounts.models import Organization
 from hub.api.addresses import base_url
 from hub.api.hf.endpoints import answer, endpoint, flag_of, with_repo
 from hub.common.errors import NotFound
-from hub.community.leaderboards import Place, Result, make_boards, measures_of, rows_of
+from hub.community.eval_results import Result
+from hub.community.leaderboards import Place, make_boards, measures_of, rows_of
 from hub.repos.models import Repo
 
 

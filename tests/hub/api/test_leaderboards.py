@@ -6,7 +6,7 @@ from django.test import Client
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from hub.community.leaderboards import parse_file
+from hub.community.eval_results import parse_file
 from hub.community.social_models import EvalResult
 from hub.repos.deleted import remove_repo
 from hub.repos.lifecycle import create_repo, delete_repo, move_repo
@@ -161,10 +161,10 @@ def test_a_broken_file_is_told_and_does_no_harm(text, words):
 
 def test_one_model_does_not_take_the_places_of_others(bench, alice, bob, monkeypatch):
     """With 200 entries each, five models filled the 1,000 rows that are looked at."""
-    from hub.community import leaderboards
+    from hub.community import eval_results, leaderboards
 
     monkeypatch.setattr(leaderboards, "MAX_ROWS", 3)
-    monkeypatch.setattr(leaderboards, "MAX_TASKS", 2)
+    monkeypatch.setattr(eval_results, "MAX_TASKS", 2)
     flood = model(bob.user, "flood", *range(50, 60))
     model(alice.user, "small", 1)
     (row,) = EvalResult.objects.filter(repo=flood)
@@ -213,12 +213,12 @@ def test_results_of_gated_models_leave_the_boards(client_of, bench, alice, charl
 
 
 def test_files_and_bytes_that_are_read_are_bounded(bench, bob, monkeypatch):
-    from hub.community import leaderboards
+    from hub.community import eval_results
 
-    monkeypatch.setattr(leaderboards, "MAX_FILES", 3)
+    monkeypatch.setattr(eval_results, "MAX_FILES", 3)
     repo = make_repo(bob.user, "large", type="model")
     add(repo, bob.user, {f".eval_results/{number}.yaml": results(number) for number in range(5)})
     assert sorted(EvalResult.objects.values_list("value", flat=True)) == [2.0]  # the best of three
-    monkeypatch.setattr(leaderboards, "MAX_BYTES", 100)
+    monkeypatch.setattr(eval_results, "MAX_BYTES", 100)
     add(repo, bob.user, {"x.txt": "moved"})
     assert EvalResult.objects.count() == 1
