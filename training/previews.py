@@ -11,13 +11,13 @@ from typing import Any
 
 from django.core.cache import cache
 
-from hub.common.errors import HubError
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
 from training.engine.config import MAX_CONTEXT
 from training.engine.corpus.readers import NOT_DATA, ROW_SUFFIXES, TEXT_SUFFIXES
 from training.looks import Impatient, looks
 from training.materials import lay_out
+from training.starts import read_config
 from training.worker import environment
 
 MAX_FILES = 40
@@ -222,15 +222,8 @@ def copy_suites(how: How, place: Path) -> list[dict[str, str]]:
 
 def read_context(model: RepoReader, commit: str) -> int:
     """How many tokens a model reads, by its config.json; 0 where it does not say."""
-    try:
-        settings = json.loads(model.read_text(commit, "config.json"))
-    except (HubError, ValueError, RecursionError):
-        return 0
-    found = (
-        [settings[key] for key in CONTEXT_KEYS if type(settings.get(key)) is int and settings[key] > 0]
-        if isinstance(settings, dict)
-        else []
-    )
+    config = read_config(model, commit)
+    found = [config[key] for key in CONTEXT_KEYS if type(config.get(key)) is int and config[key] > 0]
     return max(found, default=0)
 
 
