@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 from hub.repos.models import Content
+from moderation.content_screening import open_content
 from moderation.models import Case, Finding, Screening
-from moderation.screening import open_content
 from moderation.screens.answers import is_violation
 from training.models import Sampling
 

@@ -61,16 +61,16 @@ def test_a_moderators_word_stands_above_the_full_screen(held: Case, mona: Any) -
 def test_a_decision_that_falls_while_the_screen_reads_stands_too(
     held: Case, mona: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import screening
+    from moderation import content_screening
 
-    real = screening.screen_file
+    real = content_screening.screen_file
 
     def read_slowly(*arguments: Any, **options: Any) -> Any:
         if Case.objects.filter(pk=held.pk, state="open").exists():
             decide_case(case=held, by=mona.user, state="allowed", reason="A made-up key.")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(screening, "screen_file", read_slowly)
+    monkeypatch.setattr(content_screening, "screen_file", read_slowly)
     run_jobs("moderation.screen_data")
     assert content_at(held.repo, "notes.txt").clearance == Content.Clearance.CLEARED
 

@@ -107,10 +107,10 @@ def test_a_pointer_with_more_lines_than_git_lfs_writes_is_screened_as_text(alice
 def test_a_broken_quick_screen_leaves_the_file_closed_and_the_job_opens_it(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import screening
+    from moderation import content_screening
 
     with monkeypatch.context() as patch:
-        patch.setattr(screening, "screen_file", lambda *_, **__: 1 / 0)
+        patch.setattr(content_screening, "screen_file", lambda *_, **__: 1 / 0)
         bring(tides, alice.user, {"train.jsonl": ROWS})
     content = content_at(tides, "train.jsonl")
     assert (content.clearance, content.reason) == (Content.Clearance.PENDING, IN_PROGRESS)
@@ -159,7 +159,7 @@ def test_the_first_files_tell_whether_two_seconds_suffice(monkeypatch: pytest.Mo
 
 
 def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation import screening
+    from moderation import content_screening
     from moderation.screens import Finding as Found
 
     first = bring(tides, alice.user, {"a.txt": b"an ordinary line"}).revision
@@ -169,7 +169,7 @@ def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monke
 
     held = Found("harmful_text", "threat", "hold", "b.txt:1", "…", "b.txt:1 threatens somebody; a moderator reads it.")
     full = lambda name, *_, quick, **__: [held] if name == "b.txt" and not quick else []  # noqa: E731
-    monkeypatch.setattr(screening, "screen_file", full)
+    monkeypatch.setattr(content_screening, "screen_file", full)
     run_jobs("moderation.screen_data")
 
     assert reader(tides).resolve("main") == first.commit
@@ -183,11 +183,11 @@ def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monke
 def test_the_full_screen_closes_a_case_that_it_does_not_confirm(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import screening
+    from moderation import content_screening
     from moderation.screens import Finding as Found
 
     doubt = Found("unsafe_files", "odd", "hold", "a.txt", "…", "a.txt looks odd; the full check reads it.")
-    monkeypatch.setattr(screening, "screen_file", lambda *_, quick, **__: [doubt] if quick else [])
+    monkeypatch.setattr(content_screening, "screen_file", lambda *_, quick, **__: [doubt] if quick else [])
     bring(tides, alice.user, {"a.txt": b"text"})
     assert Case.objects.get().state == Case.State.OPEN
     run_jobs("moderation.screen_data")
@@ -215,9 +215,9 @@ def test_a_file_on_which_the_screens_break_for_good_comes_before_a_person(
     alice: Any, tides: Any, mona: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hub.common import jobs
-    from moderation import screening
+    from moderation import content_screening, screening
 
-    monkeypatch.setattr(screening, "screen_file", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(content_screening, "screen_file", lambda *_, **__: 1 / 0)
     bring(tides, alice.user, {"train.jsonl": ROWS})
     job = Job.objects.get(kind="moderation.screen_data", payload__revision_id=tides.revisions.latest("pk").pk)
     for _ in range(job.max_attempts):

@@ -63,7 +63,7 @@ def test_a_screening_that_uses_up_its_budget_keeps_what_it_judged_and_leaves_the
 ) -> None:
     """Its decisions were written after the last file only, and the whole commit was queued again for ever."""
     from hub.common import jobs
-    from moderation import screening
+    from moderation import content_screening, screening
 
     first, *rest = bring_three(tides, alice.user, monkeypatch)
     lease = claim(tides)
@@ -74,7 +74,7 @@ def test_a_screening_that_uses_up_its_budget_keeps_what_it_judged_and_leaves_the
         Job.objects.filter(pk=lease.job.pk).update(cancel_requested=True, reason=reason)
         return []
 
-    monkeypatch.setattr(screening, "screen_file", run_out)
+    monkeypatch.setattr(content_screening, "screen_file", run_out)
     with pytest.raises(jobs.JobCancelled):
         screening.screen_fully(lease, tides.revisions.latest("pk"))
     jobs.finish(lease, Job.State.CANCELLED, "")
@@ -90,7 +90,7 @@ def test_another_attempt_goes_on_after_the_last_file_that_was_judged(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hub.common import jobs
-    from moderation import screening
+    from moderation import content_screening, screening
 
     first, second, third = bring_three(tides, alice.user, monkeypatch)
     lease = claim(tides)
@@ -103,7 +103,7 @@ def test_another_attempt_goes_on_after_the_last_file_that_was_judged(
             raise jobs.JobLost  # as a worker that was killed: nothing more is written
         return []
 
-    monkeypatch.setattr(screening, "screen_file", die_once)
+    monkeypatch.setattr(content_screening, "screen_file", die_once)
     with pytest.raises(jobs.JobLost):
         screening.screen_fully(lease, tides.revisions.latest("pk"))
     assert content_at(tides, second).clearance == Content.Clearance.CLEARED
