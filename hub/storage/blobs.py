@@ -15,6 +15,7 @@ from typing import BinaryIO
 from hub.storage import sweep as sweeping
 from hub.storage.bucket import Bucket
 from hub.storage.chunk_index import ChunkIndex
+from hub.storage.direct import DirectWriter
 from hub.storage.disk import incoming_file, publish, replace
 from hub.storage.errors import DigestMismatch, InvalidRange, MalformedXorb, TooLarge, UnknownContent
 from hub.storage.footprint import Footprint, measure
@@ -116,7 +117,8 @@ class BlobStore:
             raise MalformedXorb("A xorb is named by 64 lower-case hexadecimal digits.")
         raw_hash = hashes.from_hex(xorb_hash)
         with incoming_file(self._records.incoming) as file:
-            index = receive_xorb(pieces, raw_hash, file)
+            with DirectWriter(file) as target:
+                index = receive_xorb(pieces, raw_hash, target)
             if self._records.renew_xorb(raw_hash):
                 return False
             is_new = self._records.xorbs.publish(xorb_hash, file)

@@ -261,7 +261,7 @@ class RemoteObject:
         self._stream: Stream | None = None
         self._position = self._stream_end = 0
 
-    def expect(self, start: int, end: int) -> None:
+    def expect(self, start: int, end: int, *, once: bool = False) -> None:
         self._expected = (start, end)
 
     def read(self, start: int, end: int) -> bytes:

@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from hub.storage.direct import DirectReader
 from hub.storage.errors import StorageError
 from hub.storage.xet.hashes import is_hex_hash
 
 _BUFFER_BYTES = 1024 * 1024
+_LONG_BYTES = 8 * 1024 * 1024  # from here on a single reading goes past the cache of pages
 
 
 class OpenFile:
@@ -27,11 +29,23 @@ class OpenFile:
         # With the inode: a xorb that was swept and came back may be packed differently.
         self.version = (status.st_dev, status.st_ino, status.st_size)
 
-    def expect(self, start: int, end: int) -> None:
-        pass  # the kernel reads ahead
+        self._reader: DirectReader | None = None
+
+    def expect(self, start: int, end: int, *, once: bool = False) -> None:
+        if once and self._reader is None and end - start >= _LONG_BYTES:
+            self._reader = DirectReader(self._descriptor)
+        if self._reader is not None:
+            self._reader.expect(start, end)
+        # Otherwise the kernel reads ahead.
 
     def read(self, start: int, end: int) -> bytes:
+        if self._reader is not None:
+            return self._reader.read(start, end)
         return os.pread(self._descriptor, end - start, start)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
 
 @contextmanager
@@ -39,7 +53,11 @@ def opened(path: Path) -> Iterator[OpenFile]:
     """Raises FileNotFoundError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield OpenFile(descriptor)
+        file = OpenFile(descriptor)
+        try:
+            yield file
+        finally:
+            file.close()
     finally:
         os.close(descriptor)
 

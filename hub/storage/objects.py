@@ -39,8 +39,9 @@ class Opened(Protocol):
     def version(self) -> tuple[object, ...]:
         """Differs between two objects of one name that may hold different bytes."""
 
-    def expect(self, start: int, end: int) -> None:
-        """Tell that [start, end) will be read from front to back: worth one request instead of many."""
+    def expect(self, start: int, end: int, *, once: bool = False) -> None:
+        """Tell that [start, end) will be read from front to back: worth one request instead of many. `once`: and not
+        again soon, so it need not stay in memory."""
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes [start, end), fewer behind the end of the object."""

@@ -47,7 +47,7 @@ class FileBytes:
             xorb_hash, chunk, end = record["xorb"].tobytes(), int(record["start"]), int(record["end"])
             try:
                 with self._records.open_xorb(xorb_hash) as (xorb, index):
-                    xorb.expect(*index.packed_range(chunk, end))
+                    xorb.expect(*index.packed_range(chunk, end), once=True)
                     while chunk < end:
                         behind = min(end, _end_of_piece(index, chunk))
                         for raw in _unpack(xorb, index, chunk, behind):

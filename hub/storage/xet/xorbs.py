@@ -11,7 +11,7 @@ import secrets
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from hub.storage.chunks import MAX_CHUNK
 from hub.storage.errors import MalformedXorb, StorageError
@@ -113,7 +113,17 @@ class XorbWriter:
         return index
 
 
-def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: BinaryIO) -> XorbIndex:
+class Target(Protocol):
+    """What a xorb is written to: an empty file."""
+
+    def write(self, piece: bytes | memoryview, /) -> int: ...
+
+    def seek(self, position: int, /) -> int: ...
+
+    def truncate(self) -> int: ...
+
+
+def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: Target) -> XorbIndex:
     """Copy a xorb that a client sends into the empty `file`, unpacking and hashing every chunk on the way; the footer is
     our own.
 
@@ -136,7 +146,7 @@ def receive_xorb(pieces: Iterable[bytes], xorb_hash: bytes, file: BinaryIO) -> X
     return index
 
 
-def _pass_on(pieces: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+def _pass_on(pieces: Iterable[bytes], file: Target) -> Iterator[bytes]:
     """The pieces, each written as it came: chunks are kept packed as they were sent."""
     for piece in pieces:
         file.write(piece)
