@@ -42,6 +42,11 @@ def may_make_test(case: Case, user: Any) -> bool:
     return can(user, "moderate") or can(user, "write", case.repo)
 
 
+def may_see_suite(test: ReportTest, user: Any) -> bool:
+    """Whether this person may know where it stands: who reported it sees the case, and perhaps not the suite."""
+    return test.suite is not None and test.suite.deleted_at is None and can(user, "read", test.suite)
+
+
 def offer_prompt(case: Case) -> str:
     """What the form begins with: the reported question, where its author allowed that."""
     return str(case.subject.get("prompt", "")) if case.subject.get("may_publish") else ""
@@ -72,7 +77,7 @@ def make_test(
         raise Forbidden("Moderators and the maintainers of the model make tests of its accepted reports.")
     refuse_made(case)
     row = describe_row(prompt, must, must_not, answer)
-    check_permission(case, row["prompt"])
+    check_permission(case, row)
     check_words(row)
     target = (
         find_repo("dataset", name, by) if (name := suite.strip() or offer_suite(case, by)) else open_suite(case, by)
@@ -117,17 +122,25 @@ def describe_row(prompt: str, must: Sequence[str], must_not: Sequence[str], answ
     return row
 
 
-def check_permission(case: Case, prompt: str) -> None:
+def check_permission(case: Case, row: dict[str, Any]) -> None:
     """Without permission nothing of the reporter's question may stand in the test. Raises InvalidInput."""
-    theirs, ours = words_of(str(case.subject.get("prompt", ""))), words_of(prompt)
+    theirs = words_of(str(case.subject.get("prompt", "")))
     if case.subject.get("may_publish") or not theirs:
         return
-    length = min(SHARED_WORDS, len(theirs))
-    runs = {tuple(theirs[i : i + length]) for i in range(len(theirs) - length + 1)}
-    if any(tuple(ours[i : i + length]) in runs for i in range(len(ours) - length + 1)):
+    # An answer may well hold the few words of a short question; all of one that is long it need not repeat.
+    others = [*row.get("must", []), *row.get("must_not", []), row.get("answer", "")]
+    if shares_run(theirs, words_of(row["prompt"]), min(SHARED_WORDS, len(theirs))) or any(
+        shares_run(theirs, words_of(text), SHARED_WORDS) for text in others
+    ):
         raise InvalidInput(
             "Who reported this did not allow that their question becomes public; ask the same in your own words."
         )
+
+
+def shares_run(theirs: list[str], ours: list[str], length: int) -> bool:
+    """Whether so many words in a row of one text stand in the other."""
+    runs = {tuple(theirs[i : i + length]) for i in range(len(theirs) - length + 1)}
+    return any(tuple(ours[i : i + length]) in runs for i in range(len(ours) - length + 1))
 
 
 def words_of(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApprova
 from moderation.policy import CLAUSE_NAMES
 from moderation.publishing import path_of, valid_approvals
 from moderation.releases import why_not_approve
-from moderation.report_tests import MAX_PROMPT_CHARACTERS
+from moderation.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
 from moderation.reports import MAX_TEXT_CHARACTERS
 
 NAME = "deleted"  # of somebody who left
@@ -114,15 +114,26 @@ class FindingSerializer(serializers.Serializer[Finding]):
 
 
 class TestSerializer(serializers.Serializer[ReportTest]):
-    suite = serializers.CharField(source="suite.full_name", default="", help_text="Dataset repository that holds it.")
+    suite = serializers.SerializerMethodField(
+        help_text="Dataset repository that holds it; empty where you may not read it."
+    )
     row = serializers.CharField(help_text="Its id in the suite.")
-    pull_request = serializers.IntegerField(source="pull_request.discussion.number", default=None, allow_null=True)
+    pull_request = serializers.SerializerMethodField(
+        help_text="By which it comes into the suite; null where it is there."
+    )
     passed_by = serializers.CharField(
         source="passed_by.tag", default=None, allow_null=True, help_text="Release that closed the case."
     )
     failed_by = serializers.CharField(
         source="failed_by.tag", default=None, allow_null=True, help_text="Newest release that failed it."
     )
+
+    def get_suite(self, test: ReportTest) -> str:
+        return test.suite.full_name if test.suite and may_see_suite(test, self.context["request"].user) else ""
+
+    def get_pull_request(self, test: ReportTest) -> int | None:
+        is_seen = test.pull_request is not None and may_see_suite(test, self.context["request"].user)
+        return test.pull_request.discussion.number if test.pull_request and is_seen else None
 
 
 class CaseDetailSerializer(CaseSerializer):

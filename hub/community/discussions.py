@@ -152,7 +152,8 @@ def rename(*, discussion: Discussion, by: User, title: str) -> Event:
 @transaction.atomic
 def set_status(*, discussion: Discussion, by: User, status: str, text: str = "") -> Event:
     """Open or close. Merging is pull_requests.merge."""
-    require_author_or_writer(discussion, by)
+    if not may_settle(discussion, by):
+        require_author_or_writer(discussion, by)
     if status not in ("open", "closed"):
         raise InvalidInput(f"A discussion can be opened or closed, not set to {status!r}.")
     row = Discussion.objects.select_for_update().get(pk=discussion.pk)
@@ -174,11 +175,10 @@ def set_status(*, discussion: Discussion, by: User, status: str, text: str = "")
 
 def require_author_or_writer(discussion: Discussion, by: User) -> None:
     require(by, "discuss", discussion.repo)
-    is_judge = is_contest(discussion) and can(by, "moderate")
-    if discussion.author_id != by.pk and not can(by, "write", discussion.repo) and not is_judge:
+    if discussion.author_id != by.pk and not can(by, "write", discussion.repo):
         raise Forbidden("Only the author or somebody with write access may do this here.")
 
 
-def is_contest(discussion: Discussion) -> bool:
-    """Whether an entry of a leaderboard is contested in it: moderators settle these, too."""
-    return hasattr(discussion, "dispute")
+def may_settle(discussion: Discussion, user: Any) -> bool:
+    """Whether an entry of a leaderboard is contested in it, which moderators close and open, too."""
+    return can(user, "moderate") and can(user, "discuss", discussion.repo) and hasattr(discussion, "dispute")

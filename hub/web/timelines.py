@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from hub.accounts.permissions import can
 from hub.community.disclosure import told_events
+from hub.community.discussions import may_settle
 from hub.community.models import Discussion
 
 
@@ -16,6 +17,7 @@ def describe_rights(request: HttpRequest, discussion: Discussion) -> dict[str, b
     return {
         "may_discuss": can(request.user, "discuss", repo),
         "may_steer": is_author or may_write,
+        "may_close": is_author or may_write or may_settle(discussion, request.user),
         "is_maintainer": may_write or can(request.user, "moderate"),
     }
 

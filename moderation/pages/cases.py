@@ -200,7 +200,8 @@ def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:
     )
     may_make = report_tests.may_make_test(case, request.user)
     if not may_make:
-        return {"test": test, "may_make_test": False}
+        sees_suite = test is not None and report_tests.may_see_suite(test, request.user)
+        return {"test": test, "may_make_test": False, "sees_suite": sees_suite}
     given = {name: request.POST.get(name, "") for name in ("prompt", "must", "must_not", "answer", "suite")}
     if request.method != "POST":
         given["prompt"] = report_tests.offer_prompt(case)

@@ -155,6 +155,9 @@ def test_without_permission_the_question_stays_in_the_case(
     case.refresh_from_db()
     with pytest.raises(InvalidInput, match="in your own words"):
         make_test(case=case, by=bob.user, prompt=f"Tell me: {PROMPT.upper()}", must=["high water"])
+    for field in ({"must": [PROMPT]}, {"must_not": [PROMPT]}, {"answer": f"You asked: {PROMPT}"}):
+        with pytest.raises(InvalidInput, match="in your own words"):
+            make_test(case=case, by=bob.user, prompt="How do I find the time?", **field)
     make_test(case=case, by=bob.user, prompt="How do I find the time of high water?", must=["high water"])
 
 
@@ -238,6 +241,21 @@ def test_the_whole_way_on_the_pages(
     shown = browser_of(erna).get(path).content.decode()
     assert "No release was put to it yet" in shown
     assert b"Waiting for a fix" in browser_of(mona).get("/moderation?state=waiting").content
+
+
+def test_who_reported_it_does_not_learn_of_a_private_suite(
+    made: ReportTest, erna: Any, alice: Any, client: Any, browser_of: Any
+) -> None:
+    def ask(person: Any) -> Any:
+        headers = {"Authorization": f"Bearer {person.token}"}
+        return client.get(f"/api/v1/moderation/cases/{made.case_id}", headers=headers).json()["test"]["suite"]
+
+    assert ask(erna) == "alice/tide-assistant-reports"
+    Repo.objects.filter(pk=made.suite_id).update(is_private=True)
+    assert (ask(erna), ask(alice)) == ("", "alice/tide-assistant-reports")
+    path = f"/moderation/cases/{made.case_id}"
+    assert b"tide-assistant-reports" not in browser_of(erna).get(path).content
+    assert b"tide-assistant-reports" in browser_of(alice).get(path).content
 
 
 def test_the_rest_door_makes_the_test_too(accepted: Case, alice: Any, client: Any) -> None:

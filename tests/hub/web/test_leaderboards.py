@@ -85,7 +85,10 @@ def test_a_contested_entry_says_so_until_that_is_settled(board, alice, bob, char
     again = browser_of(bob).post(f"{PATH}/contest", given)
     assert again.status_code == 409 and "contested already" in again.content.decode()
     mona = make_person("mona", is_moderator=True)
-    set_status(discussion=discussion, by=mona.user, status="closed", text="It was not.")
+    shown = browser_of(mona).get(discussion.path).content.decode()
+    assert f"{discussion.path}/close" in shown and "Rename" not in shown
+    assert f"{discussion.path}/close" not in browser_of(bob).get(discussion.path).content.decode()
+    assert browser_of(mona).post(f"{discussion.path}/close", {"text": "It was not."}).status_code == 302
     assert "Contested</a>" not in browser_of(None).get(PATH).content.decode()
 
 
