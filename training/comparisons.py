@@ -42,7 +42,9 @@ def read_choice(texts: list[str]) -> list[int]:
     numbers = list(dict.fromkeys(read_number(text) for text in texts))
     chosen = [number for number in numbers if number is not None]
     if None in numbers or not 2 <= len(chosen) <= MOST_RUNS:
-        raise InvalidInput(f"Choose two to {MOST_RUNS} runs to compare; each is a number, as in ?run=3&run=5.")
+        raise InvalidInput(
+            f"Choose two to {MOST_RUNS} runs to compare: tick them in the list of runs, or name them as in ?run=3&run=5."
+        )
     return chosen
 
 

@@ -39,7 +39,7 @@ def contest(*, dataset: Repo, by: User, model: str, task: str, reason: str) -> D
         raise Forbidden(f"You contest {MAX_OPEN} entries already; wait until some of them are settled.")
     place = row.repo if row.repo.is_private else dataset
     text = (
-        f"{row.repo.full_name} says {row.value:g} on {dataset.full_name}, task `{row.task}`, in "
+        f"{row.repo.full_name} says {row.value:g} on [{dataset.full_name}]({dataset.path}/leaderboard), task `{row.task}`, in "
         f"`{row.filename}` at `{row.commit[:7]}`.\n\n{reason}"
     )
     title = f"Contested: {row.value:g} of {row.repo.full_name} on {row.task}"[:300]

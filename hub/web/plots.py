@@ -39,13 +39,15 @@ def read_series(rows: Sequence[Any]) -> list[Series]:
     return found
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers that cover [low, high]."""
+def nice_ticks(low: float, high: float, count: int = 5, is_whole: bool = False) -> list[float]:
+    """About `count` round numbers that cover [low, high]; whole ones where there is nothing between, as with steps."""
     if high - low <= FLAT * max(1, abs(low), abs(high)):
         high = low + max(1, abs(low))
     rough = (high - low) / max(count - 1, 1)
+    rough = max(rough, 1) if is_whole else rough
     power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    factors = (1, 2, 5, 10) if is_whole else (1, 2, 2.5, 5, 10)
+    step = next(power * factor for factor in factors if power * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]
 
@@ -81,7 +83,8 @@ def render_line_plot(
     shown = [point for line in lines for point in line.points]
     if not shown:
         return format_html('<p class="muted">{}</p>', "No values yet.")
-    x_ticks = nice_ticks(*(x_range or spread(point[0] for point in shown)))
+    is_whole = all(x.is_integer() for x, _ in shown)
+    x_ticks = nice_ticks(*(x_range or spread(point[0] for point in shown)), is_whole=is_whole)
     y_ticks = nice_ticks(*(y_range or spread(point[1] for point in shown)))
 
     names = [f"{line.name} {write_number(line.points[-1][1])}" if line.points else "" for line in lines]

@@ -15,11 +15,12 @@ const LABEL_GAP = 14;
 const MAX_POINTS = 800;
 const LIVE_MS = 2000;
 
-export function niceTicks(low, high, count = 5) {
+export function niceTicks(low, high, count = 5, isWhole = false) {
   if (high - low <= 1e-10 * Math.max(1, Math.abs(low), Math.abs(high))) high = low + Math.max(1, Math.abs(low));
-  const rough = (high - low) / Math.max(count - 1, 1);
+  const rough = Math.max((high - low) / Math.max(count - 1, 1), isWhole ? 1 : 0);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((value) => value >= rough * 0.999);
+  const factors = isWhole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10];
+  const step = factors.map((factor) => factor * power).find((value) => value >= rough * 0.999);
   const ticks = [];
   for (let index = Math.floor(low / step + 1e-9); index <= Math.ceil(high / step - 1e-9); index++) {
     ticks.push(Number((index * step).toPrecision(12)));
@@ -102,7 +103,7 @@ class Plot {
     const names = lines.map((line) => (line.points.length ? `${line.name} ${writeNumber(line.points.at(-1)[1])}` : ""));
     const right = Math.max(RIGHT_MIN, 12 + LETTER * Math.max(...names.map((name) => name.length)));
     const spread = (values) => [Math.min(...values), Math.max(...values)];
-    const xTicks = niceTicks(...(this.data.x_range ?? spread(points.map(([x]) => x))), width < 420 ? 4 : 5);
+    const xTicks = niceTicks(...(this.data.x_range ?? spread(points.map(([x]) => x))), width < 420 ? 4 : 5, points.every(([x]) => Number.isInteger(x)));
     const yTicks = niceTicks(...(this.data.y_range ?? spread(points.map(([, y]) => y))));
     this.placeX = (x) => LEFT + ((x - xTicks[0]) / (xTicks.at(-1) - xTicks[0])) * (width - LEFT - right);
     this.placeY = (y) => HEIGHT - BOTTOM - ((y - yTicks[0]) / (yTicks.at(-1) - yTicks[0])) * (HEIGHT - TOP - BOTTOM);

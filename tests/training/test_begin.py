@@ -28,7 +28,9 @@ def test_family_size_and_texts_become_a_proposal(line: Line, signed_in: Client, 
     assert 'href="/alice/tides/begin"' in stuck
     first = words(page(signed_in, "/alice/tides/begin"))
     assert (
-        "9.48M parameters" in first and "Worth 190M tokens." in first and "More than the 4 GB of this machine" in first
+        "9.48M parameters" in first
+        and "Learns well from 190M tokens of text." in first
+        and "More than the 4 GB of this machine" in first
     )
     assert "What it takes" not in first.replace("See what it takes", ""), "nothing is proposed without data"
 

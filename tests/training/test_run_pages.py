@@ -327,7 +327,7 @@ def test_a_run_that_prefers_draws_who_wins_and_judges_itself_beside_its_parent(
     page = read(client, f"/runs/{run.pk}")
     assert "prefers the better answer more often than its parent" in page
     assert "0.750" in page and "0.550 to 0.880" in page and "+0.040 to +0.430" in page
-    assert "1 pair kept aside were too long" in page
+    assert "1 pair kept aside was too long" in page
     Run.objects.filter(pk=run.pk).update(
         result={"preference": found | {"difference": {"value": 0.25, "low": -0.1, "high": 0.5}}}
     )

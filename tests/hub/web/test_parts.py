@@ -115,6 +115,15 @@ def test_plots_on_the_same_axis_have_the_same_ticks():
     assert ticks[0].split("aria-label")[1].split(">", 1)[1] == ticks[1].split("aria-label")[1].split(">", 1)[1]
 
 
+@pytest.mark.parametrize(("low", "high"), [(1, 2), (1, 8), (3, 3), (0, 10), (0, 1234)])
+def test_there_is_no_half_a_step(low, high):
+    """A run of two steps was drawn with ticks at 1.25 and 1.5."""
+    ticks = nice_ticks(low, high, is_whole=True)
+    assert all(tick == int(tick) for tick in ticks) and ticks[0] <= low and ticks[-1] >= high
+    svg = render_line_plot([("loss", [(low, 4.0), (high, 3.0)])])
+    assert not re.search(r'text-anchor="middle">[0-9]*\.', svg)
+
+
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
 def test_ticks_cover_their_range_in_few_steps(one, other):
     low, high = min(one, other), max(one, other)
