@@ -56,7 +56,14 @@ def find_start(repo: Repo, reader: RepoReader, user: Any, base: str) -> Start:
     if not base:
         raise InvalidInput(f"{repo.full_name} holds no model yet; choose which model it should start from.")
     other = find_repo("model", base, user, action="read_files")
-    return open_base(None, RepoRef(other.full_name, newest_name(other)), repo, user)
+    refusal = InvalidInput(f"{other.full_name} holds no model yet either; choose another one to start from.")
+    try:
+        start = open_base(None, RepoRef(other.full_name, newest_name(other)), repo, user)
+    except RevisionNotFound:
+        raise refusal from None
+    if not start.config:
+        raise refusal
+    return start
 
 
 def read_existing(reader: RepoReader, commit: str) -> Recipe | None:

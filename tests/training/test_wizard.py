@@ -87,8 +87,10 @@ def test_new_data_is_added_to_the_recipe_there_is(line: Line, signed_in: Client)
 
 
 def test_an_empty_repository_asks_what_to_start_from(line: Line, signed_in: Client) -> None:
+    make_repo("model", "bare", line.alice, {"README.md": b"# Soon"})
     stuck = page(signed_in, "/alice/tides/propose")
-    assert "holds no model yet" in stuck and "?base=alice/tiny" in stuck
+    assert "holds no model yet" in stuck and "?base=alice/tiny" in stuck and "?base=alice/bare" not in stuck
+    assert "alice/bare holds no model yet either" in page(signed_in, "/alice/tides/propose?base=alice/bare")
     signed_in.post(
         "/alice/tides/propose?step=send", {"base": "alice/tiny", "goal": "chat", "data": "alice/tide-tables"}
     )

@@ -44,7 +44,8 @@ def show_wizard(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
     try:
         start = find_start(repo, reader, request.user, draft.base)
     except InvalidInput as problem:
-        models = listed_repos(request.user).filter(type="model").exclude(pk=repo.pk)[:24]
+        with_weights = LastCommit.objects.filter(path="config.json").values("repo")
+        models = listed_repos(request.user).filter(type="model", pk__in=with_weights).exclude(pk=repo.pk)[:24]
         context: dict[str, Any] = {"problem": problem.message, "models": models}
         return render_repo_page(request, repo, reader, "training/propose_stuck.html", tab="/proposals", **context)
     refusal = NO_DATA if step == "data" and asked != "data" else ""
