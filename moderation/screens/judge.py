@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import safe_open
 
 from moderation.screens.judge_features import Floats, count_phrases, hash_pieces, hash_words, share_of_prompt
 from moderation.screens.refusals import is_refusal
@@ -123,6 +122,8 @@ def declines_by_topic(pairs: Sequence[Pair], vectors: Vectors) -> list[bool]:
 
 @cache
 def packaged_judge() -> Judge:
+    from safetensors import safe_open  # workers have it, the site alone does not
+
     with safe_open(WEIGHTS, framework="numpy") as file:
         tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
         return Judge(tensors, json.loads(file.metadata()["facts"]))
