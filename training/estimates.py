@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from hub.repos.models import Repo
+from training.engine.architectures import FAMILIES, PADDED
 from training.engine.config import BATCH_TOKENS, CPU_FLOPS_PER_THREAD, FLOPS_PER_TOKEN, MAX_CONTEXT, USUAL_RANK
 from training.engine.fitting import cut_step, describe_cut
 from training.engine.footprint import PROGRAM_BYTES, Sizes, Training, estimate_keeping, read_sizes
@@ -104,7 +105,7 @@ class Fit:
     how: str = ""  # what the engine will do to fit, in a sentence
 
 
-def fit_memory(start: Start) -> Fit:
+def fit_memory(start: Start, *, is_paired: bool = False) -> Fit:
     """By the engine's own estimate, with the numbers that it would choose on this machine."""
     limit = memory_limit_bytes()
     train = start.recipe.train if start.recipe else None
@@ -122,8 +123,17 @@ def fit_memory(start: Start) -> Fit:
         return Fit(needed, limit, needed <= limit)
     context = train.context_tokens if train and isinstance(train.context_tokens, int) else MAX_CONTEXT
     batch = train.batch_tokens if train and isinstance(train.batch_tokens, int) else BATCH_TOKENS[method, "cpu"]
-    rows = max(1, batch // context)
-    cut = cut_step(sizes, training, rows=rows, context_tokens=context, longest=context, room_bytes=limit)
+    row = context * (2 if is_paired else 1)
+    rows = max(1, batch // row)
+    cut = cut_step(
+        sizes,
+        training,
+        rows=rows,
+        context_tokens=row,
+        longest=context,
+        room_bytes=limit,
+        is_padded=FAMILIES[sizes.family].packing == PADDED,
+    )
     needed = max(cut.needed_bytes, estimate_keeping(sizes))
     how = describe_cut(cut, rows_per_step=rows, layers=sizes.layers) if cut.recomputed_layers else ""
     return Fit(needed, limit, cut.fits and needed <= limit, how)

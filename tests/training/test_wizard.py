@@ -196,5 +196,7 @@ def test_the_memory_that_is_shown_is_the_engines_own_estimate(settings: Any) -> 
     assert [shown[room].is_enough for room in (16, 2, 1)] == [True, True, False]
     assert shown[2].needed_bytes < shown[16].needed_bytes < 16e9 and not shown[16].how
     assert "layers are made twice instead of kept" in shown[2].how
+    settings.ENGINE_MEMORY_BYTES = 16 * 10**9
+    assert estimates.fit_memory(start, is_paired=True).needed_bytes > 1.2 * shown[16].needed_bytes, "rows twice as long"
     unknown = Start(None, None, None, "", parameters=1_000_000_000, config={"model_type": "unheard"})
     assert estimates.fit_memory(unknown).needed_bytes > 8e9

@@ -162,9 +162,14 @@ def make_plan(recipe: Recipe, facts: Facts, pinned: Mapping[str, Any]) -> Plan:
         layers=facts.sizes.layers if facts.sizes else 0,
         recomputed_layers=cut.recomputed_layers,
         needed_bytes=cut.needed_bytes,
-        # A state space is a loop along the row, which a compiler would write out position by position.
-        compile=str(choose("compile", "on" if facts.device == "cuda" and not facts.is_padded else "off")),
+        compile=str(choose("compile", "on" if can_compile(facts, pinned) else "off")),
     )
+
+
+def can_compile(facts: Facts, pinned: Mapping[str, Any]) -> bool:
+    """Not a state space: a loop along the row, which a compiler would write out position by position. And not a run whose
+    lock is of a time before compiling: it learnt from layers as they are written, and their bits differ."""
+    return facts.device == "cuda" and not facts.is_padded and "engine.rows_per_pass" not in pinned
 
 
 def choose_cut(train: Train, facts: Facts, pinned: Mapping[str, Any], *, rows: int, context: int, rank: int) -> Cut:
@@ -175,7 +180,7 @@ def choose_cut(train: Train, facts: Facts, pinned: Mapping[str, Any], *, rows: i
         training,
         rows=math.ceil(rows / facts.ranks),
         context_tokens=context,
-        longest=facts.longest_document,
+        longest=min(facts.longest_document, context // row_documents(train)),
         room_bytes=facts.room_bytes,
         is_padded=facts.is_padded,
         wanted_rows=int(pinned.get("engine.rows_per_pass", 0)),

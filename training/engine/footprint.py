@@ -19,6 +19,7 @@ from typing import Any
 
 PROGRAM_BYTES = 600_000_000  # torch, transformers and the corpus' index; 400 MB were measured before any model
 MAX_SIZE = 1 << 20  # of anything that a config names
+MAX_LAYERS = 512  # more the engine refuses to load; a plan tries their number one by one
 CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits; on a CPU they stay in its cache
 OPTIMIZER_BYTES = {
     "adamw": 8,
@@ -101,7 +102,7 @@ def read_sizes(config: Mapping[str, Any], parameters: int) -> Sizes:
     return Sizes(
         family=family,
         parameters=parameters,
-        layers=_whole(config, "num_hidden_layers", 1),
+        layers=min(MAX_LAYERS, _whole(config, "num_hidden_layers", 1)),
         width=width,
         heads=heads,
         attended=heads * head,

@@ -105,7 +105,8 @@ class Loop:
                 quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu and not is_compiled),
                 recompute(self.model, self.plan.recomputed_layers),
             ):
-                self.objective.prepare(self.out, self.whole, self.ranks)
+                with self._evaluating():  # without dropout: a reference is the model, not a draw of it
+                    self.objective.prepare(self.out, self.whole, self.ranks)
                 self._resume()
                 self.stop.is_deferred = True
                 self._take_steps(stop_after_step)
@@ -117,7 +118,8 @@ class Loop:
         """A pass of which nothing stays."""
         batch = self.batches.build(self.batches.rows_of(0)[:1], self.device)
         try:
-            with autocast(self.device, self.plan.precision):
+            # Activations made again here too: where a step fits only so, this must.
+            with recompute(self.model, self.plan.recomputed_layers), autocast(self.device, self.plan.precision):
                 # Of the words alone: what a choice is compared with is measured later.
                 loss: torch.Tensor = self.whole(lambda model: compute_loss_sum(model, batch, dtype=self.dtype))
             loss.backward()  # type: ignore[no-untyped-call]

@@ -166,9 +166,10 @@ def _find_foreign_keys(record: Any) -> tuple[str, ...]:
     if isinstance(record, Train):
         adapter = ADAPTER_KEYS if record.method in ("pretrain", "full") else ()
         decay = ("decay_steps",) if record.schedule != "wsd" else ()
-        # Written only where it is one of the others: a recipe of a time before them keeps its digest.
+        # Written only where they say something: a recipe of a time before them keeps its digest.
         preference = ("objective", "beta") if record.objective == "likelihood" else ()
-        return (*adapter, *decay, *preference, *(("target_margin",) if record.objective != "simpo" else ()))
+        compiling = ("compile",) if record.compile == "auto" else ()
+        return (*adapter, *decay, *preference, *compiling, *(("target_margin",) if record.objective != "simpo" else ()))
     return ()
 
 

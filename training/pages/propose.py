@@ -137,7 +137,7 @@ def describe_preview(request: HttpRequest, repo: Repo, draft: Draft, start: Star
 def describe_size(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     look = find_look(request, draft, start)
     found = estimates.estimate(repo, start, look.tokens, is_paired=is_paired(draft))
-    return {"look": look, "estimates": found, "fit": estimates.fit_memory(start)}
+    return {"look": look, "estimates": found, "fit": estimates.fit_memory(start, is_paired=is_paired(draft))}
 
 
 def is_paired(draft: Draft) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from tests.training.engine.tiny_models import make_bench, make_documents, make_f
 from training.engine.batches import Batch, make_batch
 from training.engine.compiling import MOST_COMPILATIONS, compile_layers
 from training.engine.config import Facts, list_resolved, make_plan
+from training.engine.loop import Loop
 from training.engine.losses import compute_loss_sum
+from training.engine.ranks import ALONE
 from training.engine.recipe import parse_recipe
 from training.engine.recompute import recompute
+from training.engine.sharding import find_layers, share_out
 
 CPU = torch.device("cpu")
 PACKS = ([40, 9, 23], [64], [5, 5, 5, 5, 44, 2], [31, 8], [70, 3, 3])
@@ -74,18 +78,43 @@ def test_what_cannot_be_compiled_runs_as_it_is_written_and_says_so(capsys):
 
 
 def test_it_is_off_on_a_cpu_and_on_where_a_card_can_use_it():
-    def plan_of(device: str, setting: str = "auto", **facts: Any) -> str:
+    def plan_of(device: str, setting: str = "auto", pinned: Any = None, **facts: Any) -> str:
         recipe = parse_recipe(
             "version: 1\nbase: a/b@main\ncontributions: [{data: a/d@main}]\n"
             f"train: {{method: full, steps: 1, compile: {setting}}}\n"
         )
-        plan = make_plan(recipe, Facts(10**6, 512, 10_000, 60, device, "fp32", 2, **facts), {})
+        plan = make_plan(recipe, Facts(10**6, 512, 10_000, 60, device, "fp32", 2, **facts), pinned or {})
         assert list_resolved(plan, recipe).get("train.compile", setting) == plan.compile
         return plan.compile
 
     assert [plan_of("cpu"), plan_of("cuda"), plan_of("cuda", is_padded=True)] == ["off", "on", "off"]
     assert [plan_of("cpu", "on"), plan_of("cuda", "off")] == ["on", "off"]
+    before = {"engine.rows_per_pass": 4}  # a lock of a time before layers were compiled
+    assert [plan_of("cuda", pinned=before | more) for more in ({}, {"train.compile": "on"})] == ["off", "on"]
     assert MOST_COMPILATIONS >= 8
+
+
+def test_where_steps_make_activations_again_the_trial_does_too():
+    model = make_family("llama").train()
+    layer, calls = find_layers(model)[0], []
+    plain = layer.forward
+
+    def count(*inputs: Any, **named: Any) -> Any:
+        calls.append(1)
+        return plain(*inputs, **named)
+
+    layer.forward = count
+    loop: Any = SimpleNamespace(
+        model=model,
+        whole=share_out(model, ALONE),
+        batches=SimpleNamespace(rows_of=lambda step: [0], build=lambda rows, device: documents([12])),
+        plan=SimpleNamespace(precision="fp32", recomputed_layers=1),
+        device=CPU,
+        dtype=torch.float32,
+        optimizer=torch.optim.SGD(model.parameters()),
+    )
+    Loop._try_out(loop)
+    assert len(calls) == 2 and all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.slow

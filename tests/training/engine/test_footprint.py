@@ -20,6 +20,7 @@ from training.engine.documents import read_hidden
 from training.engine.fitting import CPU_SHARE, SPARE, cut_step, describe_cut, find_container_bytes, find_cpu_room
 from training.engine.footprint import (
     KEPT,
+    MAX_LAYERS,
     PROGRAM_BYTES,
     Sizes,
     Training,
@@ -222,6 +223,7 @@ def test_absurd_sizes_in_a_config_are_taken_as_usual():
     }
     sizes = read_sizes(config, 1000)
     assert (sizes.width, sizes.layers, sizes.vocabulary, sizes.attended) == (1, 1, 1, 1)
+    assert read_sizes(config | {"num_hidden_layers": 1 << 20}, 1000).layers == MAX_LAYERS, "each is a way to be tried"
     with pytest.raises(KeyError):
         read_sizes({"model_type": "unheard"}, 1)
 

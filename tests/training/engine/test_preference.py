@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -280,6 +281,8 @@ def test_how_many_rows_a_pass_reads_changes_nothing(tmp_path, monkeypatch, objec
     bench.run("wide")
     monkeypatch.setitem(fitting.MICRO_TOKENS, DEVICE, 128)
     bench.run("narrow")
+    rows = [json.loads((tmp_path / o / "plan.json").read_text())["plan"]["rows_per_pass"] for o in ("wide", "narrow")]
+    assert rows[0] > rows[1] == 1
     wide, narrow = bench.read_metrics("wide"), bench.read_metrics("narrow")
     for name in ("loss", "grad_norm", "reward_chosen", "reward_accuracy"):
         assert [m[name] for m in wide] == pytest.approx([m[name] for m in narrow], rel=1e-4, abs=1e-5)

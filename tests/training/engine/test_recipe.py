@@ -58,6 +58,12 @@ def test_a_recipe_is_read_with_its_defaults() -> None:
     assert (recipe.tokenizer, recipe.output, recipe.prepare) == ("inherit", "merged", Prepare())
 
 
+def test_what_came_later_and_is_not_used_does_not_change_the_digest_of_a_recipe() -> None:
+    written = format_recipe(parse_recipe(LORA))
+    assert not [key for key in ("compile", "objective", "beta", "target_margin") if key in written]
+    assert "compile: on" in format_recipe(parse_recipe(LORA.replace("steps: 20", "steps: 20, compile: on")))
+
+
 def test_one_epoch_is_trained_where_no_length_is_written() -> None:
     train = parse_recipe(LORA.replace(", steps: 20", "")).train
     assert train is not None and train.epochs == 1.0
