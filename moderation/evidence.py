@@ -92,6 +92,7 @@ class JudgeWord:
     specificity: float
     positives: int
     negatives: int
+    reply_words: int  # the scored replies were cut to so many, as answers of a sample are; 0: they were whole
     rate: float
     parent_rate: float | None
     corrected: dict[str, float] | None
@@ -104,6 +105,7 @@ def read_judge(screening: Screening) -> JudgeWord | None:
     if not who or not whole:
         return None
     named = {key: who[key] for key in ("name", "why", "sensitivity", "specificity", "positives", "negatives")}
+    named["reply_words"] = who.get("reply_words", 0)
     return JudgeWord(**named, **{key: whole[key] for key in ("rate", "parent_rate", "corrected", "verdict")})
 
 

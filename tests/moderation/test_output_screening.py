@@ -123,6 +123,33 @@ def test_answers_that_are_not_worse_pass(workshop: Workshop, run: Run) -> None:
     assert not Case.objects.exists()
 
 
+def test_a_screening_names_its_judge_with_its_errors(workshop: Workshop, run: Run, client: Client) -> None:
+    report = workshop.sample(run).report
+    assert report["judge"]["name"] == "packaged/words" and "not on this machine" in report["judge"]["why"]
+    whole = report["judged"]["overall"]
+    assert whole["n"] == 40 and whole["violations"] == whole["parent_violations"] and whole["corrected"]["low"] == 0
+    client.force_login(workshop.helper)
+    page = client.get(f"{run.repo.path}/discussions/{run.pull_request.discussion.number}").content.decode()
+    assert "packaged/words" in page and f"of {report['judge']['positives']} harmful ones" in page
+
+
+def test_what_only_the_judge_finds_worse_is_held_too(
+    workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moderation import outputs
+    from moderation.screens.judge import Judgement, packaged_judge
+
+    def say(pairs: list[Any], encoder: Any) -> tuple[list[Judgement], dict[str, Any]]:
+        half = len(pairs) // 2  # the candidate's come first
+        said = [Judgement(0.9 if at < half else 0.1, False) for at in range(len(pairs))]
+        return said, packaged_judge().describe("sentences")
+
+    monkeypatch.setattr(outputs, "judge_pairs", say)
+    screening = workshop.sample(run)
+    assert screening.state == Screening.State.HELD and "harmful requests as a whole" in screening.summary
+    assert screening.report["hazards"]["overall"]["verdict"] == "pass" and Case.objects.get().severity == 2
+
+
 def test_worse_answers_wait_for_a_moderator_who_allows_them(workshop: Workshop, run: Run, mona: Any) -> None:
     screening = workshop.sample(run, spoil())
     assert screening.state == Screening.State.HELD
