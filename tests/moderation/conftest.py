@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.moderation.scenes import STAGES, Workshop, build_scene
+from tests.moderation.scenes import SECRET, STAGES, Workshop, bring, build_scene, make_repo
 
 
 @pytest.fixture
@@ -67,3 +67,15 @@ def browser_of() -> Callable[[Any], Any]:
         return browser
 
     return open_browser
+
+
+@pytest.fixture
+def held(alice: Any, bob: Any, mona: Any) -> Any:
+    """The case of a file that holds a secret, in a dataset to which Bob may write."""
+    from hub.repos.models import RepoCollaborator
+    from moderation.models import Case
+
+    repo = make_repo("dataset", "tides", alice.user)
+    RepoCollaborator.objects.create(repo=repo, user=bob.user, role="write")
+    bring(repo, alice.user, {"notes.txt": f"example: {SECRET}".encode()})
+    return Case.objects.get()

@@ -68,5 +68,5 @@ def test_the_fast_tests_of_the_rooms_with_tables_pass_and_none_is_skipped(addres
 def test_no_sequence_of_writes_publishes_past_the_gate(address: str, tmp_path: Path) -> None:
     """The guards in the words of PostgreSQL, for as many sequences as on SQLite."""
     said = run_on(address, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", "--reuse-db",
-                  "tests/moderation/releases/test_guards.py")  # fmt: skip
+                  "tests/moderation/releases/test_guards_walk.py")  # fmt: skip
     assert "1 passed" in said.strip().splitlines()[-1], said[-3000:]

@@ -1,8 +1,6 @@
 """The database itself lets no release past the gate: by the ORM, in bulk and by SQL, whatever was written before."""
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,89 +9,31 @@ from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.common.errors import Conflict
-from hub.community.models import Discussion, PullRequest
-from hub.repos.models import Content, Repo, RepoRelease
+from hub.community.models import Discussion
+from hub.repos.models import RepoRelease
 from moderation import guards
 from moderation.guards.rules import ADDED_LATER, list_guards
 from moderation.models import AuditEntry, Release, ReleaseApproval, ReleaseBasis, ReleaseStake, Screening
 from moderation.policy import AWAITS_RELEASE
+from tests.moderation.releases.world import (
+    DIGEST,
+    GATE_WRITES,
+    MAKERS,
+    World,
+    add_stake,
+    change_manifest,
+    changed,
+    decide,
+    forged,
+    rows_of,
+    run_sql,
+    screen,
+    show,
+    shown,
+)
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
-
-DIGEST, MODEL = "sha256:approved", "sha256:model"
-FREE = ("bob", "dora", "emil")  # without a stake
-MAKERS = ("alice", "charlie", "teacher", "pusher")  # proposed it, brought data, proposed the run, pushed to it
-GATE_WRITES = ["state", "manifest", "signature", "published_at"]
-SIGNED = {"algorithm": "ed25519", "signature": "AAAA", "public_key": "AAAA"}
-
-
-@dataclass
-class World:
-    """A proposed release with all that the gate would have written down, as rows alone."""
-
-    people: dict[str, User]
-    release: Release
-    files: list[Content]
-    rows: Content
-
-    @classmethod
-    def build(cls) -> "World":
-        names = (*FREE, *MAKERS, "gone")
-        people = {name: User.objects.create(username=name, is_active=name != "gone") for name in names}
-        model, data = (
-            Repo.objects.create(type=kind, name=kind, owner_user=people[owner])
-            for kind, owner in (("model", "alice"), ("dataset", "charlie"))
-        )
-        files = [
-            Content.objects.create(repo=model, digest="sha256:w", path="w", reason=AWAITS_RELEASE),
-            Content.objects.create(repo=model, digest="git:card", path="README.md", clearance="cleared"),
-        ]
-        rows = Content.objects.create(repo=data, digest="git:rows", path="rows.jsonl", clearance="cleared")
-        talk = Discussion.objects.create(
-            repo=model, number=1, title="Learn", author=people["teacher"], is_pull_request=True
-        )
-        proposal = PullRequest.objects.create(discussion=talk, base="0" * 40, head="0" * 40)
-        run = Run.objects.create(pull_request=proposal, repo=model, proposed_by=people["pusher"], model_digest=MODEL)
-        screen(model, "passed")
-        release = Release.objects.create(
-            repo=model, version="1.0.0", commit="c" * 40, digest=DIGEST, proposed_by=people["alice"],
-            manifest={
-                "version": "1.0.0", "run": run.pk, "model_digest": MODEL, "gate": [{"name": "data", "state": "passed"}],
-                "contributors": [{"name": "charlie", "roles": ["brought data of charlie/dataset"]}],
-            },
-        )  # fmt: skip
-        ReleaseStake.objects.bulk_create(
-            ReleaseStake(release=release, user=people[name], reason="You made it.") for name in MAKERS
-        )
-        ReleaseBasis.objects.bulk_create(
-            ReleaseBasis(release=release, repo=content.repo, digest=content.digest) for content in (*files, rows)
-        )
-        return cls(people, release, files, rows)
-
-    def approve(self, *names: str, digest: str = DIGEST) -> None:
-        for name in names:
-            ReleaseApproval.objects.create(release=self.release, by=self.people[name], digest=digest)
-
-    def published(self, **changes: Any) -> dict[str, Any]:
-        """The columns that the gate writes."""
-        manifest = {**self.release.manifest, "approved_digest": DIGEST, "approvals": [], "reviewed": True}
-        manifest["published_at"] = "2026-11-28T12:00:00+00:00"
-        row = {"state": "published", "manifest": manifest, "signature": SIGNED, "published_at": timezone.now()}
-        return {**row, "is_reviewed": True, **changes}
-
-    def publish(self, **changes: Any) -> None:
-        Release.objects.filter(pk=self.release.pk).update(**self.published(**changes))
-
-
-@pytest.fixture
-def world() -> World:
-    return World.build()
-
-
-def run_sql(statement: str, *values: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
 
 
 def test_with_two_free_approvals_and_all_cleared_it_is_published(world: World) -> None:
@@ -115,28 +55,6 @@ def test_a_hub_with_one_person_publishes_unreviewed_and_no_other(world: World) -
     world.publish(is_reviewed=False)
     with pytest.raises(IntegrityError, match="written once"):
         Release.objects.update(is_reviewed=True)
-
-
-def decide(content: Content, clearance: str = "pending", reason: str = "") -> None:
-    Content.objects.filter(pk=content.pk).update(clearance=clearance, reason=reason)
-
-
-def screen(repo: Repo, state: str) -> None:
-    Screening.objects.create(subject="output", repo=repo, digest=MODEL, state=state, finished_at=timezone.now())
-
-
-def add_stake(world: World, name: str) -> None:
-    ReleaseStake.objects.create(release=world.release, user=world.people[name], reason="You made it.")
-
-
-def shown(world: World, tag: str = "v1.0.0") -> RepoRelease:
-    return RepoRelease(repo=world.release.repo, tag=tag, commit="c" * 40)
-
-
-def show(world: World, tag: str = "v1.0.0") -> RepoRelease:
-    row = shown(world, tag)
-    row.save()
-    return row
 
 
 Write = Callable[[World], Any]
@@ -165,25 +83,6 @@ def test_what_changed_since_the_approvals_keeps_it_back(world: World, before: Wr
     before(world)
     with pytest.raises(IntegrityError, match=sentence):
         world.publish()
-
-
-def forged(world: World, **changes: Any) -> Release:
-    row = {"repo": world.release.repo, "version": "2.0.0", "commit": "d" * 40, "digest": DIGEST, **changes}
-    return Release(**{**world.published(), **row})
-
-
-def change_manifest(world: World, **changes: Any) -> dict[str, Any]:
-    return {**world.published()["manifest"], **changes}
-
-
-def rows_of(world: World) -> Any:
-    return Release.objects.filter(pk=world.release.pk)
-
-
-def changed(row: Release, **changes: Any) -> Release:
-    for name, value in changes.items():
-        setattr(row, name, value)
-    return row
 
 
 def write_in_bulk(row: Release) -> None:
@@ -243,7 +142,6 @@ PROPOSED: list[tuple[str, Write, str]] = [  # of a release without approvals
     ("its basis forgotten", lambda w: run_sql("DELETE FROM moderation_releasebasis"), "stay with it"),
     ("another basis", lambda w: ReleaseBasis.objects.update(digest="git:card"), "never changed"),
 ]  # fmt: skip
-
 APPROVED: list[tuple[str, Write, str]] = [  # of a release with two approvals
     ("published with other files", lambda w: w.publish(manifest=change_manifest(w, files={"evil": {}})), "not the one that was approved"),
     ("published with fewer makers", lambda w: w.publish(manifest=change_manifest(w, contributors=[])), "not the one that was approved"),
@@ -254,7 +152,6 @@ APPROVED: list[tuple[str, Write, str]] = [  # of a release with two approvals
     ("published as another version", lambda w: w.publish(version="9.0.0"), "never changed"),
     ("published as the work of another", lambda w: w.publish(proposed_by=w.people["emil"]), "Who proposed"),
 ]  # fmt: skip
-
 PUBLISHED: list[tuple[str, Write, str]] = [  # of a published and shown release
     ("another commit", lambda w: rows_of(w).update(commit="d" * 40), "never changed"),
     ("another version", lambda w: rows_of(w).update(version="1.0.1"), "never changed"),
@@ -348,139 +245,3 @@ def test_gate_and_guards_mean_the_same() -> None:
 
     assert ADDED_LATER == manifests.ADDED_LATER
     assert {guard.table for guard in list_guards("sqlite")} == {guard.table for guard in list_guards("postgresql")}
-
-
-class Walk:
-    """Random writes to one release, by every way there is; `is_due` says in Python what publishing would ask."""
-
-    def __init__(self, world: World, chance: random.Random) -> None:
-        self.world, self.chance = world, chance
-        self.acts: list[tuple[int, Callable[[], Any]]] = [
-            (8, self.approve), (1, self.unapprove), (1, self.change_approval), (1, self.change_stakes), (2, self.decide),
-            (1, self.screen), (1, self.come_or_go), (3, self.set_state), (1, self.change_row), (1, self.forge),
-            (1, self.show), (1, self.delete),
-        ]  # fmt: skip
-
-    def step(self) -> None:
-        weights = [weight for weight, _ in self.acts]
-        self.chance.choices([act for _, act in self.acts], weights)[0]()
-
-    def person(self) -> User:
-        return self.world.people[self.chance.choice([*FREE, *FREE, *MAKERS, "gone"])]
-
-    def approve(self) -> None:
-        digest = DIGEST if self.chance.random() < 0.9 else "sha256:x"
-        row = ReleaseApproval(release=self.world.release, by=self.person(), digest=digest)
-        self.chance.choice([row.save, lambda: ReleaseApproval.objects.bulk_create([row])])()
-
-    def unapprove(self) -> None:
-        ReleaseApproval.objects.filter(by=self.person()).delete()
-
-    def change_approval(self) -> None:
-        run_sql("UPDATE moderation_releaseapproval SET by_id = %s", self.person().pk)
-
-    def change_stakes(self) -> None:
-        if self.chance.random() < 0.3:
-            ReleaseStake.objects.create(release=self.world.release, user=self.person(), reason="You made it.")
-        else:
-            run_sql("DELETE FROM moderation_releasestake WHERE user_id = %s", self.person().pk)
-
-    def decide(self) -> None:
-        content = self.chance.choice([*self.world.files, self.world.rows])
-        clearance = self.chance.choice(["cleared", "cleared", "cleared", "pending", "withheld"])
-        decide(content, clearance, self.chance.choice([AWAITS_RELEASE, "Odd."]))
-
-    def screen(self) -> None:
-        state = self.chance.choice(["passed", "passed", "held", "blocked"])
-        screen(self.world.release.repo, state)
-
-    def come_or_go(self) -> None:
-        person = self.person()
-        User.objects.filter(pk=person.pk).update(is_active=self.chance.random() < 0.7)
-
-    def set_state(self) -> None:
-        state = self.chance.choice(
-            ["published", "published", "published", "yanked", "quarantined", "refused", "proposed"]
-        )
-        if state == "published":
-            self.publish(self.world.published(is_reviewed=self.chance.random() < 0.8))
-        else:
-            run_sql("UPDATE moderation_release SET state = %s", state)
-
-    def publish(self, columns: dict[str, Any]) -> None:
-        row = Release.objects.filter(pk=self.world.release.pk)
-        if row.values_list("state", flat=True).first() != "proposed":
-            row.update(state="published")
-            return
-        is_due = self.is_due(columns["is_reviewed"])
-        try:
-            with transaction.atomic():
-                found = changed(row.get(), **columns)
-                self.chance.choice([
-                    lambda: row.update(**columns), found.save, lambda: Release.objects.bulk_update([found], list(columns)),
-                ])()  # fmt: skip
-        except IntegrityError:
-            assert not is_due, "what was due was refused"
-            raise
-        assert is_due, "it was published past the gate"
-
-    def is_due(self, is_reviewed: bool) -> bool:
-        release = self.world.release
-        makers = set(release.stakes.values_list("user__username", flat=True))
-        given = release.approvals.filter(digest=DIGEST, by__is_active=True).values_list("by__username", flat=True)
-        is_judged = len(set(given) - makers) >= 2 if is_reviewed else User.objects.filter(is_active=True).count() == 1
-        own = [Content.objects.get(pk=row.pk) for row in self.world.files]
-        is_clear = Content.objects.get(pk=self.world.rows.pk).is_cleared and all(
-            row.is_cleared or (row.clearance == "pending" and row.reason == AWAITS_RELEASE) for row in own
-        )
-        said = Screening.objects.filter(repo=release.repo, digest=MODEL).latest("pk")
-        return makers >= set(MAKERS) and is_judged and is_clear and said.state == "passed"
-
-    def change_row(self) -> None:
-        column = self.chance.choice(["commit", "digest", "version", "notes"])
-        run_sql(f'UPDATE moderation_release SET "{column}" = %s', "x" * 40)
-
-    def forge(self) -> None:
-        Release.objects.bulk_create([forged(self.world, version=self.chance.choice(["1.0.0", "2.0.0"]))])
-
-    def show(self) -> None:
-        show(self.world)
-
-    def delete(self) -> None:
-        run_sql(f"DELETE FROM {self.chance.choice(['moderation_release', 'hub_reporelease'])}")
-
-
-@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
-def test_no_sequence_of_writes_publishes_past_the_gate(world: World, count: int) -> None:
-    """Random writes by the ORM and by SQL. A state that strangers are shown is reached through `publish` alone, and there
-    Python says whether it was due; both ways, so that the guards refuse nothing that is."""
-    reached = 0
-    for seed in range(count):
-        with transaction.atomic():
-            walk = Walk(world, random.Random(seed))
-            kept: dict[str, Any] = {}
-            for _ in range(24):
-                before = Release.objects.filter(pk=world.release.pk).values().first()
-                try:
-                    with transaction.atomic():
-                        walk.step()
-                except IntegrityError:
-                    pass
-                row = Release.objects.filter(pk=world.release.pk).values().first()
-                if row is None:  # a proposal may be deleted; what it was is forgotten
-                    assert before is not None and before["state"] in ("proposed", "refused") and not kept
-                    break
-                is_out = row["state"] not in ("proposed", "refused")
-                assert not kept or is_out, "what was published is no more"
-                if is_out:
-                    assert before is not None and (
-                        kept or before["state"] == "proposed" and row["state"] == "published"
-                    )
-                    kept = kept or row
-                    fixed = set(row) - {"state", "state_reason", "is_held_by_moderator"}
-                    assert {name: row[name] for name in fixed} == {name: kept[name] for name in fixed}
-                assert is_out or not RepoRelease.objects.exists()
-                assert not Release.objects.exclude(pk=world.release.pk).exclude(state="proposed").exists()
-            reached += bool(kept)
-            transaction.set_rollback(True)
-    assert reached >= count / 20  # the walk does reach the state that it guards
