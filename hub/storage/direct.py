@@ -81,15 +81,13 @@ class DirectWriter:
 
 
 class DirectReader:
-    """Forward reading of one open file with the next blocks on their way; hub.storage.objects.Opened.
+    """Forward reading of one open file with the next blocks on their way.
 
     Holds BLOCKS_AHEAD blocks of memory once something is read."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        status = os.fstat(descriptor)
-        self.size = status.st_size
-        self.version = (status.st_dev, status.st_ino, status.st_size)
+        self.size = os.fstat(descriptor).st_size
         self._ahead: deque[tuple[int, mmap.mmap, Future[int]]] = deque()  # (number of the block, its bytes, how many)
         self._free: list[mmap.mmap] = []
         self._pool: ThreadPoolExecutor | None = None

@@ -1,5 +1,7 @@
 """What is taken back goes from the public half, also when a process dies in between."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from tests.hub.scenes import add, clear, members_head, propose, public_head, public_texts, withhold
@@ -38,6 +40,18 @@ def test_a_withdrawal_takes_tags_and_pull_requests_along(alice, charlie, tides):
     assert public_texts(tides).isdisjoint({b"hf_key", b"one"})
 
 
+@contextmanager
+def dying_at(monkeypatch, owner, name):
+    """The process ends where `name` is called."""
+
+    def crash(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, name, crash)
+        yield
+
+
 def test_a_crash_before_the_public_half_followed_is_finished_later(alice, tides, monkeypatch):
     from hub.repos import clearance
     from hub.repos.commits import reconcile
@@ -45,11 +59,7 @@ def test_a_crash_before_the_public_half_followed_is_finished_later(alice, tides,
     add(tides, alice.user, {"secret.txt": "hf_key"})
     clear(tides)
 
-    def crash(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(clearance, "publish", crash)
+    with dying_at(monkeypatch, clearance, "publish"):
         withhold(tides, "secret.txt")
     assert b"hf_key" in public_texts(tides)
     assert len(reconcile(older_than_s=0)) == 1
@@ -64,11 +74,7 @@ def test_a_crash_between_moving_back_and_forgetting_is_finished_later(alice, tid
     add(tides, alice.user, {"secret.txt": "hf_key"})
     clear(tides)
 
-    def crash(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RepositoryPair, "retract", crash)
+    with dying_at(monkeypatch, RepositoryPair, "retract"):
         withhold(tides, "secret.txt")
     reconcile(older_than_s=0)
     assert b"hf_key" not in public_texts(tides)
