@@ -22,6 +22,7 @@ from hub.storage.footprint import Footprint, measure
 from hub.storage.ingest import Ingest
 from hub.storage.reading import PIECE_BYTES, FileBytes, FileReader
 from hub.storage.records import Records, StoredFile, describe
+from hub.storage.running_digest import RunningDigests
 from hub.storage.sweep import SweepReport
 from hub.storage.xet import hashes
 from hub.storage.xet.reconstruction import Plan, plan_download
@@ -53,6 +54,7 @@ class BlobStore:
         self.max_file_bytes = max_file_bytes
         self._records = Records(self.root, bucket, cache_bytes=cache_bytes)
         self._index = ChunkIndex(self.root / "chunks.sqlite", self._records.list_indexes)
+        self._running = RunningDigests(self._records)
 
     def add(
         self,
@@ -109,12 +111,22 @@ class BlobStore:
                 file.write(piece)
             replace(file, destination)
 
-    def add_xorb(self, xorb_hash: str, pieces: Iterable[bytes]) -> bool:
+    def add_xorb(self, xorb_hash: str, pieces: Iterable[bytes], *, upload: str | None = None) -> bool:
         """Store a xorb from a client; True if it is new. Raises MalformedXorb.
 
-        All of it is unpacked and hashed even if it is here already: only who sends the bytes has shown to hold them."""
+        All of it is unpacked and hashed even if it is here already: only who sends the bytes has shown to hold them.
+        `upload`: 64 hexadecimal digits that the xorbs of one upload and its shard share; then the SHA-256 is taken of
+        the file while it arrives."""
         if not hashes.is_hex_hash(xorb_hash):
             raise MalformedXorb("A xorb is named by 64 lower-case hexadecimal digits.")
+        if upload is None:
+            return self._take_xorb(xorb_hash, pieces)
+        self._running.announce(upload, xorb_hash)
+        is_new = self._take_xorb(xorb_hash, pieces)
+        self._running.note_stored(upload, xorb_hash)
+        return is_new
+
+    def _take_xorb(self, xorb_hash: str, pieces: Iterable[bytes]) -> bool:
         raw_hash = hashes.from_hex(xorb_hash)
         with incoming_file(self._records.incoming) as file:
             with DirectWriter(file) as target:
@@ -132,12 +144,13 @@ class BlobStore:
         may_use: Callable[[str], bool],
         max_total_bytes: int | None = None,
         check: Callable[[list[FileDescription]], None] | None = None,
+        upload: str | None = None,
     ) -> list[StoredFile]:
         """Register the files that a client describes, all of them or none, after checking every statement.
 
         `may_use(xorb hash)`: whether the uploader brought this xorb or may read it; others need a right verification
         hash, which only who holds the chunks can make. `max_total_bytes`: of all files; `check` may raise what stands
-        against them, before their bytes are read.
+        against them, before their bytes are read. `upload`: as with the xorbs.
         Raises MalformedShard, NotOwned, DigestMismatch, TooLarge."""
         descriptions = parse_shard(data)
         self._check_sizes(descriptions, max_total_bytes)
@@ -147,7 +160,9 @@ class BlobStore:
         checked = []
         for description in descriptions:
             verifier.check(description)
-            checked.append(self._check_sha256(description))
+            checked.append(self._check_sha256(description, upload if len(descriptions) == 1 else None))
+        if upload is not None:
+            self._running.forget(upload)
         return [self._records.register(description) for description in checked]
 
     def plan(self, xet_hash: str, start: int = 0, end: int | None = None) -> Plan:
@@ -287,11 +302,13 @@ class BlobStore:
         if max_total_bytes is not None and total > max_total_bytes:
             raise TooLarge(f"These files hold {total} bytes; only {max_total_bytes} more are allowed.")
 
-    def _check_sha256(self, description: FileDescription) -> FileDescription:
+    def _check_sha256(self, description: FileDescription, upload: str | None) -> FileDescription:
         """The description with the SHA-256 of the bytes. Raises DigestMismatch if another one was stated."""
         known = self._records.find_by_xet(hashes.to_hex(description.file_hash))
         # The file hash is a digest of the content, so the SHA-256 of an equal file need not be computed twice.
         sha256 = known.sha256 if known is not None else None
+        if sha256 is None and upload is not None:
+            sha256 = self._running.find(upload, description)
         if sha256 is None:
             digest = hashlib.sha256()
             FileBytes(self._records, description).digest_into(digest.update)

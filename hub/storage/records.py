@@ -24,7 +24,7 @@ from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription, format_shard, parse_shard
 from hub.storage.xet.xorbs import XorbIndex, read_index
 
-_CACHED_INDEXES = 64  # of up to 700 KB each, 80 KB usually
+_CACHED_INDEXES = 64  # of up to 330 KB each, 40 KB usually
 
 log = logging.getLogger(__name__)
 

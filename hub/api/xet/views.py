@@ -1,6 +1,7 @@
 """The Xet store (content-addressed chunks) as hf_xet speaks it. Nothing a client says is believed: the byte store
 recomputes it. Nothing is told or given that the person could not also download."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,11 @@ def read_pieces(request: HttpRequest, limit: int) -> Iterator[bytes]:
         yield piece
 
 
+def name_upload(request: HttpRequest) -> str:
+    """A client asks for a token for each upload, so what comes with the same token belongs together."""
+    return hashlib.sha256(request.headers["Authorization"].encode()).hexdigest()
+
+
 def refuse(problem: StorageError) -> HubError:
     if isinstance(problem, NotOwned):
         return Forbidden(str(problem))
@@ -56,7 +62,7 @@ def put_xorb(request: HttpRequest, hash: str) -> HttpResponse:
     is_counted = is_held(access.repo, access.user, f"xorb:{hash}")
     check_room(repo=access.repo, by=access.user, adding=0 if is_counted else min(length, MAX_XORB_BODY))
     try:
-        store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY))
+        store().add_xorb(hash, read_pieces(request, MAX_XORB_BODY), upload=name_upload(request))
     except StorageError as problem:
         raise refuse(problem) from None
     hold_xorbs(access.repo, access.user, {hash: store().xorb_size(hash) or 0})  # new or not: it would tell
@@ -82,6 +88,7 @@ def put_shard(request: HttpRequest) -> HttpResponse:
             may_use=lambda xorb: False,
             max_total_bytes=settings.MAX_FILE_BYTES,
             check=lambda files: check_claims(access, files),
+            upload=name_upload(request),
         )
     except StorageError as problem:
         raise refuse(problem) from None

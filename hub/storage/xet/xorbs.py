@@ -9,7 +9,9 @@ Source: https://huggingface.co/docs/xet/xorb
 
 import secrets
 import struct
-from collections.abc import Iterable, Iterator
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
@@ -38,8 +40,8 @@ class XorbIndex:
 
     xorb_hash: bytes
     chunk_hashes: bytes  # 32 bytes for each chunk
-    packed_ends: tuple[int, ...]  # offset in the file behind each chunk
-    raw_ends: tuple[int, ...]  # the same, counted in raw bytes
+    packed_ends: Sequence[int]  # offset in the file behind each chunk; packed numbers, since many indexes are kept
+    raw_ends: Sequence[int]  # the same, counted in raw bytes
 
     def __len__(self) -> int:
         return len(self.packed_ends)
@@ -81,7 +83,8 @@ class _IndexBuilder:
         return self._raw_ends[-1] if self._raw_ends else 0
 
     def finish(self) -> XorbIndex:
-        return XorbIndex(self._tree.root(), b"".join(self.hashes), tuple(self._packed_ends), tuple(self._raw_ends))
+        packed_ends, raw_ends = array("I", self._packed_ends), array("I", self._raw_ends)
+        return XorbIndex(self._tree.root(), b"".join(self.hashes), packed_ends, raw_ends)
 
 
 class XorbWriter:
@@ -186,7 +189,7 @@ def mask_chunks(index: XorbIndex, shown: Iterable[tuple[int, int]]) -> XorbIndex
             start, size = index.raw_start(at), index.raw_size(at, behind)
             raw_ends[at:behind] = [start + size * step // (behind - at) for step in range(1, behind - at + 1)]
         at = behind
-    return replace(index, chunk_hashes=chunk_hashes, raw_ends=tuple(raw_ends))
+    return replace(index, chunk_hashes=chunk_hashes, raw_ends=array("I", raw_ends))
 
 
 def unpack_chunks(packed: bytes) -> Iterator[bytes | memoryview]:
@@ -270,5 +273,7 @@ def _parse_footer(footer: bytes, count: int) -> XorbIndex | None:
     ends_at = hashes_at + 32 * count + len(_ENDS_START) + 4
     if not count or not footer.startswith(_FOOTER_START) or len(footer) != ends_at + 8 * count + _FIXED_TAIL.size - 4:
         return None
-    ends = struct.unpack_from(f"<{2 * count}I", footer, ends_at)
+    ends = array("I", footer[ends_at : ends_at + 8 * count])
+    if sys.byteorder == "big":
+        ends.byteswap()
     return XorbIndex(footer[8:40], footer[hashes_at : hashes_at + 32 * count], ends[:count], ends[count:])
