@@ -1,5 +1,6 @@
 """What a run made, as files of a commit: weights and tokenizer, recipe.lock, the card, the evaluation results."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -147,10 +148,15 @@ def evaluation_rows(evaluation: Evaluation) -> list[str]:
         parent = part.get("parent_score")
         parent_text = "-" if parent is None else f"{parent:.3f}"
         rows.append(
-            f"| {evaluation.suite_name} | {part['slice']} | {part['score']:.3f} | "
+            f"| {evaluation.suite_name} | {plain(part['slice'])} | {part['score']:.3f} | "
             f"{part['low']:.3f} to {part['high']:.3f} | {parent_text} | {str(part.get('verdict', '-')).replace('_', ' ')} |"
         )
     return rows
+
+
+def plain(text: str) -> str:
+    """A name out of a suite, which its authors write, as Markdown shows it: no link, no emphasis, no cell of its own."""
+    return re.sub(r"([\\`*_\[\]<>|~!#&])", r"\\\1", " ".join(text.split()))
 
 
 def write_evaluation(evaluation: Evaluation) -> str:

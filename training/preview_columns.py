@@ -19,6 +19,8 @@ NAMES = {
     "messages": "messages conversations conversation dialog dialogue chat turns",
 }  # fmt: skip
 MOST_LABELS = 40
+MAX_NAME_CHARACTERS = 80  # of a column, as a recipe names it; what is called otherwise is no column to choose
+MAX_COLUMNS = 200
 END_MARKS = (
     "<|im_end|>",
     "<|eot_id|>",
@@ -32,8 +34,9 @@ Row = dict[str, Any]
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:
-    """In the order in which they appear."""
-    return list(dict.fromkeys(str(name) for row in rows for name in row))
+    """Those that a recipe can name, in the order in which they appear."""
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return [name for name in names if len(name) <= MAX_NAME_CHARACTERS][:MAX_COLUMNS]
 
 
 def guess_columns(rows: Sequence[Row], format: str) -> dict[str, str]:

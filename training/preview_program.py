@@ -21,7 +21,7 @@ from training.engine.errors import EngineError
 from training.engine.inputs import InputRepo
 from training.engine.tokenizer import DEFAULT_TEMPLATE, MAX_TEMPLATE_BYTES, read_json_object
 from training.preview_checks import Beginning, Looked, check_rows, measure_rows, read_first
-from training.preview_columns import END_MARKS
+from training.preview_columns import END_MARKS, list_columns
 
 MAX_SECONDS = 15  # of processor time
 MAX_MEMORY_BYTES = 3 * 1024**3
@@ -29,7 +29,9 @@ MAX_ROWS_COUNTED = 2_000_000
 LOOKED_AT = 20  # rows that decide which formats fit
 MEASURED = 600  # rows whose tokens are counted
 MAX_TURN_CHARACTERS = 1200
+MAX_TURNS = 40  # shown of one conversation: its beginning and its end
 MAX_PIECES = 260  # tokens shown of one row
+MAX_PIECE_CHARACTERS = 200
 FORMATS = ("preference", "chat", "classification", "text")
 
 
@@ -107,7 +109,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     suites = [open_folder(suite["folder"], suite["id"]) for suite in request.get("suites", ())]
     looked = check_rows(first.raws, source, settings, suites)
     found: dict[str, Any] = {
-        "columns": sorted({str(name) for row in first.raws for name in row.value}),
+        "columns": sorted(list_columns([row.value for row in first.raws])),
         "formats": formats,
         "format": format,
         "examples": [describe(*kept) for kept in looked.kept[: request["examples"]]] if format else [],
@@ -156,7 +158,7 @@ def is_usable(row: RawRow, format: str, reading: Reading) -> bool:
 
 def describe(place: str, document: Document) -> dict[str, Any]:
     if document.text is not None:
-        return {"place": place, "text": cut(document.text), "turns": []}
+        return {"place": place, "text": cut(document.text), "turns": [], "turns_left_out": 0}
     asked = document.given if document.rejected else 0
     turns = [
         {"role": message.role, "text": cut(message.content), "kind": "chosen" if asked and number >= asked else ""}
@@ -164,7 +166,9 @@ def describe(place: str, document: Document) -> dict[str, Any]:
     ]
     worse = document.rejected.messages[asked:] if document.rejected else ()
     turns += [{"role": message.role, "text": cut(message.content), "kind": "rejected"} for message in worse]
-    return {"place": place, "text": "", "turns": turns}
+    left_out = max(0, len(turns) - MAX_TURNS)
+    shown = [*turns[: MAX_TURNS // 2], *turns[-MAX_TURNS // 2 :]] if left_out else turns
+    return {"place": place, "text": "", "turns": shown, "turns_left_out": left_out}
 
 
 def cut(text: str) -> str:
@@ -205,7 +209,7 @@ def split_pieces(text: str, offsets: list[tuple[int, int]], learnt: list[bool], 
     pieces: list[list[Any]] = []
     end_before = 0
     for (start, end), is_learnt in islice(zip(offsets, learnt, strict=False), MAX_PIECES):
-        pieces.append([text[max(start, end_before) : end], is_learnt])
+        pieces.append([text[max(start, end_before) : end][:MAX_PIECE_CHARACTERS], is_learnt])
         end_before = max(end, end_before)
     return {"pieces": pieces, "tokens": count, "learnt": sum(learnt), "is_cut": len(offsets) > MAX_PIECES}
 

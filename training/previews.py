@@ -73,7 +73,7 @@ class Preview:
     is_estimate: bool = False  # only the beginning was read; `rows` is projected by bytes
     examples: list[dict[str, Any]] = field(
         default_factory=list
-    )  # {"place", "text", "turns": [{"role", "text", "kind"}]}
+    )  # {"place", "text", "turns": [{"role", "text", "kind"}], "turns_left_out"}
     tokens_per_row: float = 0.0
     pieces: list[dict[str, Any]] = field(
         default_factory=list

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from tests.training.line import Line, push
 from training.engine.__main__ import main as run_engine
 from training.models import Evaluation, Run
-from training.outputs import write_evaluation
+from training.outputs import evaluation_rows, write_evaluation
 
 PATH = "/datasets/alice/core/leaderboard"
 
@@ -110,3 +110,10 @@ def stranger() -> Any:
     from django.contrib.auth.models import AnonymousUser
 
     return AnonymousUser()
+
+
+def test_a_slice_is_a_name_in_the_card_and_nothing_more() -> None:
+    part = {"slice": "[calm](//evil.example) | <b>", "score": 0.5, "low": 0.4, "high": 0.6, "verdict": "not_worse"}
+    (row,) = evaluation_rows(Evaluation(suite_name="tidewatch/core", results={"slices": [part]}))
+    name = r"\[calm\](//evil.example) \| \<b\>"
+    assert row == f"| tidewatch/core | {name} | 0.500 | 0.400 to 0.600 | - | not worse |"

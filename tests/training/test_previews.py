@@ -1,5 +1,7 @@
 """Looking at data before it is trained on: what the preview says is what the engine does."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,17 @@ def test_long_files_are_read_from_their_beginning(line: Line, monkeypatch: pytes
 )
 def test_what_cannot_be_read_is_said_in_a_sentence(line: Line, files: dict[str, bytes], sentence: str) -> None:
     assert sentence in look(line, files).problem
+
+
+def test_what_a_page_is_told_does_not_grow_with_a_row(line: Line) -> None:
+    talk = [{"role": ("user", "assistant")[number % 2], "content": f"turn {number}"} for number in range(5000)]
+    names = {letter * 100_000: "1" for letter in "abc"} | {f"column {number}": "1" for number in range(1000)}
+    found = look(line, {"train.jsonl": as_jsonl([{"messages": talk, **names}, {"wrong": "1", **names}])})
+    assert found.formats == ["chat"]
+    assert len(json.dumps(asdict(found))) < 20_000
+    (example,) = found.examples
+    assert [turn["text"] for turn in example["turns"]] == [f"turn {n}" for n in (*range(20), *range(4980, 5000))]
+    assert example["turns_left_out"] == 4960
 
 
 def test_a_template_that_never_ends_is_stopped(line: Line, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

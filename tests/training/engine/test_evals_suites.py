@@ -74,6 +74,23 @@ def test_a_malformed_description_is_named_with_its_place(tmp_path: Path, old: st
     assert what in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("topics", "what"),
+    [
+        ([f"topic {number}" for number in range(101)], "the column 'topic' tells 101 slices apart; 100 are the most"),
+        (["calm", "a | b"], "the slice 'a | b' needs a name of at most 64 printable characters"),
+        (["calm\n\n# Approved"], "the slice 'calm\\n\\n# Approved' needs a name"),
+        (["x" * 65], "needs a name of at most 64"),
+        ([" "], "needs a name"),
+    ],
+)
+def test_slices_are_few_and_have_names(tmp_path: Path, topics: list[str], what: str) -> None:
+    rows = [{**QUESTIONS[0], "topic": topic} for topic in topics]
+    with pytest.raises(SuiteError) as refused:
+        read_suite(write_suite(tmp_path / "suite", choices=rows))
+    assert len(refused.value.problems) == 1 and what in refused.value.problems[0]
+
+
 def test_a_wrong_file_is_told_fifty_lines_long_at_most(tmp_path: Path) -> None:
     folder = write_suite(tmp_path / "suite", choices="{\n" * 5000)
     with pytest.raises(SuiteError) as refused:

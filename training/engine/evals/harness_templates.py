@@ -21,6 +21,9 @@ from jinja2.visitor import NodeTransformer
 MAX_SOURCE_CHARACTERS = 16 << 10  # the longest of lm-evaluation-harness has about 3 KiB
 MAX_TEXT_CHARACTERS = 1 << 20  # of a rendered text and of every value on the way to it
 MAX_RANGE = 1000
+MAX_NUMBER_BITS = 4096  # of a whole number; what is longer is computed in one step that no time limit interrupts
+MAX_DIGITS = 20  # behind the point
+MAX_NUMERAL_CHARACTERS = 1000
 MAX_LOOPS = 2  # one within another
 
 ALLOWED_NODES = frozenset(
@@ -182,6 +185,19 @@ def regex_replace(value: str, pattern: str, repl: str, count: int = 0) -> str:
     return re.sub(pattern, fill, value, count=count)
 
 
+def bounded_round(value: Any, precision: int = 0, method: str = "common") -> Any:
+    """Jinja's own takes ten to the power of any precision."""
+    if not -MAX_DIGITS <= precision <= MAX_DIGITS:
+        raise TemplateProblem(f"round takes at most {MAX_DIGITS} digits")
+    return DEFAULT_FILTERS["round"](value, precision, method)
+
+
+def bounded_int(value: Any, default: int = 0, base: int = 10) -> Any:
+    if isinstance(value, str) and len(value) > MAX_NUMERAL_CHARACTERS:
+        raise TemplateProblem(f"a number is written with more than {MAX_NUMERAL_CHARACTERS} characters")
+    return DEFAULT_FILTERS["int"](value, default, base)
+
+
 def map_attribute(value: Any, attribute: str) -> list[Any]:
     """`map` as tasks use it; with the name of a filter it is not accepted."""
     return [ENVIRONMENT.getitem(item, attribute) for item in value]
@@ -196,6 +212,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateProblem(f"'{operator}' takes numbers only")
         if len(sized) == 2:
             _bound(sum(map(len, sized)))
+        if (
+            operator == "*"
+            and sum(side.bit_length() for side in (left, right) if isinstance(side, int)) > MAX_NUMBER_BITS
+        ):
+            raise TemplateProblem(f"the template makes a number of more than {MAX_NUMBER_BITS} bits")
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, called: Any, *args: Any, **named: Any) -> Any:
@@ -222,6 +243,8 @@ def _make_environment() -> BoundedEnvironment:
         "replace": bounded_replace,
         "string": write_out,
         "regex_replace": regex_replace,
+        "round": bounded_round,
+        "int": bounded_int,
         "map": map_attribute,
     }
     made.tests = {name: DEFAULT_TESTS[name] for name in ALLOWED_TESTS}

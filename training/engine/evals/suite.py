@@ -22,6 +22,8 @@ MAX_LINE_BYTES = 1 << 20
 MAX_ROWS = 100_000
 MAX_CHOICES = 64
 MAX_CHECKS = 5_000  # rows of a task of kind checks: an evaluation says of each whether it passed
+MAX_SLICES = 100  # of one task: each is a line of every report of the suite
+MAX_SLICE_CHARACTERS = 64
 MAX_WORDINGS = 20  # that an answer of such a row must hold, or must not
 MAX_PROBLEMS = 50  # a wrong file is wrong in every line
 DEFAULT_MARGIN = 0.01
@@ -175,7 +177,25 @@ def _with_rows(task: Task, folder: Path, problems: list[str]) -> Task:
             break
     if not rows and not problems:
         problems.append(f"{task.file}: there are no rows; add one JSON object a line")
-    return replace(task, metric=metric, rows=tuple(rows))
+    found = replace(task, metric=metric, rows=tuple(rows))
+    problems += _check_slices(found)
+    return found
+
+
+def _check_slices(task: Task) -> list[str]:
+    """A slice has a name to print in a table, and there are not as many of them as rows."""
+    names = dict.fromkeys(map(task.name_slice, task.rows)) if task.slice else {}
+    if len(names) > MAX_SLICES:
+        return [f"{task.file}: the column '{task.slice}' tells {len(names):,} slices apart; {MAX_SLICES} are the most"]
+    wrong = next((name for name in names if not is_slice_name(name)), None)
+    if wrong is None:
+        return []
+    most = f"at most {MAX_SLICE_CHARACTERS} printable characters without '|'"
+    return [f"{task.file}: the slice {wrong[:MAX_SLICE_CHARACTERS]!a} needs a name of {most}"]
+
+
+def is_slice_name(name: str) -> bool:
+    return 0 < len(name.strip()) and len(name) <= MAX_SLICE_CHARACTERS and name.isprintable() and "|" not in name
 
 
 def _with_harness_rows(task: Task, folder: Path, problems: list[str]) -> Task:
@@ -190,6 +210,7 @@ def _with_harness_rows(task: Task, folder: Path, problems: list[str]) -> Task:
         problems.append(f"{task.file}: metric_list has no {task.metric}; it can be scored by {' or '.join(metrics)}")
     if task.filter is not None and task.filter not in filters:
         problems.append(f"{task.file}: filter_list has no '{task.filter}'; known there: {', '.join(filters) or 'none'}")
+    problems += _check_slices(replace(task, slice="slice", rows=tuple(rows))) if task.slice else []
     told_apart = "slice" if task.slice else None
     return replace(task, metric=task.metric or metrics[0], slice=told_apart, rows=tuple(rows), harness=found)
 
