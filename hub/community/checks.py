@@ -9,6 +9,7 @@ from hub.community.discussions import add_event
 from hub.community.events import check_changed, check_failed
 from hub.community.models import Check, PullRequest
 
+MAX_SUMMARY_CHARACTERS = 10_000  # it quotes what people wrote, and stands in the timeline each time
 ENDED = (Check.State.PASSED, Check.State.FAILED, Check.State.CANCELLED)
 
 
@@ -28,6 +29,7 @@ def set_check(
     check, _ = Check.objects.select_for_update().get_or_create(
         pull_request=pull_request, name=name, defaults={"position": position or 0, "is_required": is_required}
     )
+    summary = summary if len(summary) <= MAX_SUMMARY_CHARACTERS else f"{summary[:MAX_SUMMARY_CHARACTERS]}…"
     before = check.state
     now = timezone.now()
     check.state, check.summary, check.is_required = state, summary, is_required

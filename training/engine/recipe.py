@@ -51,12 +51,14 @@ __all__ = [
     "referenced_repos",
 ]
 
+MAX_PROBLEMS = 50  # a wrong file is wrong in every line
+
 # From version n to n + 1: takes and returns the root node, so places still point into the person's file.
 UPGRADES: dict[int, Callable[[Node], Node]] = {}
 
 
 def parse_recipe(text: str, *, allow_planned: bool = False) -> Recipe:
-    """The recipe, or RecipeErrors with every problem in the order of the file.
+    """The recipe, or RecipeErrors with its problems in the order of the file, the first MAX_PROBLEMS of them.
 
     `allow_planned` accepts what the language has and this program cannot do yet: for showing, never for running."""
     problems: list[Problem] = []
@@ -74,7 +76,7 @@ def parse_recipe(text: str, *, allow_planned: bool = False) -> Recipe:
         problems = [p for p in problems if not isinstance(p, Unsupported)]
     if problems:
         ordered = sorted(problems, key=lambda p: (p.line, p.column))
-        raise RecipeErrors([RecipeError(p.line, p.column, p.message, p.hint) for p in ordered])
+        raise RecipeErrors([RecipeError(p.line, p.column, p.message, p.hint) for p in ordered[:MAX_PROBLEMS]])
     assert isinstance(recipe, Recipe)
     return _fill_length(recipe)
 

@@ -28,6 +28,14 @@ def test_a_check_begins_runs_and_ends_with_its_times(proposal):
     assert proposal.checks.count() == 1
 
 
+def test_a_summary_does_not_grow_with_what_it_quotes(proposal):
+    from hub.community.checks import MAX_SUMMARY_CHARACTERS, set_check
+
+    check = set_check(proposal, "prepare", state="failed", summary="x" * 1_000_000)
+    (event,) = proposal.discussion.events.filter(kind="check")
+    assert check.summary == event.data["summary"] == "x" * MAX_SUMMARY_CHARACTERS + "…"
+
+
 def test_each_end_and_each_hold_is_an_entry_of_the_timeline_once(proposal):
     from hub.community.checks import set_check
 

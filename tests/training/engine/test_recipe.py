@@ -47,6 +47,11 @@ def problems_of(text: str) -> list[str]:
     return [str(problem) for problem in refused.value.problems]
 
 
+def test_a_wrong_file_is_told_fifty_lines_long_at_most() -> None:
+    told = problems_of(LORA + "".join(f"key{number}: 1\n" for number in range(3000)))
+    assert len(told) == 50 and told[0].startswith("recipe.yaml:9:1: unknown key 'key0'")
+
+
 def test_a_recipe_is_read_with_its_defaults() -> None:
     recipe = parse_recipe(LORA)
     assert recipe.base == RepoRef("commons/small", "v1.0.0")
