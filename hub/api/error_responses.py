@@ -1,5 +1,6 @@
 """One place that turns refusals into answers: JSON for programs, a page for people; always with a request id."""
 
+import errno
 import logging
 import re
 import uuid
@@ -57,6 +58,19 @@ class Unavailable(HubError):
     status = 503
 
 
+class NoRoom(HubError):
+    """No stock client tries this again by itself, which a full disk would not stand."""
+
+    status = 507
+
+
+def is_disk_full(problem: Exception) -> bool:
+    """By the word of the system, or of SQLite."""
+    if isinstance(problem, OperationalError):
+        return "disk is full" in str(problem)
+    return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def as_hub_error(problem: Exception) -> HubError | None:
     """The refusal that an exception stands for, or None when it is a fault of our own."""
     if isinstance(problem, HubError):
@@ -65,6 +79,9 @@ def as_hub_error(problem: Exception) -> HubError | None:
         kind = next(hub for engine, hub in FROM_STORAGE if isinstance(problem, engine))
         extra = {"paths": problem.paths} if isinstance(problem, storage.MergeConflict) else {}
         return kind(str(problem), **extra)
+    if is_disk_full(problem):
+        log.error("The disk is full: %s", problem)
+        return NoRoom("The disk of this hub is full, so this was not taken; its operator has to make room.")
     if isinstance(problem, storage.StoreUnavailable):
         return Unavailable(str(problem), headers={"Retry-After": "5"})
     if isinstance(problem, Http404):
@@ -102,6 +119,8 @@ def answer_json(problem: HubError) -> JsonResponse:
     if problem.code:
         response["X-Error-Code"] = problem.code
     response["X-Error-Message"] = header_text(problem.message)
+    # A repository that is not there is refused before anybody asks who reads: a private one must not differ from it.
+    response["Vary"] = "Cookie"
     for name, value in problem.headers.items():
         response[name] = value
     return response

@@ -1,9 +1,14 @@
 """No door for programs answers HTML, whatever is asked; and cards are checked with their line."""
 
+import errno
+
 import pytest
 import requests
+from django.db import OperationalError
 from django.test import Client
 from huggingface_hub import RepoCard
+
+from tests.hub.scenes import make_repo
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 
@@ -66,6 +71,37 @@ def test_a_fault_of_our_own_is_json_and_names_its_request(hub_url, monkeypatch):
     answer = requests.get(f"{hub_url}/api/models", timeout=10)
     assert answer.status_code == 500
     assert answer.headers["X-Request-Id"] in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOSPC, "No space left on device"), OperationalError("database or disk is full")]
+)
+def test_a_full_disk_is_said(client, monkeypatch, problem):
+    from hub.api.hf import listing
+
+    def break_down(_):
+        raise problem
+
+    monkeypatch.setattr(listing, "read_sort", break_down)
+    answer = client.get("/api/models")
+    assert answer.status_code == 507 and "disk of this hub is full" in answer.json()["error"]
+
+
+def test_no_header_tells_a_private_repository_from_a_missing_one(client, alice):
+    make_repo(alice.user, "cellar", is_private=True)
+
+    def ask(name, path):
+        answer = client.get(path.format(f"alice/{name}"))
+        told = {key: value.replace(name, "") for key, value in answer.headers.items() if key != "X-Request-Id"}
+        return answer.status_code, told, answer.content.decode().replace(name, "")
+
+    for path in (
+        "/api/datasets/{}",
+        "/api/datasets/{}/tree/main",
+        "/datasets/{}/resolve/main/a",
+        "/api/v1/repos/datasets/{}",
+    ):
+        assert ask("cellar", path) == ask("nothing", path), path
 
 
 def test_a_browser_session_writes_only_with_its_csrf_token(alice):
