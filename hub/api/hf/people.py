@@ -93,12 +93,13 @@ def show_person(request: HttpRequest, *, who: str) -> HttpResponse:
     organizations = [
         {"name": row.name, "fullname": row.title, "avatarUrl": ""} for row in user.organizations.order_by("name")
     ]
+    seen = Repo.objects.visible_to(request.user).order_by().values("pk")  # a number, too, tells of a private repository
     item = describe_person(user) | count_repos(request, owner_user=user)
     item |= count_follows(user) | {"isFollowing": is_following(request.user, user), "numUpvotes": count_upvotes(user)}
     item |= {
         "numPapers": 0,
-        "numLikes": user.likes.count(),
-        "numDiscussions": user.discussions.filter(is_private=False).count(),
+        "numLikes": user.likes.filter(repo__in=seen).count(),
+        "numDiscussions": user.discussions.filter(is_private=False, repo__in=seen).count(),
     }
     return answer(item | {"orgs": organizations, "details": user.bio, "createdAt": format_time(user.date_joined)})
 

@@ -202,6 +202,21 @@ def test_what_moderation_disabled_is_in_nobodys_likes(client, repos, alice, char
     assert liked == ["bob/poem-scorer"]
 
 
+def test_numbers_of_a_person_count_what_the_reader_sees(client, repos, alice, charlie):
+    from hub.community.discussions import create_discussion
+    from hub.community.likes import set_like
+
+    for repo in repos[:2]:  # the second one is private
+        set_like(repo=repo, by=alice.user, likes=True)
+        create_discussion(repo=repo, by=alice.user, title="A question")
+
+    def count(reader):
+        told = client.get("/api/users/alice/overview", HTTP_AUTHORIZATION=f"Bearer {reader.token}").json()
+        return told["numLikes"], told["numDiscussions"]
+
+    assert (count(alice), count(charlie)) == ((2, 2), (1, 1))
+
+
 @pytest.mark.parametrize("field", ["updated_at", "created_at", "likes", "downloads"])
 def test_a_list_is_read_in_order_from_an_index(alice, field):
     """100,000 rows were sorted for each page of twenty, for 430 ms."""
