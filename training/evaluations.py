@@ -7,9 +7,11 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from hub.accounts.models import User
 from hub.common import jobs
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
+from hub.community.candidates import people_behind
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
 from training.candidates import add_outputs
@@ -104,7 +106,7 @@ def carry_out(lease: Lease) -> None:
     suite = folder / "suite"
     lay_out(evaluation.suite_repo, evaluation.suite_commit, suite)
     candidate = model_folder(run.repo, run.pull_request.candidate)
-    judges = lay_out_judges(suite, run.proposed_by)
+    judges = lay_out_judges(suite, *(User.objects.filter(pk__in=people_behind(run.pull_request)).order_by("pk")))
     arguments = ["evaluate", "--suite", str(suite), "--model", str(candidate), "--out", str(folder / "out")]
     arguments += arguments_of(judges)
     if lease.payload.get("margin") is not None:  # else the margins of the suite hold

@@ -1,5 +1,6 @@
-"""Judges of a suite's pairwise tasks, laid out for the engine: models of this hub that the person behind an evaluation may read."""
+"""Judges of a suite's pairwise tasks, laid out for the engine: models of this hub that all people behind an evaluation may read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from training.engine.evals.suite import parse_description
 from training.materials import has_model, model_folder
 
 
-def lay_out_judges(suite: Path, user: Any) -> dict[str, Path]:
-    """Folder of each judge by its name in suite.yaml. `user` None is a stranger. Raises JobRefused."""
+def lay_out_judges(suite: Path, *people: Any) -> dict[str, Path]:
+    """Folder of each judge by its name in suite.yaml. None among `people` is a stranger. Raises JobRefused unless each of
+    them may read it: else who pushes to somebody's proposal could have a private model of that person asked."""
     try:
         tasks = parse_description((suite / "suite.yaml").read_bytes()).tasks
     except (OSError, EngineError):
         return {}  # the engine says what is wrong with it
     names = dict.fromkeys(task.judge for task in tasks if task.judge)
-    return {name: open_judge(name, user or AnonymousUser()) for name in names}
+    return {name: open_judge(name, [person or AnonymousUser() for person in people or (None,)]) for name in names}
 
 
-def open_judge(name: str, user: Any) -> Path:
+def open_judge(name: str, people: Sequence[Any]) -> Path:
     full_name, _, commit = name.partition("@")
     try:
-        repo = find_repo("model", full_name, user)
-        check_judge(repo, commit, user)
+        for person in people:
+            repo = find_repo("model", full_name, person)
+            check_judge(repo, commit, person)
     except HubError as problem:
         raise JobRefused(f"The judge {name} of the suite cannot be asked: {problem.message}") from None
     if not has_model(repo, commit):

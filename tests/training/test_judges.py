@@ -1,6 +1,7 @@
 """A judge is a model of the hub, and nobody is judged by what they may not read."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,39 @@ def test_who_may_read_the_judge_is_judged_by_it(line: Line, tmp_path: Path) -> N
         for person in (None, line.bob):
             with pytest.raises(JobRefused, match="cannot be asked"):
                 lay_out_judges(suite, person)
+        with pytest.raises(JobRefused, match="cannot be asked"):
+            lay_out_judges(suite, line.alice, line.bob)
         assert name in lay_out_judges(suite, line.alice)
+
+
+def test_a_judge_is_asked_only_when_all_behind_the_proposal_may_read_it(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob pushes to Alice's proposal a suite whose judge is a private model of hers."""
+    from tests.training.line import push, run_waiting_jobs
+    from training import evaluations
+    from training.models import Evaluation, Run
+
+    pull_request = line.propose()
+    push(line.target, line.bob, {"notes.md": b"hers"}, revision=pull_request.ref)
+    run_waiting_jobs(kinds=("training.rebuild",))
+    asked: list[tuple[Any, ...]] = []
+
+    def stop(suite: Path, *people: Any) -> None:
+        asked.append(people)
+        raise JobRefused("Enough.")
+
+    monkeypatch.setattr(evaluations, "lay_out_judges", stop)
+    monkeypatch.setattr(evaluations, "model_folder", lambda *_: Path("unused"))
+    run = Run.objects.get(is_superseded=False)
+    line.suite.refresh_from_db()
+    evaluation = Evaluation.objects.create(
+        pull_request=pull_request, repo=run.repo, suite_repo=line.suite, suite_name="s", suite_commit=line.suite.head
+    )
+    lease: Any = SimpleNamespace(payload={"evaluation_id": evaluation.pk, "run_id": run.pk})
+    with pytest.raises(JobRefused, match="Enough"):
+        evaluations.carry_out(lease)
+    assert asked == [(line.alice, line.bob)]
 
 
 @pytest.mark.parametrize(
