@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.cache import cache
 
+from hub.common.waiting import giving_way
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
 from training.engine.config import MAX_CONTEXT
@@ -233,16 +234,17 @@ def run_program(place: Path, request: dict[str, Any]) -> dict[str, Any]:
     own.mkdir()
     command = [sys.executable, "-m", "training.sandbox", "--program", "training.preview_program", "--own", str(own)]
     try:
-        done = subprocess.run(
-            [*command, "--reads", str(place)],
-            input=json.dumps(request),
-            env=environment(1),
-            cwd=own,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-        )
+        with giving_way():
+            done = subprocess.run(
+                [*command, "--reads", str(place)],
+                input=json.dumps(request),
+                env=environment(1),
+                cwd=own,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
+            )
     except subprocess.TimeoutExpired:
         return {"problem": "Looking at this dataset takes too long; its rows will be checked when you propose."}
     lines = done.stdout.splitlines()

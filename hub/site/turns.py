@@ -1,13 +1,16 @@
 """Many threads, few at work: slow clients must not keep others waiting.
 
 A thread that computes holds one of a few turns, because Python computes one thing at a time and more at once only makes
-all of them late. While it waits for its client, for the rest of a body or for room to send, it holds none. So a slow
-upload or download costs a sleeping thread. A part of the threads is kept free of long downloads: when so many wait for
-their readers that pages would find no thread, the next download is asked to come back, which clients do by themselves."""
+all of them late. While it waits for its client, for the rest of a body, for room to send or for another program
+(hub.common.waiting), it holds none. So a slow upload or download costs a sleeping thread. A part of the threads is kept
+free of long downloads: when so many wait for their readers that pages would find no thread, the next download is asked to
+come back, which clients do by themselves."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from hub.common import waiting
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -25,10 +28,12 @@ class Turn:
     def __enter__(self) -> "Turn":
         self._turns.acquire()
         self._is_held = True
+        waiting.own.turn = self
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_held = False
+        waiting.own.turn = None
         self._turns.release()
 
     def pause(self, read: Callable[[int], bytes], count: int) -> bytes:
