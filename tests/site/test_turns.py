@@ -11,6 +11,16 @@ from hub.common import waiting
 from hub.site.turns import take_turns
 
 
+class Turn:
+    is_held = True
+
+    def __enter__(self) -> None:
+        self.is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_held = False
+
+
 def test_who_waits_for_another_program_lets_others_compute() -> None:
     has_come = threading.Event()
 
@@ -35,15 +45,6 @@ def test_a_look_at_data_holds_no_turn(tmp_path: Path, monkeypatch: pytest.Monkey
     """Four looks of 25 seconds by one person kept everybody else waiting."""
     from training import previews
 
-    class Turn:
-        is_held = True
-
-        def __enter__(self) -> None:
-            self.is_held = True
-
-        def __exit__(self, *_: object) -> None:
-            self.is_held = False
-
     turn = Turn()
     held: list[bool] = []
 
@@ -54,4 +55,33 @@ def test_a_look_at_data_holds_no_turn(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(previews.subprocess, "run", run)
     monkeypatch.setattr(waiting.own, "turn", turn)
     assert previews.run_program(tmp_path, {}) == {"rows": 3}
+    assert (held, turn.is_held) == ([False], True)
+
+
+@pytest.mark.django_db
+def test_a_push_holds_no_turn_while_git_unpacks_it(alice: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack of half a megabyte unfolds to hundreds, and git may take half an hour for it."""
+    from hub.storage.errors import TooLarge
+    from hub.storage.git.packets import FLUSH, format_packet
+    from hub.storage.git.quarantine import Quarantine
+    from tests.hub.scenes import make_repo
+
+    make_repo(alice.user, "tides")
+    turn = Turn()
+    held: list[bool] = []
+
+    def unpack(*_: Any, **__: Any) -> None:
+        held.append(turn.is_held)
+        raise TooLarge("Enough.")
+
+    monkeypatch.setattr(Quarantine, "unpack", unpack)
+    monkeypatch.setattr(waiting.own, "turn", turn)
+    command = f"{'0' * 40} {'a' * 40} refs/heads/b\0report-status".encode()
+    answer = client.post(
+        "/datasets/alice/tides.git/git-receive-pack",
+        format_packet(command) + FLUSH + b"PACK",
+        content_type="application/x-git-receive-pack-request",
+        HTTP_AUTHORIZATION=f"Bearer {alice.token}",
+    )
+    assert answer.status_code == 200 and b"Enough." in answer.content
     assert (held, turn.is_held) == ([False], True)

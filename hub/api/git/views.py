@@ -8,6 +8,7 @@ from hub.accounts.permissions import can, refuse_files
 from hub.api.addresses import absolute
 from hub.api.hf.endpoints import View, endpoint, open_body
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
+from hub.common.waiting import giving_way
 from hub.community.pushes import PushJudge, visible_refs
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
@@ -124,6 +125,7 @@ def answer_receive_pack(request: HttpRequest, **address: str) -> HttpResponse:
             visible=visible,
             public=public,
             after=judge.after,
+            unpacking=giving_way,
         )
     except StorageError as problem:
         raise InvalidInput(str(problem)) from None

@@ -4,6 +4,7 @@ git's own receive-pack is not run and no hook exists: the judge is a function of
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -111,11 +112,13 @@ def receive(
     visible: Callable[[str], bool] | None = None,
     public: GitRepo | None = None,
     after: Callable[[list[RefResult]], Iterable[str]] | None = None,
+    unpacking: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> bytes:
     """Take one push into `repo` and return the whole answer for the client, refusals included.
 
     `judge` sees the commands that are well formed and answers each, in order; a StorageError refuses them all.
     `after` hears every final result once references have moved and may return lines for the pusher.
+    `unpacking` surrounds the wait for git, which may last as long as a pack unfolds to.
     With `public`, the pusher is a stranger who may build on that half and on what `visible` names in `repo`."""
     push = read_commands(body)
     if not push.commands:
@@ -124,7 +127,8 @@ def receive(
     try:
         with quarantine:
             if any(command.new for command in push.commands):
-                quarantine.unpack(body, limit_bytes=limit_bytes)
+                with unpacking():
+                    quarantine.unpack(body, limit_bytes=limit_bytes)
             results = _decide(quarantine, push.commands, judge)
             results = _settle(repo, quarantine, results, is_atomic="atomic" in push.capabilities)
     except StorageError as refusal:
