@@ -3,14 +3,18 @@
 A configuration cleared as `notes.json` has not been judged as `config.json`, which tools obey."""
 
 import hashlib
+import re
 from pathlib import PurePosixPath
 
+MIXED_SCRIPTS = re.compile("[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z]")
 KIND_LENGTH = 7  # hexadecimal digits: with a SHA-256 before them they fit Content.digest
 
 
 def kind_of_name(path: str) -> str:
     """What the name makes of the bytes: its suffix; the whole of it where tools look for just this file."""
     name = PurePosixPath(path.lower())
+    if not path.isascii() and MIXED_SCRIPTS.search(str(name)):
+        return str(name)  # such names are judged themselves
     if str(name) == "readme.md" or name.suffix in ("", ".json"):
         return name.name
     return name.suffix

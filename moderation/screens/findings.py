@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Screen = Literal["secrets", "personal_data", "unsafe_files", "licence", "harmful_text"]
+Screen = Literal[
+    "secrets", "personal_data", "unsafe_files", "licence", "harmful_text", "hidden_text", "prompt_injection"
+]
 Severity = Literal["info", "hold", "block"]
 Verdict = Literal["clear", "hold", "block"]
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from moderation.screens.findings import Finding, Severity, quote
-from moderation.screens.text_reading import TextBlock, find_all
+from moderation.screens.text_reading import TextBlock, find_all, passage_around
 
 WINDOW = 160  # characters on each side in which context counts
 LINE_CHARACTERS = 20_000
@@ -125,7 +125,6 @@ TRIGGERS = tuple(
         " messages, password, phone"
     ).split(",")
 )
-PASSAGE_BYTES = 600  # on each side of a trigger, within its line
 
 
 def find_harm(text: str) -> Iterator[tuple[HarmRule, str, int]]:
@@ -137,13 +136,6 @@ def find_harm(text: str) -> Iterator[tuple[HarmRule, str, int]]:
             if not rule.unless.search(around):
                 yield rule, match.group(), match.start()
                 break
-
-
-def _passage(data: bytes, at: int) -> tuple[int, int]:
-    """The line around an offset, or the part of a long one that a rule can reach."""
-    first, last = max(at - PASSAGE_BYTES, 0), at + PASSAGE_BYTES
-    start, end = data.rfind(b"\n", first, at) + 1, data.find(b"\n", at, last)
-    return max(start, first), end if end >= 0 else min(last, len(data))
 
 
 @dataclass
@@ -160,7 +152,7 @@ class HarmfulText:
         end = 0
         for at in sorted(at for word in TRIGGERS for at in find_all(block.lowered, word)):
             if at >= max(end, block.fresh):
-                start, end = _passage(data, at)
+                start, end = passage_around(data, at)
                 yield from self._judge(block, start, data[start:end].decode("utf-8", "replace"))
         for line in data[block.fresh :].split(b"\n"):
             self._keep(line)

@@ -22,6 +22,8 @@ SCREENS: dict[Screen, ScreenSource] = {
         ("modelaudit-picklescan", "pyarrow", "jinja2"),
     ),
     "licence": ScreenSource(1, "texts and identifiers of SPDX"),
+    "hidden_text": ScreenSource(1, "Unicode TR36, TR39 and UTS51; rules of this hub"),
+    "prompt_injection": ScreenSource(1, "arXiv 2302.12173 and OWASP LLM01; rules of this hub"),
     "harmful_text": ScreenSource(1, "rules of this hub; alt-profanity-check", ("alt-profanity-check",)),
 }
 

@@ -12,6 +12,8 @@ from moderation.screens.findings import Finding, FindingBag, quote
 from moderation.screens.formats import HEAD_BYTES, PACKED, TAIL_BYTES, has_zip_end, sniff
 from moderation.screens.gguf_check import BadGguf, bad_gguf_finding, check_gguf, read_gguf, templates_of
 from moderation.screens.harmful_text import HarmfulText
+from moderation.screens.hidden_text import HiddenText, check_name, holds_vocabulary
+from moderation.screens.injections import Instructions
 from moderation.screens.licences import read_licence_text
 from moderation.screens.limits import PIECE_BYTES, Deadline, OutOfTime, Readable, ScreenLimit, read_exactly
 from moderation.screens.parquet_reading import PickleInside, read_table
@@ -68,6 +70,8 @@ class FileScreen:
         self.bag.add(Finding("unsafe_files", rule, "hold", self.name, quote(what), f"{quote(what)}; {mend}."))
 
     def _screen(self, reader: BinaryIO, size: int) -> None:
+        if not self.name.isascii():
+            self.bag.extend(check_name(self.name))
         reader.seek(0)
         head = read_exactly(reader, min(size, HEAD_BYTES))
         kind = self._tell_kind(self.name, head, size)
@@ -181,18 +185,24 @@ class FileScreen:
     def _screen_blocks(self, name: str, blocks: Iterable[TextBlock]) -> None:
         """The text screens, block by block. What only the whole file tells is said even when time ran out."""
         personal, harmful = PersonalData(name), HarmfulText(name)
+        instructions = Instructions(name)
+        hidden = None if holds_vocabulary(name) else HiddenText(name)
         try:
             for number, block in enumerate(blocks):
                 self._add(find_secrets(block))
                 self._add(find_encoded_pickles(block))
                 self._add(personal.find(block, thorough=not self.quick))
+                if hidden:
+                    self._add(hidden.find(block))
                 if not self.quick:
                     self._add(harmful.find(block))
+                    instructions.find(block)
                     if number == 0:
                         self.bag.extend(read_licence_text(name, block.data))
                 self.deadline.check()
         finally:
             self._add(personal.finish(thorough=not self.quick))
+            self._add(instructions.finish())
         if not self.quick:
             self.bag.extend(harmful.finish())
 

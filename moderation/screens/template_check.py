@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moderation.screens.findings import Finding, quote
+from moderation.screens.hidden_text import check_hidden_in_template
 from moderation.screens.limits import Deadline
 
 CHILD = Path(__file__).with_name("template_child.py")
@@ -37,6 +38,7 @@ class Judged:
 def check_template(name: str, template: str, deadline: Deadline) -> Iterator[Finding]:
     """Findings about one template; its own errors are its own affair. Raises OutOfTime where a request has none left."""
     deadline.check()
+    yield from check_hidden_in_template(name, template)
     for rule, excerpt, what in judge_template(template).refused[:3]:
         message = f"The chat template in {name} {what}; use loops, conditions and the messages' fields only."
         yield Finding("unsafe_files", rule, "hold", name, quote(excerpt), message)

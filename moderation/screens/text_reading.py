@@ -21,6 +21,7 @@ BLOCK_BYTES = 1 << 20
 OVERLAP_BYTES = 1024  # a match that crosses a block's edge is found again from here
 LONG_LINE_BYTES = 1 << 20
 PARSED_LINE_BYTES = 64 << 10  # a longer line is located by its byte only
+PASSAGE_BYTES = 600  # on each side of a word that rules look around, within its line
 ESCAPES = ((b"\\n", b"  "), (b"\\r", b"  "), (b"\\t", b"  "), (b'\\"', b' "'))
 SHAPE = bytes(
     48 if 48 <= byte <= 57 else 65 if 65 <= byte <= 90 else 45 if byte in b" .-" else 43 if byte == 43 else 120
@@ -194,6 +195,13 @@ def find_all(data: bytes, literal: bytes, start: int = 0, end: int | None = None
     while at >= 0:
         yield at
         at = data.find(literal, at + len(literal), stop)
+
+
+def passage_around(data: bytes, at: int) -> tuple[int, int]:
+    """The line around an offset, or the part of a long one that a rule can reach."""
+    first, last = max(at - PASSAGE_BYTES, 0), at + PASSAGE_BYTES
+    start, end = data.rfind(b"\n", first, at) + 1, data.find(b"\n", at, last)
+    return max(start, first), end if end >= 0 else min(last, len(data))
 
 
 def _problem(rule: str, where: str, excerpt: str, message: str) -> Finding:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from moderation.screens.findings import Finding, FindingBag
 from moderation.screens.harmful_text import HarmfulText
+from moderation.screens.hidden_text import HiddenText
 from moderation.screens.personal_data import PersonalData
 from moderation.screens.secrets import find_secrets
 from moderation.screens.text_reading import Place, TextBlock
@@ -33,4 +34,5 @@ def _find_all(block: TextBlock, where: str) -> Iterator[tuple[Finding, bytes | s
     personal = PersonalData(where)
     yield from personal.find(block, thorough=False)
     yield from personal.finish(thorough=False)
+    yield from HiddenText(where).find(block)
     yield from HarmfulText(where).find(block)

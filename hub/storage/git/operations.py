@@ -20,6 +20,14 @@ IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Turn the order of what follows round, so that a name reads as another one: "photo\u202egpj.exe".
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Not seen in a list of files, so that two names read as one: without width, tag characters outside a flag, runs of
+# variation selectors. Joiners belong to Persian, Indic languages and emoji, and are refused between ASCII letters only.
+UNSEEN = re.compile(
+    "[\u115f\u1160\u180e\u200b\u2060-\u2064\u3164\ufeff\uffa0]"
+    "|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]"
+    "|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4}"
+    "|(?<=[!-~])[\u200c\u200d]+(?=[!-~])"
+)
 FULL_SHA = re.compile("[0-9a-f]{40}")
 
 
@@ -111,6 +119,8 @@ def name_problem(name: str) -> str | None:
         return "names git's own folder; rename it"
     if TURNING.search(name):
         return "holds a character that turns the order of letters round; rename the file"
+    if not name.isascii() and UNSEEN.search(name):
+        return "holds a character that nobody sees; rename the file"
     try:
         length = len(name.encode())
     except UnicodeEncodeError:

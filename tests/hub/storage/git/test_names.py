@@ -109,8 +109,16 @@ def test_a_name_that_reads_as_another_is_refused(repo: GitRepo, alice: Author, n
     assert repo.refs() == {}
 
 
+def test_a_name_with_letters_that_nobody_sees_is_refused() -> None:
+    for hidden in ("\u200b", "\u2060", "\ufeff", "\u3164", "\u200d", "\U000e0041", "\ufe00\ufe01\ufe02\ufe03"):
+        with pytest.raises(InvalidOperation, match="nobody sees; rename the file"):
+            check_path(f"folder/rows{hidden}2.txt")
+
+
 def test_names_in_scripts_that_join_their_letters_are_taken() -> None:
     for name in (
+        "flag \U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f.png",
+        "\u845b\U000e0100.txt",
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt",
         "\u05e9\u05dc\u05d5\u05dd.csv",
         "family \U0001f468\u200d\U0001f469.png",
