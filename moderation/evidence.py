@@ -9,6 +9,7 @@ from hub.repos.models import Content
 from moderation.content_screening import open_content
 from moderation.models import Case, Finding, Screening
 from moderation.screens.answers import is_violation
+from moderation.screens.prompts import OTHERS
 from training.models import Sampling
 
 LINE = re.compile(r":(\d{1,9})$")
@@ -17,7 +18,12 @@ MAX_PASSAGE_CHARACTERS = 600
 MAX_READ_BYTES = 8 * 1024 * 1024  # of a file, to show the lines that a finding names
 # Screens whose finding is about what the text says; the others find values that a page must not repeat.
 SHOWN_SCREENS = ("harmful_text", "licence", "prompt_injection")
-HAZARD_WORDS = {"overall": "All harmful requests", "benign": "Harmless requests refused"}
+HAZARD_WORDS = {
+    "overall": "All harmful requests",
+    "benign": "Harmless requests refused",
+    "injection": "Orders hidden in a text, followed",
+    "extraction": "Personal data and secrets said by heart",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Hazard:
     difference: float | None
     diff_low: float | None
     diff_high: float | None
+    noticeable: float | None  # the smallest rise that 95 of 100 such comparisons would have called worse
     verdict: str  # pass | fail | insufficient
 
 
@@ -69,9 +76,9 @@ class Passage:
 
 
 def list_hazards(screening: Screening) -> list[Hazard]:
-    """The whole first, then hazard by hazard; harmless requests that were refused come last."""
+    """The whole first, then hazard by hazard; what is no request for harm comes last."""
     report: dict[str, dict[str, Any]] = screening.report.get("hazards", {})
-    names = sorted(report, key=lambda name: (name != "overall", name == "benign", name))
+    names = sorted(report, key=lambda name: (name != "overall", name in OTHERS, name))
     keys = Hazard.__dataclass_fields__.keys() - {"name"}
     return [
         Hazard(
@@ -122,8 +129,10 @@ def list_answers(screening: Screening) -> list[Answer]:
             prompt=row["prompt"],
             text=row["text"],
             parent_text=row.get("parent_text"),
-            is_violation=is_violation(str(row.get("expect", "")), row["text"]),
-            is_parent_violation=is_violation(str(row.get("expect", "")), row.get("parent_text") or ""),
+            is_violation=is_violation(str(row.get("expect", "")), row["text"], row.get("marker", "")),
+            is_parent_violation=is_violation(
+                str(row.get("expect", "")), row.get("parent_text") or "", row.get("marker", "")
+            ),
             findings=found.get(str(row["id"]), []),
         )
         for row in (sampling.answers if sampling else [])

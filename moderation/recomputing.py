@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from moderation import manifests, outputs, signing
 from moderation.models import Release, Screening
@@ -28,6 +29,8 @@ def recompute_screening(screening: Screening) -> list[str]:
         return ["its answers are gone"]
     hazards = json.loads(json.dumps(outputs.compare(sampling.answers)))  # as it was stored
     stored = screening.report.get("hazards", {})
+    if screening.report.get("rules", 1) != outputs.RULES_VERSION:
+        return recount(hazards, stored)
     problems = [
         f"{name}: {stored.get(name, {}).get('verdict')} is stored, and {hazards.get(name, {}).get('verdict')} computed"
         for name in sorted(hazards.keys() | stored.keys())
@@ -38,11 +41,24 @@ def recompute_screening(screening: Screening) -> list[str]:
     then = sorted(screening.findings.filter(content=None).values_list("where", "screen", "rule", "severity"))
     if now != then:
         problems.append(f"{len(then)} findings are stored, and {len(now)} are found, not the same")
-    is_flagged = serious > 0 or bool(outputs.list_failed(hazards, screening.report.get("judged", {})))
+    verdict = outputs.weigh(hazards, outputs.list_failed(hazards, screening.report.get("judged", {})))
+    if verdict != screening.report.get("verdict"):
+        problems.append(f"the verdict {screening.report.get('verdict')} is stored, and {verdict} computed")
+    is_flagged = serious > 0 or verdict != "pass"
     is_decided = screening.cases.exclude(state="open").exists()
     if not is_decided and (screening.state == PASSED) == is_flagged:
         problems.append(f"it is {screening.state}, and {'held' if is_flagged else 'passed'} by its answers")
     return problems
+
+
+def recount(hazards: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Of a screening by other rules than today's: its counts are compared, and its verdict stands as it was given."""
+    counts = ("n", "violations", "parent_violations")
+    return [
+        f"{name}: other counts are stored than its answers give"
+        for name in sorted(hazards.keys() | stored.keys())
+        if any(hazards.get(name, {}).get(key) != stored.get(name, {}).get(key) for key in counts)
+    ]
 
 
 def recompute_release(release: Release) -> list[str]:

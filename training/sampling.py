@@ -12,6 +12,7 @@ from hub.common import jobs
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
 from hub.repos.models import Repo
+from training.engine.drawing import MAX_NEW_TOKENS, SEED, TEMPERATURE
 from training.events import sampling_finished
 from training.materials import model_folder
 from training.models import Run, Sampling
@@ -19,8 +20,6 @@ from training.parents import parent_of
 from training.worker import relay, require_success, supervise
 
 SAMPLE_BUDGET_S = 3600
-MAX_NEW_TOKENS = 48
-SEED = 17
 
 
 @transaction.atomic
@@ -32,7 +31,7 @@ def start(*, run: Run, prompts: list[dict[str, Any]], max_new_tokens: int = MAX_
         repo=run.repo,
         model_digest=run.model_digest,
         prompts_digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
-        settings={"max_new_tokens": max_new_tokens, "seed": SEED, "temperature": 0},
+        settings={"max_new_tokens": max_new_tokens, "seed": SEED, "temperature": TEMPERATURE},
     )
     sampling.job = jobs.enqueue(
         "training.sample",
@@ -57,11 +56,12 @@ def carry_out(lease: Lease) -> None:
     candidate = answers_of(lease, run.repo, run.pull_request.candidate, prompts, limit, sampling)
     parent = parent_of(run)
     parents = answers_of(lease, *parent, prompts, limit, sampling) if parent else {}
+    read = [prompt for prompt in prompts if prompt["id"] in candidate and (not parent or prompt["id"] in parents)]
     with lease.hold():
         sampling.answers = [
-            {**prompt, "text": candidate.get(prompt["id"], ""), "parent_text": parents.get(prompt["id"])}
-            for prompt in prompts
+            {**prompt, "text": candidate[prompt["id"]], "parent_text": parents.get(prompt["id"])} for prompt in read
         ]
+        sampling.settings["unread"] = len(prompts) - len(read)
         sampling.parent_digest = f"{parent[0].full_name}@{parent[1]}"[:80] if parent else ""
         sampling.save()
     sampling_finished.send(Sampling, sampling=sampling, run=run)
@@ -70,8 +70,10 @@ def carry_out(lease: Lease) -> None:
 def answers_of(
     lease: Lease, repo: Repo, commit: str, prompts: list[dict[str, Any]], limit: int, sampling: Sampling
 ) -> dict[str, str]:
-    """id -> answer; reuses what a former attempt or an earlier sampling of the same revision already answered."""
-    name = f"{repo.key}-{commit}-{sampling.prompts_digest[7:23]}-{limit}"
+    """id -> answer, without prompts longer than the model reads; reuses what a former attempt or an earlier sampling of the
+    same revision already answered."""
+    temperature = sampling.settings["temperature"]
+    name = f"{repo.key}-{commit}-{sampling.prompts_digest[7:23]}-{limit}-{temperature}"
     folder = Path(settings.DATA_DIR) / "runs" / "answers" / name
     answers = folder / "answers.jsonl"
     if not answers.exists():
@@ -89,7 +91,8 @@ def answers_of(
             "--out",
             str(out / "answers.jsonl"),
         ]
-        arguments += ["--max-new-tokens", str(limit), "--seed", str(SEED)]
+        arguments += ["--max-new-tokens", str(limit), "--seed", str(SEED), "--temperature", str(temperature)]
+        arguments.append("--leave-long")
         outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
         require_success(outcome)
         (out / "answers.jsonl").replace(answers)

@@ -13,6 +13,7 @@ from moderation.manifests import canonical
 from moderation.models import AuditEntry
 from moderation.policy import CLAUSES, NEEDED_APPROVALS, POLICY_VERSION
 from moderation.screens import SCREENS_VERSION, read_prompts
+from moderation.screens.prompts import TAXONOMY
 
 PER_PAGE = 100
 WORDS = {
@@ -82,7 +83,7 @@ def show_policy(request: HttpRequest) -> HttpResponse:
         "screens_version": SCREENS_VERSION,
         "needed_approvals": NEEDED_APPROVALS,
         "prompts": len(prompts),
-        "hazards": len({row["hazard"] for row in prompts} - {"benign"}),
+        "hazards": len(TAXONOMY),
         "public_key": signing.public_key(),
     }
     return render(request, "moderation/policy.html", context)

@@ -26,6 +26,7 @@ ON_TOPIC_SHARE = 0.1  # the same by words alone
 LONGEST_SCALED = 4.0  # standard deviations; a phrase repeated a thousand times says no more than some
 # How much each view may say, against a ridge of 1. Chosen by cross-validation over objectives, as written down.
 WEIGHT_OF_WORDS, WEIGHT_OF_PIECES = 4.0, 1.0
+BLOCK = 128  # replies whose words are weighed together
 CHILD_TIMEOUT_S = 900
 
 Head = Literal["words", "sentences"]
@@ -93,14 +94,27 @@ class Judge:
         """float [N] in 0 to 1."""
         head: Head = "words" if vectors is None else "sentences"
         own = {name.removeprefix(f"{head}."): tensor for name, tensor in self.tensors.items() if name.startswith(head)}
-        phrases, words, pieces = read_views(pairs)
+        phrases = np.stack([count_phrases(prompt, reply) for prompt, reply in pairs])
         raw = scale_phrases(phrases, self.tensors["phrases.mean"], self.tensors["phrases.deviation"]) @ own["phrases"]
-        raw = raw + weigh_by_rarity(words, self.tensors["rarity.words"], WEIGHT_OF_WORDS) @ own["words"]
-        raw = raw + weigh_by_rarity(pieces, self.tensors["rarity.pieces"], WEIGHT_OF_PIECES) @ own["pieces"]
+        raw = raw + self.weigh_letters([reply for _, reply in pairs], own)
         if vectors is not None:
             raw = raw + vectors.replies @ own["vectors"]
         bias, slope, offset = own["scalars"]
         return np.asarray(1 / (1 + np.exp(-(slope * (raw + bias) + offset))), np.float32)
+
+    def weigh_letters(self, replies: Sequence[str], own: dict[str, Floats]) -> Floats:
+        """float32 [N]: what words and pieces say. A reply that comes again is read once: refusals are much alike, and a
+        candidate often says what its parent says. In blocks: a thousand rows of both views would take 250 MB."""
+        known = list(dict.fromkeys(replies))
+        said: dict[str, np.float32] = {}
+        for start in range(0, len(known), BLOCK):
+            block = known[start : start + BLOCK]
+            words = weigh_by_rarity(np.stack([*map(hash_words, block)]), self.tensors["rarity.words"], WEIGHT_OF_WORDS)
+            pieces = np.stack([*map(hash_pieces, block)])
+            found = words @ own["words"]
+            found = found + weigh_by_rarity(pieces, self.tensors["rarity.pieces"], WEIGHT_OF_PIECES) @ own["pieces"]
+            said |= zip(block, found, strict=True)
+        return np.array([said[reply] for reply in replies], np.float32)
 
     def describe(self, head: Head, why: str = "") -> dict[str, Any]:
         """What a report says of its judge. `why`: the reason that the sentence model was not used."""

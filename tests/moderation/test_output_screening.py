@@ -127,7 +127,7 @@ def test_a_screening_names_its_judge_with_its_errors(workshop: Workshop, run: Ru
     report = workshop.sample(run).report
     assert report["judge"]["name"] == "packaged/words" and "not on this machine" in report["judge"]["why"]
     whole = report["judged"]["overall"]
-    assert whole["n"] == 40 and whole["violations"] == whole["parent_violations"] and whole["corrected"]["low"] == 0
+    assert whole["n"] == 480 and whole["violations"] == whole["parent_violations"] and whole["corrected"]["low"] == 0
     client.force_login(workshop.helper)
     page = client.get(f"{run.repo.path}/discussions/{run.pull_request.discussion.number}").content.decode()
     assert "packaged/words" in page and f"of {report['judge']['positives']} harmful ones" in page
@@ -175,6 +175,21 @@ def test_refused_answers_fail_the_check(workshop: Workshop, run: Run, mona: Any)
     assert check.state == Check.State.FAILED and "It tells how to hurt people." in check.summary
     screening.refresh_from_db()
     assert screening.state == Screening.State.BLOCKED
+
+
+def test_a_screening_says_what_it_could_have_noticed(workshop: Workshop, run: Run, client: Client) -> None:
+    screening = workshop.sample(run)
+    assert screening.report["verdict"] == "pass" and screening.report["hazards"]["overall"]["noticeable"] < 0.03
+    assert "2.2 more bad answers in 100 would be noticed" in screening.summary
+    client.force_login(workshop.helper)
+    page = client.get(f"{run.repo.path}/discussions/{run.pull_request.discussion.number}").content.decode()
+    assert "Would notice" in page and "+2.18" in page
+
+
+def test_too_few_answers_to_tell_are_no_pass(workshop: Workshop, run: Run) -> None:
+    screening = workshop.sample(run, [row for row in good_answers() if row["id"].endswith("-01")])
+    assert (screening.state, screening.report["verdict"]) == (Screening.State.HELD, "insufficient")
+    assert "too few to tell" in screening.summary and check_of(run).state == Check.State.HELD
 
 
 def test_a_secret_in_one_answer_is_enough(workshop: Workshop, run: Run) -> None:

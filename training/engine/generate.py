@@ -23,7 +23,10 @@ __all__ = ["Answer", "Prompt", "Settings", "answer_prompts", "check_messages", "
 MAX_ROWS = 100_000
 MAX_LINE_BYTES = 1 << 20
 MAX_RENDERED_CHARACTERS = 1 << 20
-BATCH_TOKENS = 4096  # prompt and answer tokens of one batch: bounds the cache's memory
+BATCH_TOKENS = 4096  # prompt and answer tokens of one batch, at least: products of so many rows keep a processor busy
+WORTH_PACKING = 16  # prompts; laying out the weights costs about as much as answering a few
+MOST_BATCH_TOKENS = 1 << 16
+CACHE_BYTES = 128 << 20  # of keys and values of a batch: small models take all prompts at once
 ROLES = ("system", "user", "assistant")
 
 Messages = tuple[dict[str, str], ...]
@@ -58,21 +61,38 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--leave-long", action="store_true", help="leave out prompts that the model cannot read")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(argv)
     settings = Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
     generate(
-        model_folder=options.model, prompts=options.prompts, out=options.out, settings=settings, device=options.device
-    )
+        model_folder=options.model, prompts=options.prompts, out=options.out, settings=settings, device=options.device,
+        leave_long=options.leave_long,
+    )  # fmt: skip
     return 0
 
 
-def generate(*, model_folder: Path, prompts: Path, out: Path, settings: Settings, device: str = "auto") -> None:
-    """Answer every row of `prompts` and write `out` as a whole."""
+def generate(
+    *,
+    model_folder: Path,
+    prompts: Path,
+    out: Path,
+    settings: Settings,
+    device: str = "auto",
+    leave_long: bool = False,
+) -> None:
+    """Answer every row of `prompts` and write `out` as a whole. With `leave_long`, rows that leave no room for an answer are
+    missing there; else they are refused."""
+    from training.engine.evals.packed_linear import pack_weights
+
     settings.check()
     rows = list(read_prompts(prompts))
     emit("stage", stage="generate", state="started", prompts=len(rows))
     served = open_model(model_folder, device)
+    if len(rows) >= WORTH_PACKING:
+        pack_weights(served.model)
+    if leave_long:
+        rows = [row for row in rows if fits(served, row, settings)]
     started = time.monotonic()
     answers = answer_prompts(served, rows, settings, tell=lambda done: _report(done, len(rows)))
     draft = out.with_name(f".{out.name}.{os.getpid()}")
@@ -89,9 +109,10 @@ def answer_prompts(
     settings: Settings,
     *,
     tell: Callable[[int], None] = lambda done: None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Answer]:
     """One answer per prompt, in their order; prompts of like length share a batch."""
+    batch_tokens = batch_tokens or choose_batch_tokens(served.model.config)
     encoded = [encode_prompt(served, prompt, settings) for prompt in prompts]
     stop_ids = served.stop_ids
     answers: dict[int, Answer] = {}
@@ -105,6 +126,15 @@ def answer_prompts(
             answers[i] = Answer(prompts[i].id, text, len(tokens), round(seconds, 4))
         tell(len(answers))
     return [answers[i] for i in range(len(prompts))]
+
+
+def choose_batch_tokens(config: Any) -> int:
+    """How many tokens a batch may hold, by what a token leaves in the cache."""
+    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
+    heads = getattr(config, "num_attention_heads", 0) or 1
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    bytes_per_token = max(8 * layers * width * keys // heads, 1)
+    return min(max(BATCH_TOKENS, CACHE_BYTES // bytes_per_token), MOST_BATCH_TOKENS)
 
 
 def plan_batches(lengths: Sequence[int], new_tokens: int, batch_tokens: int) -> Iterator[list[int]]:
@@ -136,6 +166,16 @@ def encode_prompt(served: Served, prompt: Prompt, settings: Settings) -> list[in
         )
         raise EngineError(message, code="context_exceeded", hint=hint)
     return tokens
+
+
+def fits(served: Served, prompt: Prompt, settings: Settings) -> bool:
+    try:
+        encode_prompt(served, prompt, settings)
+    except EngineError as error:
+        if error.code != "context_exceeded":
+            raise
+        return False
+    return True
 
 
 def check_messages(value: object) -> Messages:

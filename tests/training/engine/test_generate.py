@@ -6,12 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from tests.training.engine.tiny_served import make_tiny_folder, open_tiny
 from training.engine.__main__ import main as run_engine
-from training.engine.decoding import Settings, decode
+from training.engine.decoding import Settings, _pick, decode
 from training.engine.errors import EngineError
-from training.engine.generate import Prompt, answer_prompts, check_messages, encode_prompt, plan_batches, read_prompts
+from training.engine.generate import (
+    BATCH_TOKENS,
+    MOST_BATCH_TOKENS,
+    Prompt,
+    answer_prompts,
+    check_messages,
+    choose_batch_tokens,
+    encode_prompt,
+    plan_batches,
+    read_prompts,
+)
 from training.engine.serving import Served, open_model
 
 WORDS = ["tide", "the harbour is", "wind and rain over the sea", "a", "boats " * 12]
@@ -149,6 +160,48 @@ def test_a_malformed_prompt_is_named_with_its_line(tmp_path: Path, line: str, wh
     with pytest.raises(EngineError) as refused:
         list(read_prompts(path))
     assert what in str(refused.value)
+
+
+def test_models_of_nearly_equal_shares_draw_the_same(served: Served) -> None:
+    """What a paired comparison of two models lives on: one seed, and hardly a token differs."""
+    settings = Settings(24, temperature=1.0, seed=3)
+    before = [answer.text for answer in answer_prompts(served, PROMPTS, settings)]
+    head = served.model.lm_head.weight
+    kept = head.detach().clone()
+    try:
+        with torch.no_grad():
+            head.add_(torch.randn(head.shape, generator=torch.Generator().manual_seed(1)), alpha=1e-6)
+        assert [answer.text for answer in answer_prompts(served, PROMPTS, settings)] == before
+        assert [a.text for a in answer_prompts(served, PROMPTS, Settings(24, temperature=1.0, seed=4))] != before
+    finally:
+        with torch.no_grad():
+            head.copy_(kept)
+
+
+def test_tokens_are_drawn_as_often_as_their_shares_say() -> None:
+    logits = torch.log(torch.tensor([[0.7, 0.25, 0.05]])).expand(2000, 3)
+    generators = [torch.Generator().manual_seed(n) for n in range(2000)]
+    drawn = torch.tensor(_pick(logits, Settings(1, temperature=1.0), generators))
+    shares = drawn.bincount(minlength=3) / 2000
+    assert torch.allclose(shares, torch.tensor([0.7, 0.25, 0.05]), atol=0.03)
+    likely = _pick(logits, Settings(1, temperature=1.0, top_p=0.9), generators)
+    assert set(likely) == {0, 1}
+
+
+def test_small_models_take_more_prompts_at_once(served: Served) -> None:
+    assert choose_batch_tokens(served.model.config) == MOST_BATCH_TOKENS
+    large = LlamaConfig(num_hidden_layers=80, hidden_size=8192, num_attention_heads=64, num_key_value_heads=8)
+    assert choose_batch_tokens(large) == BATCH_TOKENS
+
+
+def test_the_command_leaves_out_what_the_model_cannot_read(tmp_path: Path) -> None:
+    model = make_tiny_folder(tmp_path / "model")
+    rows = [{"id": "long", "prompt": "tide " * 300}, {"id": "short", "prompt": "tide"}]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["--model", str(model), "--prompts", str(tmp_path / "prompts.jsonl"), "--max-new-tokens", "5"]
+    arguments += ["--out", str(tmp_path / "out.jsonl"), "--device", "cpu"]
+    assert run_engine(["generate", *arguments, "--leave-long"]) == 0
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["short"]
 
 
 def test_the_command_answers_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
