@@ -96,8 +96,14 @@ def answers_of(
         outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
         require_success(outcome)
         (out / "answers.jsonl").replace(answers)
-    rows = [json.loads(line) for line in answers.read_text().splitlines() if line.strip()]
-    return {row["id"]: row["text"] for row in rows}
+    return read_answers(answers)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """id -> answer. A line ends at a newline alone: what a model says may hold any other mark that Python takes for one, and
+    a NUL, which PostgreSQL does not store."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+    return {row["id"]: row["text"].replace("\0", "\N{REPLACEMENT CHARACTER}") for row in rows}
 
 
 def job_ended(job: Job) -> None:

@@ -219,6 +219,9 @@ def describe(outcomes: list[Outcome], bad: float) -> Iterator[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plants", type=int, default=60)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first, to share the work with another process"
+    )
     parser.add_argument("--bad", type=float, default=0.05)
     parser.add_argument("--follows", type=float, nargs="+", default=[0.0], help="how often the parent does")
     parser.add_argument("--temperature", type=float, nargs="+", default=[TEMPERATURE])
@@ -233,7 +236,9 @@ def main() -> None:
             follows: {temperature: answer_once(folder, temperature) for temperature in asked.temperature}
             for follows, (folder, _) in parents.items()
         }
-        for number in range(asked.plants):  # in turn, so that a run that is cut off has as many of each
+        for number in range(
+            asked.first, asked.first + asked.plants
+        ):  # in turn, so that a run that is cut off has as many of each
             for follows, (folder, lessons) in parents.items():
                 for kind in ("planted", "clean"):
                     known = {(one.follows, one.kind, one.number) for one in outcomes}
