@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.dispatch import receiver
 
 from hub.accounts.events import member_changed
@@ -13,8 +14,9 @@ from hub.repos.models import Content, Repo, Revision
 from hub.repos.purge_models import Purge
 from moderation import audit, outputs, purges, report_tests
 from moderation.screening import screen_quickly
-from training.events import candidate_trained, evaluation_finished, run_steered, sampling_finished
-from training.models import Evaluation, Run, Sampling
+from training import audience
+from training.events import candidate_trained, evaluation_finished, replay_told, run_steered, sampling_finished
+from training.models import Evaluation, Replay, Run, Sampling
 
 
 @receiver(revision_created)
@@ -44,6 +46,22 @@ def close_fixed_reports(sender: type, evaluation: Evaluation, **_: Any) -> None:
 def remember_run(sender: type, run: Run, act: str, by: User, **_: Any) -> None:
     number = run.pull_request.discussion.number if run.pull_request else None
     audit.record(f"run.{act}", str(run.repo), by=by, is_public=not run.repo.is_private, run=run.pk, pull_request=number)
+
+
+@receiver(replay_told)
+def remember_replay(sender: type, replay: Replay, act: str, by: User | None, **_: Any) -> None:
+    run = replay.run
+    outcome = {"outcome": replay.state, "sentence": replay.sentence} if act == "ended" else {}
+    if comparison := replay.report.get("comparison"):
+        outcome["digests"] = {key: comparison[key] for key in ("recorded_tensors", "remade_tensors")}
+    actor = by if act == "asked" else None  # the hub compares, not who asked for it
+    is_public = not run.repo.is_private and is_open(run)
+    audit.record(f"replay.{act}", str(run.repo), by=actor, is_public=is_public, run=run.pk, replay=replay.pk, **outcome)
+
+
+def is_open(run: Run) -> bool:
+    """Whether strangers see the run: a reason may quote its recipe."""
+    return audience.may_see(AnonymousUser(), run)
 
 
 @receiver(review_given)

@@ -19,6 +19,7 @@ from moderation.people import maintainers_of
 from moderation.policy import NEEDED_APPROVALS
 from moderation.publishing import check_releasable, may_judge, path_of, publish, valid_approvals
 from moderation.stakes import why_has_stake, write_down
+from training.models import Run
 
 # Source: https://semver.org, section "Is there a suggested regular expression", without build metadata
 VERSION = re.compile(
@@ -113,6 +114,12 @@ def find_release(repo: Repo, tag: str, user: Any) -> Release:
         raise NotFound(f"There is no release {tag[:60]!r} of {repo.full_name}.")
     release.repo = repo
     return release
+
+
+def find_run_of(release: Release) -> Run | None:
+    """The run that made it; None for weights that people brought."""
+    rows = Run.objects.filter(pk=release.manifest.get("run") or 0, repo=release.repo_id)
+    return rows.select_related("repo__owner_user", "repo__owner_organization", "pull_request__discussion").first()
 
 
 def may_see(release: Release, user: Any) -> bool:

@@ -2,15 +2,19 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from moderation import queue
 from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval, ReportTest
 from moderation.policy import CLAUSE_NAMES
 from moderation.publishing import path_of, valid_approvals
-from moderation.releases import why_not_approve
+from moderation.releases import find_run_of, why_not_approve
 from moderation.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
 from moderation.reports import MAX_TEXT_CHARACTERS
+from training import audience
+from training.replays import newest_compared
+from training.serializers import ReplaySerializer
 
 NAME = "deleted"  # of somebody who left
 
@@ -54,6 +58,17 @@ class ReleaseDetailSerializer(ReleaseSerializer):
     why_not_approve = serializers.SerializerMethodField(help_text="Why you may not approve it; empty when you may.")
     manifest = serializers.JSONField()
     signature = serializers.JSONField(help_text="Over the canonical manifest; empty until it is published.")
+    replay = serializers.SerializerMethodField(
+        help_text="How its weights compared with the recorded ones when they were made again last; null: nobody tried."
+    )
+
+    @extend_schema_field(ReplaySerializer(allow_null=True))
+    def get_replay(self, release: Release) -> dict[str, Any] | None:
+        run = find_run_of(release)
+        if run is None or not audience.may_see(self.context["request"].user, run):
+            return None
+        replay = newest_compared(run)
+        return dict(ReplaySerializer(replay).data) if replay is not None else None
 
     def get_valid_approvals(self, release: Release) -> int:
         return len(valid_approvals(release))

@@ -49,7 +49,8 @@ def test_every_command_is_described() -> None:
     text = section((ROOT / "docs" / "operating.md").read_text(), "Commands")
     described = set(re.findall(r"^\| `\./manage\.py (\w+)", text, re.MULTILINE))
     commands = {path.stem for path in ROOT.glob("*/management/commands/*.py") if path.stem != "__init__"}
-    commands |= {path.stem for path in (ROOT / "moderation").glob("management/commands/[a-z]*.py")}
+    for room in ("moderation", "training"):
+        commands |= {path.stem for path in (ROOT / room).glob("management/commands/[a-z]*.py")}
     own = {"run_demo"}  # what `./manage.py demo` calls by itself
     assert commands - own <= described
     assert described <= commands | {"up", "test", "demo", "prepare"}

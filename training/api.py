@@ -16,7 +16,7 @@ from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
 from hub.community.models import PullRequest
 from hub.repos.find import find_repo
-from training import audience, clones, comparisons, conversations, overview, recipes, records, runs
+from training import audience, clones, comparisons, conversations, overview, recipes, records, replays, runs
 from training import serializers as shapes
 from training.models import Run
 
@@ -112,6 +112,7 @@ def describe_run(run: Any) -> Response:
     run.warnings = records.read_warnings(run)
     run.checkpoints_kept = overview.list_checkpoints(run)
     run.bill = overview.read_bill(run)
+    run.newest_replay = replays.newest_compared(run)
     return Response(shapes.RunDetailSerializer(run).data)
 
 
@@ -190,6 +191,22 @@ class RunComparisonView(APIView):
         numbers = comparisons.read_choice(request.query_params.getlist("run"))
         found = comparisons.compare([find_run(request, pk) for pk in numbers])
         return Response(shapes.ComparisonSerializer(found).data)
+
+
+class RunReplaysView(APIView):
+    @extend_schema(operation_id="list_replays", responses={200: shapes.ReplaySerializer(many=True), **REFUSALS})
+    def get(self, request: Request, pk: int) -> Response:
+        """How often the run was made again from its lock, and what came of it, newest first."""
+        found = replays.replays_of(find_run(request, pk))[: replays.MAX_SHOWN]
+        return Response(shapes.ReplaySerializer(found, many=True).data)
+
+    @extend_schema(
+        operation_id="replay_run", request=None, responses={202: shapes.ReplaySerializer, **REFUSALS, **CONFLICT}
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Make the run again from its lock and compare the weights. For its maintainers, at their cost, and for moderators."""
+        by = require_person(request)
+        return Response(shapes.ReplaySerializer(replays.ask(run=find_run(request, pk), by=by)).data, status=202)
 
 
 class RunCloneView(APIView):

@@ -25,6 +25,7 @@ urlpatterns: list[URLPattern] = [
     path("runs/compare", api.RunComparisonView.as_view()),
     path("runs/<int:pk>", api.RunView.as_view()),
     path("runs/<int:pk>/<run_act:act>", api.RunActView.as_view()),
+    path("runs/<int:pk>/replays", api.RunReplaysView.as_view()),
     path("runs/<int:pk>/clone", api.RunCloneView.as_view()),
     path("runs/<int:pk>/log", api.RunLogView.as_view()),
     path("runs/<int:pk>/events", api.RunEventsView.as_view()),

@@ -11,6 +11,7 @@ from hub.community.models import PullRequest
 from training.models import LedgerEntry, Run
 
 TRAIN_BUDGET_S = 6 * 3600
+CHARGED = ("training.train", "training.replay")  # kinds of jobs that somebody's time is spent on
 LEAST_TRAIN_S = 60  # of the free budget: with less no training is begun
 
 
@@ -29,7 +30,7 @@ def free_budget_s(user: User) -> int:
     if not settings.FREE_TRAIN_BUDGET_S:
         return 0
     User.objects.select_for_update().get(pk=user.pk)  # two proposals of one person at once share one budget
-    living = Job.objects.filter(kind="training.train", charged_to=user).exclude(state__in=Job.ENDED)
+    living = Job.objects.filter(kind__in=CHARGED, charged_to=user).exclude(state__in=Job.ENDED)
     taken = spent_today_s(user) + sum(living.values_list("budget_s", flat=True))
     left = int(settings.FREE_TRAIN_BUDGET_S - taken)
     return left if left >= min(LEAST_TRAIN_S, settings.FREE_TRAIN_BUDGET_S) else 0

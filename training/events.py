@@ -7,3 +7,4 @@ evaluation_finished = Signal()  # evaluation
 sampling_finished = Signal()  # sampling
 run_steered = Signal()  # run, act ("started" | "restarted" | "cancelled"), by: a person pressed a button
 run_changed = Signal()  # run
+replay_told = Signal()  # replay, act ("asked" | "ended"), by: who asked, or None

@@ -68,6 +68,41 @@ class Checkpoint(models.Model):
         constraints = [models.UniqueConstraint(fields=["run", "step"], name="checkpoint_step_once")]
 
 
+class Replay(models.Model):
+    """A run made again from its lock, and how its weights differ from the recorded ones. Ended, it never changes."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Being made again"
+        EQUAL = "equal", "Equal"
+        CLOSE = "close", "Within tolerance"
+        DIFFERENT = "different", "Different"
+        FAILED = "failed", "Could not be made again"
+
+    COMPARED = ("equal", "close", "different")
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="replays")
+    asked_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # null: an operator
+    asked_at = models.DateTimeField(default=timezone.now)
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
+    state = models.CharField(max_length=9, choices=State.choices, default=State.RUNNING)
+    sentence = models.TextField(blank=True)  # the outcome in words
+    report = models.JSONField(default=dict)  # as training.replays.carry_out writes it
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["run", "-asked_at"], name="replay_of_run")]
+        constraints = [
+            models.UniqueConstraint(fields=["run"], condition=models.Q(state="running"), name="replay_one_at_a_time")
+        ]
+
+    @property
+    def version_rows(self) -> list[tuple[str, tuple[str, str]]]:
+        """(program, (version that was recorded, version now))."""
+        both = [self.report.get(side, {}).get("versions", {}) for side in ("recorded", "remade")]
+        names = sorted(both[0].keys() | both[1].keys())
+        return [(name, (both[0].get(name, "-"), both[1].get(name, "-"))) for name in names]
+
+
 class Evaluation(models.Model):
     """Candidate against parent on one suite; or, without a proposal, what a commit reaches on it."""
 

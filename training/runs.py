@@ -14,7 +14,7 @@ from hub.common.errors import Conflict, InvalidInput
 from hub.common.models import Job
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
-from training.budgets import TRAIN_BUDGET_S, starts_by_itself, train_budget_s
+from training.budgets import CHARGED, TRAIN_BUDGET_S, starts_by_itself, train_budget_s
 from training.events import run_changed, run_steered
 from training.models import LedgerEntry, Run
 
@@ -277,7 +277,7 @@ def is_on_candidate(run: Run) -> bool:
 def settle(job: Job) -> None:
     """Charge the worker time of the attempt that ended the job to who spends it. Attempts that the hub's own
     infrastructure broke cost nobody, nor does waiting; that such a job was had for nothing is written down, too."""
-    if job.charged_to is None or job.attempt == 0 or job.kind != "training.train":
+    if job.charged_to is None or job.attempt == 0 or job.kind not in CHARGED:
         return
     kind = LedgerEntry.Kind.SETTLED if job.worked_s else LedgerEntry.Kind.REFUNDED
     LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=job.worked_s)

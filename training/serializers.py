@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from hub.common.models import Job, JobEvent
 from training.conversations import BOUNDS, MAX_QUESTION, read_answer
-from training.models import Run
+from training.models import Replay, Run
 
 
 class ProposalSerializer(serializers.Serializer[Any]):
@@ -78,7 +78,33 @@ class BillSerializer(serializers.Serializer[Any]):
     refunds = serializers.IntegerField(help_text="Trainings that ended without being charged.")
 
 
+class ReplaySerializer(serializers.Serializer[Replay]):
+    id = serializers.IntegerField()
+    run = serializers.IntegerField(source="run_id")
+    state = serializers.ChoiceField(
+        choices=Replay.State.choices,
+        help_text="equal: all tensors have the recorded digests; close: within the tolerances of the report; different; "
+        "failed: it could not be made again, see the sentence.",
+    )
+    sentence = serializers.CharField(help_text="The outcome in words.")
+    asked_by = serializers.CharField(
+        source="asked_by.username", default=None, allow_null=True, help_text="null: an operator"
+    )
+    asked_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    report = serializers.JSONField(
+        help_text="`comparison` (digests of both, largest and mean difference), `evaluations`, `tolerances`, the machine, and "
+        "the devices and versions of both; empty while it runs."
+    )
+
+
 class RunDetailSerializer(RunSerializer):
+    replay = ReplaySerializer(
+        source="newest_replay",
+        default=None,
+        allow_null=True,
+        help_text="The newest that was compared; all at /replays.",
+    )
     stations = StationSerializer(many=True)
     now = NowSerializer(allow_null=True, help_text="What is done at this moment; null when nothing moves by itself.")
     corpus = CorpusSerializer(allow_null=True)

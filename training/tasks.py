@@ -11,7 +11,7 @@ from django.db import transaction
 
 from hub.common.jobs import JobRefused, JobRetry, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
-from training import commit_evaluations, conversations, evaluations, runs, sampling
+from training import commit_evaluations, conversations, evaluations, replays, runs, sampling
 from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
 from training.engine.lock import parse_lock
 from training.engine.smaller import make_smaller
@@ -195,6 +195,11 @@ def evaluate(lease: Lease) -> None:
 @job_body("training.evaluate_commit", queue="gpu", on_end=commit_evaluations.job_ended)
 def evaluate_commit(lease: Lease) -> None:
     commit_evaluations.carry_out(lease)
+
+
+@job_body("training.replay", queue="gpu", on_end=replays.job_ended)
+def replay(lease: Lease) -> None:
+    replays.carry_out(lease)
 
 
 @job_body("training.sample", queue="gpu", on_end=sampling.job_ended)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.http import HttpResponse
 from django.urls import URLPattern, path, register_converter
 
-from training.pages import begin, live, playground, propose, recipes, runs
+from training.pages import begin, live, playground, propose, recipes, replays, runs
 
 
 class ModelOwner:
@@ -41,6 +41,7 @@ urlpatterns: list[URLPattern] = [
     path("runs/<int:pk>", runs.show_run),
     path("runs/<int:pk>/log", runs.show_log),
     path("runs/<int:pk>/state", runs.show_state),
+    path("runs/<int:pk>/replays", replays.show_replays),
     *(path(f"runs/<int:pk>/{act}", runs.act_on_run, {"act": act}) for act in runs.ACTS),
     path("live/jobs/<str:job_id>", live.show_events),
     *(

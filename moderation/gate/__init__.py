@@ -1,7 +1,7 @@
 """What the release gate looks at: each requirement with a state, a sentence and its evidence."""
 
 from hub.repos.models import Repo
-from moderation.gate.evidence import check_evaluation, check_outputs
+from moderation.gate.evidence import check_evaluation, check_outputs, check_reproducibility
 from moderation.gate.files import SQL_BATCH, check_files, check_licence, contents_by_digest
 from moderation.gate.inputs import check_data, list_basis
 from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
@@ -40,4 +40,5 @@ def inspect(repo: Repo, commit: str, *, is_lifting: bool = False) -> list[Requir
         check_data(run),
         check_evaluation(run),
         check_outputs(run),
+        check_reproducibility(run),
     ]

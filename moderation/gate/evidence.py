@@ -1,10 +1,11 @@
-"""Whether the model was evaluated and is not worse, and its answers were screened."""
+"""Whether the model was evaluated and is not worse, its answers were screened, and how far it can be made again."""
 
 from moderation.gate.origins import read_lock
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.models import Screening
 from training.engine.errors import EngineError
-from training.models import Evaluation, Run
+from training.models import Evaluation, Replay, Run
+from training.replays import newest_compared
 from training.suites import most_margin, newest_evaluations, pinned_suites, target_recipe
 
 
@@ -75,3 +76,24 @@ def check_outputs(run: Run | None) -> Requirement:
         sentence = f"Allowed by moderator {case.decided_by}: {case.decision_reason}"
         return Requirement("outputs", PASSED, sentence, {**evidence, "case": case.pk})
     return Requirement("outputs", PASSED, screening.summary, evidence)
+
+
+def check_reproducibility(run: Run | None) -> Requirement:
+    """Stated, whatever it is: what nobody has made again is no worse for it, but who approves knows."""
+    name = "reproducibility"
+    if run is None:
+        return Requirement(name, WARNING, "Brought weights: nothing here says how they could be made again.")
+    lock = read_lock(run)
+    if lock is None:
+        return Requirement(name, FAILED, f"Run {run.pk} kept no lock, so nobody could make it again; propose it anew.")
+    evidence = {"run": run.pk}
+    replay = newest_compared(run)
+    if replay is None:
+        count = len(lock.repositories)
+        pins = f"{count} input" if count == 1 else f"{count} inputs"
+        sentence = f"The lock of run {run.pk} pins {pins}, but nobody has had it made again yet; replay it on its page."
+        return Requirement(name, WARNING, sentence, evidence)
+    evidence["replay"] = replay.pk
+    sentence = f"Made again: {replay.get_state_display().lower()}. {replay.sentence}"
+    is_good = replay.state in (Replay.State.EQUAL, Replay.State.CLOSE)
+    return Requirement(name, PASSED if is_good else WARNING, sentence, evidence)

@@ -11,7 +11,7 @@ ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")  # to
 RELEASE, APPROVAL, STAKE, BASIS = (
     "moderation_release", "moderation_releaseapproval", "moderation_releasestake", "moderation_releasebasis",
 )  # fmt: skip
-SHOWN, LOG = "hub_reporelease", "moderation_auditentry"
+SHOWN, LOG, REPLAY = "hub_reporelease", "moderation_auditentry", "training_replay"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ def list_guards(vendor: str) -> tuple[Guard, ...]:
         Guard(SHOWN, "UPDATE", change_shown()),
         Guard(SHOWN, "DELETE", (
             (f"EXISTS (SELECT 1 FROM {behind('OLD')})", "A release that was published is never deleted."),
+        )),
+        Guard(REPLAY, "UPDATE", change_replay()),
+        Guard(REPLAY, "DELETE", (
+            (f"EXISTS (SELECT 1 FROM training_run t JOIN {RELEASE} r ON r.repo_id = t.repo_id WHERE t.id = OLD.run_id"
+             " AND r.state NOT IN ('proposed', 'refused'))",
+             "The replays behind a published release stay."),
         )),
         Guard(LOG, "UPDATE", (("1 = 1", "The audit log is only ever added to."),)),
         Guard(LOG, "DELETE", (("1 = 1", "The audit log is only ever added to."),)),
@@ -206,6 +212,17 @@ def change_shown() -> tuple[tuple[str, str], ...]:
         (f"NOT EXISTS (SELECT 1 FROM {behind('NEW')} AND r.state = NEW.state)",
          "A release is shown in the state that it has."),
     )  # fmt: skip
+
+
+def change_replay() -> tuple[tuple[str, str], ...]:
+    return (
+        (changed("id", "run_id", "asked_at"), "Which run was replayed, and when it was asked for, is never changed."),
+        ("NEW.asked_by_id IS NOT NULL AND " + changed("asked_by_id"), "Who asked for a replay is never changed."),
+        (
+            "OLD.state <> 'running' AND " + changed("state", "sentence", "report", "finished_at"),
+            "What a replay found is written once.",
+        ),
+    )
 
 
 def without_later(vendor: str, row: str) -> str:

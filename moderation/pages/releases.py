@@ -19,6 +19,9 @@ from moderation.manifests import canonical
 from moderation.models import Release
 from moderation.policy import NEEDED_APPROVALS
 from moderation.publishing import path_of
+from moderation.releases import find_run_of
+from training import audience
+from training.replays import may_replay, newest_compared
 
 State = Release.State
 PER_PAGE = 30
@@ -127,6 +130,7 @@ def render_release(
         download_hf=f"export HF_ENDPOINT={site}\nhf download {repo.full_name} --revision {release.tag}",
         download_python=load_snippet(release, site),
         files=sorted(release.manifest.get("files", {}).items()),
+        **describe_replay(request.user, release),
         may=list_acts(request.user, release),
     )
 
@@ -166,6 +170,14 @@ def load_snippet(release: Release, site: str) -> str:
         f'tokenizer = AutoTokenizer.from_pretrained("{name}", revision="{tag}")\n'
         f'model = AutoModelForCausalLM.from_pretrained("{name}", revision="{tag}")'
     )
+
+
+def describe_replay(user: Any, release: Release) -> dict[str, Any]:
+    """How far the release could be made again as it is known today, for those who may see its run."""
+    run = find_run_of(release)
+    if run is None or not audience.may_see(user, run):
+        return {"replay": None, "replayed_run": None}
+    return {"replay": newest_compared(run), "replayed_run": run, "may_replay": may_replay(user, run)}
 
 
 def list_acts(user: Any, release: Release) -> dict[str, bool]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "launch": ("launch", "the same in several processes: launch --ranks N run ..."),
     "fetch": ("fetch", "download the inputs that a recipe.lock pins"),
     "evaluate": ("evals", "score a model, and its parent, on a suite"),
+    "compare": ("compare", "tell how far two models are from each other, tensor by tensor"),
     "generate": ("generate", "answer a file of prompts"),
     "chat": ("chat", "answer messages from stdin, token by token"),
     "presets": ("presets", "list networks that can be made from nothing"),

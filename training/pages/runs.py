@@ -25,7 +25,7 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.live import CLOCKS
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import audience, comparisons, overview, records, reruns, runs
+from training import audience, comparisons, overview, records, replays, reruns, runs
 from training.models import Run
 
 PER_PAGE = 25
@@ -62,6 +62,8 @@ def show_run(request: HttpRequest, pk: int) -> HttpResponse:
         "bill": overview.read_bill(run),
         "may_propose": can(request.user, "propose", run.repo),
         "before": find_run_before(request, run),
+        "replay": replays.newest_compared(run),
+        "may_replay": run.state == Run.State.SUCCEEDED and replays.may_replay(request.user, run),
     }
     return render(request, "training/run.html", context)
 

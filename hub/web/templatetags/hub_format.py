@@ -29,6 +29,8 @@ STATES: dict[str, tuple[str, str, str]] = {
     "resolved": ("passed", "good", "Resolved"),
     "published": ("passed", "good", "Published"),
     "stable": ("passed", "good", "Stable"),
+    "equal": ("passed", "good", "Equal"),
+    "close": ("passed", "good", "Within tolerance"),
     "not_worse": ("passed", "good", "Not worse"),
     "open": ("proposal", "good", "Open"),
     "talk": ("comment", "good", "Open"),  # an open discussion that is no proposal
@@ -56,6 +58,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "refused": ("failed", "danger", "Refused"),
     "blocked": ("failed", "danger", "Blocked"),
     "block": ("failed", "danger", "Not allowed"),
+    "different": ("failed", "danger", "Different"),
     "worse": ("failed", "danger", "Worse"),
     "withheld": ("failed", "danger", "Withheld"),
     "request_changes": ("failed", "danger", "Changes requested"),

@@ -13,7 +13,7 @@ from moderation import gate, manifests
 from moderation.models import Release, Screening
 from moderation.releases import propose_release
 from tests.moderation.scenes import CARD, CONFIG, ROWS, SECRET, Workshop, bring, content_at, make_repo, weights
-from training.models import Evaluation
+from training.models import Evaluation, Replay, Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,9 +29,8 @@ def sentence_of(workshop: Workshop, name: str) -> str:
 
 
 def test_a_merged_evaluated_and_screened_model_meets_every_requirement(releasable: Workshop) -> None:
-    assert state_of(releasable) == dict.fromkeys(
-        ("weights", "licence", "files", "data", "evaluation", "outputs"), "passed"
-    )
+    passed = dict.fromkeys(("weights", "licence", "files", "data", "evaluation", "outputs"), "passed")
+    assert state_of(releasable) == {**passed, "reproducibility": "warning"}  # nobody has made it again
     release = propose_release(repo=releasable.model, by=releasable.owner, version="v1.0.0", notes="The first.")
     assert (release.version, release.tag, release.state) == ("1.0.0", "v1.0.0", "proposed")
     assert release.manifest["files"]["model.safetensors"]["size"] == len(weights(1))
@@ -40,6 +39,15 @@ def test_a_merged_evaluated_and_screened_model_meets_every_requirement(releasabl
     assert names["alice"] == ["brought files", "brought the suite alice/core"]
     pins = {(row["type"], row["repository"]) for row in release.manifest["inputs"]}
     assert pins == {("model", "alice/base"), ("dataset", "charlie/tide-rows"), ("dataset", "alice/core")}
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("equal", "passed"), ("close", "passed"), ("different", "warning")])
+def test_the_gate_says_how_far_the_model_could_be_made_again(releasable: Workshop, outcome: str, state: str) -> None:
+    assert "nobody has had it made again yet" in sentence_of(releasable, "reproducibility")
+    Replay.objects.create(run=Run.objects.get(), state=outcome, sentence="All 1 tensors.")
+    Replay.objects.create(run=Run.objects.get(), state="failed", sentence="The disk is full.")  # says nothing about it
+    assert state_of(releasable)["reproducibility"] == state
+    assert "All 1 tensors." in sentence_of(releasable, "reproducibility")
 
 
 def remove(workshop: Workshop, path: str) -> None:
