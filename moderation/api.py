@@ -14,10 +14,11 @@ from hub.api.rest.views import IN_REPO, PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
-from moderation import appeals, audit, gate, publishing, queue, releases, report_tests, reports, withholding
+from moderation import appeals, audit, channels, gate, publishing, queue, releases, report_tests, reports, withholding
 from moderation import serializers as shapes
 from moderation.models import AuditEntry, Case, Finding, Release
 
+MAX_SPANS = 500
 CONFLICT = {409: REFUSALS[400]}
 TAG = OpenApiParameter("tag", OpenApiTypes.STR, OpenApiParameter.PATH, description="v1.0.0")
 # act -> state of the release after it
@@ -54,7 +55,12 @@ class ReleasesView(APIView):
         rows = releases.visible_releases(repo, request.user).select_related(
             "repo__owner_user", "repo__owner_organization"
         )
-        return answer_page(request._request, rows, shapes.ReleaseSerializer)
+
+        def tell(page: list[Release], *, many: bool) -> Any:
+            releases.tell_standing(repo, page)
+            return shapes.ReleaseSerializer(page, many=many)
+
+        return answer_page(request._request, rows, tell)
 
     @extend_schema(
         operation_id="propose_release",
@@ -69,6 +75,23 @@ class ReleasesView(APIView):
         release = releases.propose_release(repo=repo, by=by, **read_body(shapes.ProposedReleaseSerializer, request))
         release.repo = repo
         return Response(shapes.ReleaseDetailSerializer(release, context={"request": request}).data, status=201)
+
+
+class ChannelsView(APIView):
+    @extend_schema(
+        operation_id="list_channels",
+        parameters=[
+            *IN_REPO,
+            OpenApiParameter("on", OpenApiTypes.STR, description="A day (its end, UTC) or a moment; else all history."),
+        ],
+        responses={200: shapes.SpanSerializer(many=True), **REFUSALS},
+    )
+    def get(self, request: Request, type: str, namespace: str, name: str) -> Response:
+        """What `stable` and `candidate` led to, newest first, or on one day, and who had approved it."""
+        repo = find_model(request, type, namespace, name)
+        day = request.GET.get("on", "").strip()
+        found = channels.spans_at(repo, channels.read_day(day)) if day else channels.list_spans(repo)[:MAX_SPANS]
+        return Response(shapes.SpanSerializer(found, many=True).data)
 
 
 class GateView(APIView):

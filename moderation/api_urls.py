@@ -26,6 +26,7 @@ CASE = "moderation/cases/<int:number>"
 
 urlpatterns: list[URLPattern] = [
     path(f"{REPO}/releases", api.ReleasesView.as_view()),
+    path(f"{REPO}/releases/channels", api.ChannelsView.as_view()),
     path(f"{REPO}/gate", api.GateView.as_view()),
     path(f"{REPO}/findings", api.FindingsView.as_view()),
     path(RELEASE, api.ReleaseView.as_view()),

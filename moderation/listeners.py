@@ -9,10 +9,10 @@ from hub.accounts.events import member_changed
 from hub.accounts.models import Organization, User
 from hub.community.events import pull_request_updated, review_given
 from hub.community.models import PullRequest, Review
-from hub.repos.events import collaborator_changed, history_purging, revision_created
+from hub.repos.events import clearance_changed, collaborator_changed, history_purging, revision_created
 from hub.repos.models import Content, Repo, Revision
 from hub.repos.purge_models import Purge
-from moderation import audit, outputs, purges, report_tests
+from moderation import audit, outputs, purges, report_tests, withdrawals
 from moderation.screening import screen_quickly
 from training import audience
 from training.events import candidate_trained, evaluation_finished, replay_told, run_steered, sampling_finished
@@ -87,6 +87,12 @@ def follow_purge(
     sender: type, purge: Purge, repo: Repo, commits: dict[str, str], contents: list[Content], **_: Any
 ) -> None:
     purges.settle(purge, repo, commits, contents)
+    withdrawals.renew_for(repo, [content.digest for content in contents])
+
+
+@receiver(clearance_changed)
+def follow_withdrawal(sender: type, repo: Repo, contents: list[Content], **_: Any) -> None:
+    withdrawals.renew_for(repo, withdrawals.list_concerned(contents))
 
 
 # Who has which role is for the people of a repository or an organization: not public.

@@ -129,6 +129,16 @@ class Release(models.Model):
         return f"v{self.version}"
 
 
+class ReleaseChange(models.Model):
+    """A published release took a state: what the history of the channels is told from. Only ever added to."""
+
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="changes")
+    state = models.CharField(max_length=12, choices=Release.State.choices)
+    at = models.DateTimeField(default=timezone.now)
+    by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # null: the gate
+    reason = models.TextField(blank=True)
+
+
 class ReleaseApproval(models.Model):
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="approvals")
     by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 
 from hub.accounts.permissions import can
 from hub.community.models import PullRequest
+from hub.repos.channels import CANDIDATE, STABLE, choose_offered
 from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
@@ -27,7 +28,9 @@ def show_release_strip(request: HttpRequest, context: dict[str, Any]) -> str:
     if repo.type != Repo.Type.MODEL or repo.is_disabled:
         return ""
     rows = list(RepoRelease.objects.filter(repo=repo).order_by("-published_at"))
-    stable = next((row for row in rows if row.state == RepoRelease.State.PUBLISHED), None)
+    offered = [row for row in rows if row.state == RepoRelease.State.PUBLISHED]
+    stable = choose_offered(offered, STABLE)
+    candidate = choose_offered(offered, CANDIDATE)
     newest = rows[0] if rows else None
     proposed = None
     if can(request.user, "read_members", repo):
@@ -39,7 +42,8 @@ def show_release_strip(request: HttpRequest, context: dict[str, Any]) -> str:
         "repo": repo,
         "stable": stable,
         "approvers": approvers_of(repo, stable) if stable else [],
-        "broken": newest if newest is not None and newest != stable else None,
+        "candidate": candidate if candidate != stable else None,
+        "broken": newest if newest is not None and newest.state != RepoRelease.State.PUBLISHED else None,
         "proposed": proposed,
     }
     return render_to_string("moderation/release_strip.html", strip, request=request)

@@ -18,7 +18,7 @@ from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
 from moderation import audit, gate, guards, manifests, model_signing, report_tests, signing
 from moderation.gate import contents_by_digest, files_of
-from moderation.models import Release, ReleaseApproval
+from moderation.models import Release, ReleaseApproval, ReleaseChange
 from moderation.people import maintainers_of, people_named
 from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
 from moderation.stakes import why_has_stake, write_down
@@ -105,6 +105,7 @@ def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed:
     except IntegrityError as problem:  # moderation.guards, which ask the rows themselves
         raise Conflict(f"The database refuses it. {str(problem).splitlines()[0]}") from None
     RepoRelease.objects.create(repo=row.repo, tag=row.tag, commit=row.commit, is_reviewed=is_reviewed, published_at=now)
+    ReleaseChange.objects.create(release=row, state=State.PUBLISHED, at=now)
     audit.record("release.published", f"{row.repo}@{row.tag}", is_public=True, digest=row.digest, reviewed=is_reviewed)
     report_tests.put_to_tests(row)
 
@@ -204,6 +205,7 @@ def change_state(row: Release, by: User, state: str, reason: str) -> None:
     )
     row.save(update_fields=["state", "state_reason", "is_held_by_moderator"])
     RepoRelease.objects.filter(repo=row.repo, tag=row.tag).update(state=state, reason=row.state_reason)
+    ReleaseChange.objects.create(release=row, state=state, by=by, reason=row.state_reason)
     audit.record(f"release.{state}", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=row.state_reason)
     report_tests.follow_state(row)
     show_state(row)

@@ -1,6 +1,7 @@
 """Releases: proposed, approved by two people without a stake, and then published by the gate (moderation.publishing)."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -11,7 +12,8 @@ from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require
 from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput, NotFound
 from hub.community.listeners import notify
-from hub.repos.models import Repo
+from hub.repos.channels import CANDIDATE, STABLE, belongs_to, choose_offered
+from hub.repos.models import Repo, RepoRelease
 from hub.repos.places import pair
 from moderation import audit, gate, manifests
 from moderation.models import Release, ReleaseApproval
@@ -113,7 +115,22 @@ def find_release(repo: Repo, tag: str, user: Any) -> Release:
     if release is None or not may_see(release, user):
         raise NotFound(f"There is no release {tag[:60]!r} of {repo.full_name}.")
     release.repo = repo
+    tell_standing(repo, [release])
     return release
+
+
+def tell_standing(repo: Repo, rows: Iterable[Release]) -> None:
+    """Give each `withdrawn`, what it contains that was taken back since, and `superseded_by`, the tag of the newer release
+    of its channel that is published; both "" for none."""
+    shown = {row.tag: row for row in RepoRelease.objects.filter(repo=repo).order_by("-published_at", "-pk")}
+    for release in rows:
+        row = shown.get(release.tag)
+        channel = STABLE if belongs_to(release.tag, STABLE) else CANDIDATE
+        offered = [other for other in shown.values() if other.state == State.PUBLISHED]
+        newest = choose_offered(offered, channel)
+        is_behind = row is not None and newest is not None and newest.published_at > row.published_at
+        release.withdrawn = row.withdrawn if row is not None else ""  # type: ignore[attr-defined]
+        release.superseded_by = newest.tag if is_behind and newest is not None else ""  # type: ignore[attr-defined]
 
 
 def find_run_of(release: Release) -> Run | None:

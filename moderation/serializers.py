@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from hub.repos.channels import CHANNELS
 from moderation import queue
 from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval, ReportTest
 from moderation.policy import CLAUSE_NAMES
@@ -39,6 +40,12 @@ class ReleaseSerializer(serializers.Serializer[Release]):
     state = serializers.ChoiceField(choices=Release.State.choices)
     state_reason = serializers.CharField(help_text="Why it was yanked, quarantined or taken back.")
     is_reviewed = serializers.BooleanField(help_text="False: published on a hub with one person.")
+    superseded_by = serializers.CharField(
+        default="", help_text="Tag of the newer published release of its channel; empty for the newest."
+    )
+    withdrawn = serializers.CharField(
+        default="", help_text="What it contains that was withdrawn afterwards, in a sentence; empty for nothing."
+    )
     commit = serializers.CharField()
     digest = serializers.CharField(help_text="Of the manifest; approvals are bound to it.")
     url = serializers.SerializerMethodField(help_text="Path of its page on this site.")
@@ -48,6 +55,16 @@ class ReleaseSerializer(serializers.Serializer[Release]):
 
     def get_url(self, release: Release) -> str:
         return path_of(release)
+
+
+class SpanSerializer(serializers.Serializer[Any]):
+    channel = serializers.ChoiceField(choices=CHANNELS)
+    tag = serializers.CharField(help_text="What it led to; empty where it led nowhere.")
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField(allow_null=True, help_text="null: until today.")
+    why = serializers.CharField(help_text="What changed then.")
+    approved_by = serializers.ListField(child=serializers.CharField())
+    is_reviewed = serializers.BooleanField()
 
 
 class ReleaseDetailSerializer(ReleaseSerializer):

@@ -2,7 +2,7 @@
 
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation import publishing
+from moderation import publishing, withdrawals
 from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
@@ -24,3 +24,9 @@ def look_for_forgotten(lease: Lease) -> None:
 def finish_interrupted(lease: Lease) -> None:
     """Releases whose publishing or quarantine a crash cut off."""
     lease.report("log", line=f"{publishing.finish_interrupted()} releases were brought in line")
+
+
+@job_body("moderation.renew_withdrawn", queue="quick", every_s=3600)
+def renew_withdrawn(lease: Lease) -> None:
+    """What releases contain that was withdrawn: deletions, and whatever was missed."""
+    lease.report("log", line=f"{withdrawals.renew_all()} releases say something else now")

@@ -17,6 +17,7 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("/report", reports.report, {}),
     ("/hidden", hidden.show_hidden, {}),
     ("/releases", releases.list_releases, {}),
+    ("/releases/channels", releases.show_channels, {}),
     (RELEASE, releases.show_release, {}),
     (f"{RELEASE}/manifest.json", releases.download_manifest, {}),
     (f"{RELEASE}/signature.json", releases.download_signature, {}),

@@ -157,7 +157,7 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
         reply = Response({"error": refusal.message, **refusal.extra}, status=refusal.status, headers=refusal.headers)
         if refusal.code:
             reply["X-Error-Code"] = refusal.code
-        reply["X-Error-Message"] = header_text(refusal.message)
+        reply["X-Error-Message"] = refusal.headers.get("X-Error-Message") or header_text(refusal.message)
         return reply
     if isinstance(problem, ValidationError):
         sentence = first_sentence(problem.detail)

@@ -50,6 +50,16 @@ class RevisionNotFound(NotFound):
     code = "RevisionNotFound"
 
 
+class ReleaseDisabled(RevisionNotFound):
+    """A release that moderation closed. By these words, and no code, the stock client raises DisabledRepoError."""
+
+    status = 403
+    code = ""
+
+    def __init__(self, message: str):
+        super().__init__(message, headers={"X-Error-Message": "Access to this resource is disabled."})
+
+
 class EntryNotFound(NotFound):
     code = "EntryNotFound"
 

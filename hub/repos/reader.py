@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from hub.accounts.permissions import can, refuse_files
 from hub.common.errors import EntryNotFound, InvalidInput, RevisionNotFound, TooLarge, Withheld
 from hub.repos.blobs import is_public
+from hub.repos.channels import CHANNELS, find_offered, refuse_quarantined
 from hub.repos.models import (
     Content,
     LastCommit,
     Repo,
-    RepoRelease,
     Revision,
     RevisionContent,
     StoredBlob,
@@ -66,10 +66,12 @@ class RepoReader:
     # --- revisions
 
     def resolve(self, revision: str | None = None) -> str:
-        """The commit of a branch, tag, refs/..., full commit id, `stable` or `candidate`. Raises RevisionNotFound."""
+        """The commit of a branch, tag, refs/..., full commit id, `stable` or `candidate`. Raises RevisionNotFound, of a
+        quarantined release ReleaseDisabled."""
         name = revision or self.repo.default_branch
-        if name in ("stable", "candidate"):
-            name = self._release_revision(name) or name
+        if name in CHANNELS:
+            offered = find_offered(self.repo, name)
+            name = offered.commit if offered is not None else name
         if name in self.pull_request_refs and not self.is_member:
             commit = self._members_git.read_ref(name)
             if commit and self._is_all_own(commit):
@@ -80,6 +82,7 @@ class RepoReader:
         except UnknownRevision:
             if not self.is_member and self._is_own_commit(name):
                 return name
+            refuse_quarantined(self.repo, name)
             new = find_successor(self.repo, name)
             if new is not None and self.git.has_commit(new):
                 raise RevisionNotFound(describe_missing(self.repo, name)) from None
@@ -113,13 +116,6 @@ class RepoReader:
         if not found:
             found = [old for old, new in renamed_commits(self.repo, name).items() if self.git.has_commit(new)]
         return found[0] if len(found) == 1 else None
-
-    def _release_revision(self, name: str) -> str | None:
-        if name == "stable":
-            published = self.repo.public_releases.filter(state=RepoRelease.State.PUBLISHED)
-            newest = published.order_by("-published_at").first()
-            return newest.commit if newest else None
-        return None
 
     def _is_own_commit(self, commit: str) -> bool:
         """A commit of the reader's own open pull request, by id: the client pins the id after it saw the ref."""

@@ -11,6 +11,7 @@ ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")  # to
 RELEASE, APPROVAL, STAKE, BASIS = (
     "moderation_release", "moderation_releaseapproval", "moderation_releasestake", "moderation_releasebasis",
 )  # fmt: skip
+CHANGE = "moderation_releasechange"
 SHOWN, LOG, REPLAY = "hub_reporelease", "moderation_auditentry", "training_replay"
 
 
@@ -46,6 +47,16 @@ def list_guards(vendor: str) -> tuple[Guard, ...]:
         Guard(SHOWN, "DELETE", (
             (f"EXISTS (SELECT 1 FROM {behind('OLD')})", "A release that was published is never deleted."),
         )),
+        Guard(CHANGE, "INSERT", (
+            (f"{state_of('NEW')} IS DISTINCT FROM NEW.state OR NEW.state IN ('proposed', 'refused')",
+             "A change tells the state that the release has."),
+            (f"EXISTS (SELECT 1 FROM {CHANGE} e WHERE e.id = NEW.id)", "The history of a release is only ever added to."),
+        )),
+        Guard(CHANGE, "UPDATE", (
+            (changed("id", "release_id", "state", "at", "reason") + " OR (NEW.by_id IS NOT NULL AND "
+             + changed("by_id") + ")", "The history of a release is only ever added to."),
+        )),
+        Guard(CHANGE, "DELETE", (("1 = 1", "The history of a release is only ever added to."),)),
         Guard(REPLAY, "UPDATE", change_replay()),
         Guard(REPLAY, "DELETE", (
             (f"EXISTS (SELECT 1 FROM training_run t JOIN {RELEASE} r ON r.repo_id = t.repo_id WHERE t.id = OLD.run_id"

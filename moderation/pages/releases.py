@@ -14,7 +14,7 @@ from hub.repos.places import pair
 from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
-from moderation import gate, publishing, releases
+from moderation import channels, gate, publishing, releases
 from moderation.manifests import canonical
 from moderation.models import Release
 from moderation.policy import NEEDED_APPROVALS
@@ -25,6 +25,7 @@ from training.replays import may_replay, newest_compared
 
 State = Release.State
 PER_PAGE = 30
+MAX_SPANS = 500
 TAB = "/releases"
 
 
@@ -63,6 +64,7 @@ def render_list(
 ) -> HttpResponse:
     may_propose = can(request.user, "write", repo)
     page = cut_numbered_page(request, releases.visible_releases(repo, request.user), PER_PAGE)
+    releases.tell_standing(repo, page.object_list)
     commit = pair(repo).members.read_ref(f"refs/heads/{repo.default_branch}") if may_propose else None
     requirements = gate.inspect(repo, commit) if commit else []
     return render_repo_page(
@@ -95,6 +97,31 @@ def suggest_version(repo: Repo) -> str:
         return "1.0.0"
     major, minor, _ = max(numbers)
     return f"{major}.{minor + 1}.0"
+
+
+@repo_page()
+def show_channels(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpResponse:
+    """What `stable` and `candidate` led to, and who had approved it; `?on=2026-05-01` asks for one day."""
+    check_is_model(repo)
+    day = request.GET.get("on", "").strip()
+    problem, found = "", None
+    if day:
+        try:
+            found = channels.spans_at(repo, channels.read_day(day))
+        except HubError as refusal:
+            problem = refusal.message
+    return render_repo_page(
+        request,
+        repo,
+        reader,
+        "moderation/channels.html",
+        tab=TAB,
+        status=400 if problem else 200,
+        spans=channels.list_spans(repo)[:MAX_SPANS],
+        day=day,
+        found=found,
+        problem=problem,
+    )
 
 
 @repo_page()

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 
+from hub.api.error_responses import header_text
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, with_repo
 from hub.api.hf.entries import describe_sibling, list_files
 from hub.api.hf.leaderboards import describe_result
@@ -93,7 +94,16 @@ def show_repo(request: HttpRequest, repo: Repo, *, rest: str | None = None) -> H
         item["securityRepoStatus"] = describe_screening(reader, commit, files)
     if expansions:
         item = {key: value for key, value in item.items() if key in {"_id", "id", *expansions}}
-    return answer(item, headers={"X-Repo-Commit": commit} if commit else None)
+    headers = {"X-Repo-Commit": commit, **warn_of_release(repo, commit)} if commit else None
+    return answer(item, headers=headers)
+
+
+def warn_of_release(repo: Repo, commit: str) -> dict[str, str]:
+    """What the stock client prints once when it downloads a release that was yanked or contains what was withdrawn."""
+    row = repo.public_releases.filter(commit=commit).order_by("-pk").first() if repo.type == Repo.Type.MODEL else None
+    if row is None or not row.warning:
+        return {}
+    return {"X-HF-Warning": header_text(f"{repo.full_name} {row.tag}; {repo.full_name} {row.tag}: {row.warning}")}
 
 
 def sum_of_contents(repo: int, **filters: Any) -> Any:

@@ -113,8 +113,21 @@ class RepoRelease(models.Model):
     commit = models.CharField(max_length=40)
     state = models.CharField(max_length=12, choices=State.choices, default=State.PUBLISHED)
     reason = models.TextField(blank=True)
+    withdrawn = models.TextField(blank=True)  # what it contains that was withdrawn afterwards, in a sentence
     is_reviewed = models.BooleanField(default=True)  # False: one-person hub, shown as "unreviewed"
     published_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repo", "tag"], name="release_tag_once")]
+
+    @property
+    def warning(self) -> str:
+        """What who uses it should know; "" when it is fine."""
+        said = (
+            [self.get_state_display() + (f": {self.reason}" if self.reason else ".")]
+            if self.state != "published"
+            else []
+        )
+        if self.withdrawn:
+            said.append(f"It contains what was withdrawn afterwards: {self.withdrawn}")
+        return " ".join(said)
