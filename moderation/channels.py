@@ -31,7 +31,7 @@ def list_spans(repo: Repo, channel: str = "") -> list[Span]:
     """Newest first, of one channel or of all. Begins with the first release."""
     changes = list(
         ReleaseChange.objects.filter(release__repo=repo).select_related("release").defer(
-            "release__manifest", "release__gate", "release__signature", "release__model_signature"
+            "release__manifest", "release__gate", "release__signature", "release__model_signature", "release__provenance"
         ).order_by("at", "pk")
     )  # fmt: skip
     approvers = approvers_of(repo)

@@ -51,7 +51,9 @@ def remember_run(sender: type, run: Run, act: str, by: User, **_: Any) -> None:
 @receiver(replay_told)
 def remember_replay(sender: type, replay: Replay, act: str, by: User | None, **_: Any) -> None:
     run = replay.run
-    outcome = {"outcome": replay.state, "sentence": replay.sentence} if act == "ended" else {}
+    outcome: dict[str, Any] = {}
+    if act == "ended":
+        outcome = {"outcome": replay.state, "sentence": replay.sentence}
     if comparison := replay.report.get("comparison"):
         outcome["digests"] = {key: comparison[key] for key in ("recorded_tensors", "remade_tensors")}
     actor = by if act == "asked" else None  # the hub compares, not who asked for it

@@ -8,6 +8,7 @@ from hub.repos.models import Repo, RevisionContent
 from hub.repos.places import pair
 from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
+from moderation import release_changes
 from moderation.gate import Requirement, files_of, find_maker, find_run, is_suite, read_lock, suites_of
 from moderation.policy import POLICY_VERSION
 from training.engine.lock import LockedRepository
@@ -47,7 +48,7 @@ def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dic
     """Everything but the approvals, which bind to its digest."""
     run = find_run(repo, commit)
     lock = read_lock(run)
-    return {
+    manifest = {
         "schema": SCHEMA,
         "repository": repo.full_name,
         "version": version,
@@ -67,6 +68,7 @@ def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dic
         "gate": [requirement.as_dict() for requirement in gate],
         "policy": POLICY_VERSION,
     }
+    return {**manifest, "changes": release_changes.describe(repo, manifest)}
 
 
 def contributors(repo: Repo, commit: str) -> list[dict[str, Any]]:

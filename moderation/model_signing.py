@@ -49,7 +49,12 @@ def public_pem() -> bytes:
 
 def sign_files(name: str, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The bundle for a model of this name; `files` is path -> {"sha256", ...}, as in a manifest of a release."""
-    payload = json.dumps(make_statement(name, files), separators=(",", ":")).encode()
+    return sign_statement(make_statement(name, files))
+
+
+def sign_statement(statement: dict[str, Any]) -> dict[str, Any]:
+    """A bundle around an in-toto statement, signed with the P-256 key of this hub."""
+    payload = json.dumps(statement, separators=(",", ":")).encode()
     signed = load_key().sign(pre_authentication(payload), ec.ECDSA(hashes.SHA256()))
     return {
         "mediaType": BUNDLE,

@@ -111,6 +111,7 @@ class Release(models.Model):
         default=dict
     )  # {"algorithm":"ed25519","public_key","signature"} over the canonical manifest
     model_signature = models.JSONField(default=dict)  # of its files, as moderation.model_signing writes it
+    provenance = models.JSONField(default=dict)  # how it was made, signed, as moderation.provenance writes it
     gate = models.JSONField(default=list)  # [{"name","state","sentence","evidence"}]: what the gate looked at
     notes = models.TextField(blank=True)
     state = models.CharField(max_length=12, choices=State.choices, default=State.PROPOSED)

@@ -16,8 +16,8 @@ from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
 from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
-from moderation import audit, gate, guards, manifests, model_signing, report_tests, signing
-from moderation.gate import contents_by_digest, files_of
+from moderation import audit, gate, guards, manifests, model_signing, provenance, report_tests, signing
+from moderation.gate import contents_by_digest, files_of, find_run
 from moderation.models import Release, ReleaseApproval, ReleaseChange
 from moderation.people import maintainers_of, people_named
 from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
@@ -98,6 +98,7 @@ def sign_release(row: Release, approvals: list[ReleaseApproval], *, is_reviewed:
     }
     row.signature = signing.sign(manifests.canonical(row.manifest))
     row.model_signature = model_signing.sign_files(f"{row.repo.full_name} {row.tag}", row.manifest["files"])
+    row.provenance = model_signing.sign_statement(provenance.make_statement(row, find_run(row.repo, row.commit)))
     row.state, row.state_reason, row.is_reviewed, row.published_at = State.PUBLISHED, "", is_reviewed, now
     try:
         with transaction.atomic():

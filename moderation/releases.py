@@ -146,7 +146,7 @@ def may_see(release: Release, user: Any) -> bool:
 def visible_releases(repo: Repo, user: Any) -> QuerySet[Release]:
     """Newest first."""
     rows = Release.objects.filter(repo=repo).select_related("proposed_by").prefetch_related("approvals__by")
-    rows = rows.defer("manifest", "gate", "signature", "model_signature")  # a manifest lists every file
+    rows = rows.defer("manifest", "gate", "signature", "model_signature", "provenance")  # a manifest lists every file
     if not can(user, "read_members", repo):
         rows = rows.filter(state__in=SHOWN_STATES)
     return rows.order_by("-created_at", "-pk")

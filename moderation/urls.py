@@ -21,6 +21,8 @@ REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     (RELEASE, releases.show_release, {}),
     (f"{RELEASE}/manifest.json", releases.download_manifest, {}),
     (f"{RELEASE}/signature.json", releases.download_signature, {}),
+    (f"{RELEASE}/provenance.json", releases.download_provenance, {}),
+    (f"{RELEASE}/bom.json", releases.download_bom, {}),
     (f"{RELEASE}/model.sig", releases.download_model_signature, {}),
     *((f"{RELEASE}/{act}", releases.act_on_release, {"act": act}) for act in ACTS),
 ]

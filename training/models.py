@@ -96,6 +96,11 @@ class Replay(models.Model):
         ]
 
     @property
+    def now(self) -> str:
+        """The outcome, or what is being done."""
+        return self.sentence or (self.job.progress.get("sentence") if self.job else "") or "It waits for a worker."
+
+    @property
     def version_rows(self) -> list[tuple[str, tuple[str, str]]]:
         """(program, (version that was recorded, version now))."""
         both = [self.report.get(side, {}).get("versions", {}) for side in ("recorded", "remade")]

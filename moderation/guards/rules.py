@@ -11,6 +11,7 @@ ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")  # to
 RELEASE, APPROVAL, STAKE, BASIS = (
     "moderation_release", "moderation_releaseapproval", "moderation_releasestake", "moderation_releasebasis",
 )  # fmt: skip
+WRITTEN_ONCE = ("manifest", "signature", "model_signature", "provenance", "is_reviewed", "published_at")
 CHANGE = "moderation_releasechange"
 SHOWN, LOG, REPLAY = "hub_reporelease", "moderation_auditentry", "training_replay"
 
@@ -104,7 +105,7 @@ def change_release(vendor: str) -> tuple[tuple[str, str], ...]:
          "This release was never published."),
         ("OLD.state NOT IN ('proposed', 'refused') AND NEW.state IN ('proposed', 'refused')",
          "A release that was published stays one."),
-        (f"NOT {publishing} AND " + changed("manifest", "signature", "model_signature", "is_reviewed", "published_at"),
+        (f"NOT {publishing} AND " + changed(*WRITTEN_ONCE),
          "Manifest and signature of a release are written once, by the gate."),
         ("OLD.state <> 'proposed' AND " + changed("notes"), "The notes of a release are not changed afterwards."),
         *((f"{publishing} AND ({condition})", sentence) for condition, sentence in publish_release(vendor)),

@@ -14,7 +14,7 @@ from hub.repos.places import pair
 from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
-from moderation import channels, gate, publishing, releases
+from moderation import bill_of_materials, channels, gate, publishing, releases
 from moderation.manifests import canonical
 from moderation.models import Release
 from moderation.policy import NEEDED_APPROVALS
@@ -280,3 +280,22 @@ def download_model_signature(request: HttpRequest, repo: Repo, reader: RepoReade
     if not release.model_signature:
         raise NotFound(f"{repo.full_name} {release.tag} has no signature for model_signing; use signature.json.")
     return JsonResponse(release.model_signature)
+
+
+@repo_page()
+def download_provenance(request: HttpRequest, repo: Repo, reader: RepoReader, tag: str) -> HttpResponse:
+    """How it was made, as a signed in-toto statement. Releases of before have none."""
+    release = releases.find_release(repo, tag, request.user)
+    if not release.provenance:
+        raise NotFound(
+            f"{repo.full_name} {release.tag} has no provenance statement; its manifest names run and inputs."
+        )
+    return JsonResponse(release.provenance)
+
+
+@repo_page()
+def download_bom(request: HttpRequest, repo: Repo, reader: RepoReader, tag: str) -> HttpResponse:
+    """The bill of materials, CycloneDX 1.6."""
+    require(request.user, "read", repo)
+    release = releases.find_release(repo, tag, request.user)
+    return HttpResponse(canonical(bill_of_materials.make(release)), content_type=bill_of_materials.MEDIA_TYPE)

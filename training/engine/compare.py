@@ -120,7 +120,7 @@ def open_tensors(folder: Path, stack: ExitStack) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*.safetensors")):
         try:
-            file = stack.enter_context(safe_open(path, framework="pt"))  # type: ignore[no-untyped-call]
+            file = stack.enter_context(safe_open(path, framework="pt"))
         except (SafetensorError, OSError) as problem:
             raise EngineError(f"{path.name} cannot be read as safetensors ({problem})", code="bad_weights") from problem
         for name in file.keys():  # noqa: SIM118  not a dict
@@ -139,11 +139,12 @@ def describe(name: str, tensor: torch.Tensor) -> str:
 def digest_tensor(tensor: torch.Tensor) -> str:
     """sha256 of the values as they lie in the file, 64 hex digits."""
     raw = tensor.contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(memoryview(raw.numpy())).hexdigest()
+    return hashlib.sha256(raw.numpy().data).hexdigest()
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    return iter(tensor.reshape(-1).split(PIECE)) if tensor.numel() else iter(())
+    flat = tensor.reshape(-1)
+    return (flat[start : start + PIECE] for start in range(0, flat.numel(), PIECE))
 
 
 def measure(recorded: torch.Tensor, remade: torch.Tensor) -> tuple[float, float]:
