@@ -143,6 +143,8 @@ class Scenery:
             "proposal-to-run": self.proposal,
             "proposal-to-merge": self.small_proposal,
             "run-to-start": self.run,
+            "replays": f"{self.run}/replays",
+            "channels": f"{self.model}/releases/channels",
             "releases": f"{self.model}/releases",
             "playground": f"/{BASE}/playground",
             "report": f"{self.dataset}/report",

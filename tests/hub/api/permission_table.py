@@ -137,6 +137,7 @@ ROWS: list[Row] = [
     *api("/preupload/<rest:rest>", "POST write /preupload/main", "POST propose /preupload/main?create_pr=1"),
     *api("/commit/<rest:rest>", "POST write! /commit/main", "POST propose! /commit/main?create_pr=1"),
     *api("/safetensors-metadata/<rest:rest>", f"GET files /safetensors-metadata/{BIG}"),
+    *api("/croissant", "GET clone"),
     *api("/refs", "GET read"),
     *api("/commits/<rest:rest>", "GET read /commits/main"),
     *api("/branch/<rest:rest>", "POST write! /branch/b", "DELETE write! /branch/nothing"),
