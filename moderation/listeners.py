@@ -9,10 +9,19 @@ from hub.accounts.events import member_changed
 from hub.accounts.models import Organization, User
 from hub.community.events import pull_request_updated, review_given
 from hub.community.models import PullRequest, Review
-from hub.repos.events import clearance_changed, collaborator_changed, history_purging, revision_created
+from hub.community.pull_requests import add_merge_rule
+from hub.repos.events import (
+    branch_moved,
+    clearance_changed,
+    collaborator_changed,
+    history_purging,
+    public_half_moved,
+    revision_created,
+)
 from hub.repos.models import Content, Repo, Revision
 from hub.repos.purge_models import Purge
-from moderation import audit, outputs, purges, report_tests, withdrawals
+from moderation import audit, outputs, policies, policy_changes, purges, report_tests, withdrawals
+from moderation.policy_repository import is_about_policy
 from moderation.screening import screen_quickly
 from training import audience
 from training.events import candidate_trained, evaluation_finished, replay_told, run_steered, sampling_finished
@@ -95,6 +104,31 @@ def follow_purge(
 @receiver(clearance_changed)
 def follow_withdrawal(sender: type, repo: Repo, contents: list[Content], **_: Any) -> None:
     withdrawals.renew_for(repo, withdrawals.list_concerned(contents))
+
+
+@receiver(pull_request_updated)
+def try_policy(sender: type, pull_request: PullRequest, reason: str, **_: Any) -> None:
+    policy_changes.look_at(pull_request)
+    if reason == "opened" and is_about_policy(pull_request):
+        policy_changes.tell_deciders(pull_request)
+
+
+@receiver(branch_moved)
+def try_policies_again(sender: type, repo: Repo, ref: str, **_: Any) -> None:
+    """After hub.community has built the candidates of open proposals anew."""
+    if repo.is_policy and ref == f"refs/heads/{repo.default_branch}":
+        policy_changes.look_again(repo)
+
+
+add_merge_rule(policy_changes.rule_of_file)
+add_merge_rule(policy_changes.rule_of_people)
+
+
+@receiver(public_half_moved)
+def note_policy(sender: type, repo: Repo, **_: Any) -> None:
+    """As soon as a change of the rules is public it is in force, and the day is noted."""
+    if repo.is_policy:
+        policies.in_force()
 
 
 # Who has which role is for the people of a repository or an organization: not public.

@@ -10,7 +10,7 @@ from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from moderation import release_changes
 from moderation.gate import Requirement, files_of, find_maker, find_run, is_suite, read_lock, suites_of
-from moderation.policy import POLICY_VERSION
+from moderation.policies import Standing, in_force
 from training.engine.lock import LockedRepository
 from training.models import Run
 
@@ -44,8 +44,11 @@ def sha256_of(repo: Repo, entry: TreeEntry) -> str:
     return hashlib.sha256(pair(repo).members.read_blob(entry.oid)).hexdigest()
 
 
-def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dict[str, Any]:
+def build(
+    repo: Repo, commit: str, version: str, gate: list[Requirement], standing: Standing | None = None
+) -> dict[str, Any]:
     """Everything but the approvals, which bind to its digest."""
+    standing = standing or in_force()
     run = find_run(repo, commit)
     lock = read_lock(run)
     manifest = {
@@ -66,7 +69,7 @@ def build(repo: Repo, commit: str, version: str, gate: list[Requirement]) -> dic
         ],
         "contributors": contributors(repo, commit),
         "gate": [requirement.as_dict() for requirement in gate],
-        "policy": POLICY_VERSION,
+        "policy": {**standing.name(), "values": standing.policy.values()},
     }
     return {**manifest, "changes": release_changes.describe(repo, manifest)}
 

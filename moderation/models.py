@@ -190,6 +190,21 @@ class ReportTest(models.Model):
     )  # newest that did not
 
 
+class PolicyVersion(models.Model):
+    """What was in force from a moment on: the text itself, so that each verdict can be computed again whatever becomes of
+    the repository. Never changed; the last one is in force."""
+
+    number = models.PositiveIntegerField(primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+    repository = models.CharField(max_length=200, blank=True)  # its name at the time; "" = the file that the hub brings
+    key = models.CharField(max_length=32, blank=True)  # of the repository
+    commit = models.CharField(max_length=40, blank=True)
+    digest = models.CharField(max_length=80, db_index=True)  # sha256 of the text; verdicts name it
+    text = models.TextField()
+    pull_request = models.PositiveIntegerField(null=True)  # number of the proposal that brought it
+    people = models.JSONField(default=dict)  # {"author", "approved": [...], "merged"}: names at the time
+
+
 class AuditEntry(models.Model):
     """Append-only: each entry carries the hash of the one before, so a change or a gap shows."""
 

@@ -10,13 +10,15 @@ from django.utils.html import format_html
 
 from hub.accounts.permissions import can
 from hub.community.models import PullRequest
+from hub.community.pull_requests import may_see_inside
 from hub.repos.channels import CANDIDATE, STABLE, choose_offered
 from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
-from moderation import evidence
+from moderation import evidence, policy_changes
 from moderation.hidden import find_hidden
 from moderation.models import Case, Release, ReleaseApproval
+from moderation.policy_repository import is_about_policy
 from moderation.queue import LIVE, may_see
 
 SHOWN_FILES = 5  # that wait for a person, beside a card
@@ -119,6 +121,24 @@ def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
     return render_to_string("moderation/output_screening.html", things, request=request)
 
 
+def show_policy_trial(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Of a proposal to change the rules: what changes, and which verdicts about the last releases would be others."""
+    pull_request: PullRequest = context["pull_request"]
+    if not is_about_policy(pull_request) or not may_see_inside(pull_request, request.user):
+        return ""
+    check = pull_request.checks.filter(name=policy_changes.CHECK).first()
+    if check is None or not check.evidence.get("changes"):
+        return ""
+    trials = check.evidence["trials"]
+    things = {
+        "changes": check.evidence["changes"],
+        "trials": sorted(trials, key=lambda trial: bool(trial["before"]) == bool(trial["after"])),
+        "most": policy_changes.TRIED_RELEASES,
+        "is_old": check.digest != pull_request.candidate_digest,
+    }
+    return render_to_string("moderation/policy_trial.html", things, request=request)
+
+
 def link_case(request: HttpRequest, context: dict[str, Any]) -> str:
     """At the check "screen": the case that a moderator decides, for those who may see it."""
     key = context["check"].evidence.get("screening") if context["check"].name == "screen" else None
@@ -172,5 +192,6 @@ add_panel("repo_side", show_waiting, order=-5)
 add_panel("repo_side", show_report_link, order=90)
 add_panel("file_side", show_file_findings, order=10)
 add_panel("pull_request_evidence", show_output_screening, order=20)
+add_panel("pull_request_evidence", show_policy_trial, order=10)
 add_panel("pull_request_checks", link_case, order=20)
 add_panel("answer_actions", offer_report, order=10)

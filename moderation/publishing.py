@@ -20,7 +20,8 @@ from moderation import audit, gate, guards, manifests, model_signing, provenance
 from moderation.gate import contents_by_digest, files_of, find_run
 from moderation.models import Release, ReleaseApproval, ReleaseChange
 from moderation.people import maintainers_of, people_named
-from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
+from moderation.policies import approvals_asked_by, in_force
+from moderation.policy import AWAITS_RELEASE, QUARANTINED
 from moderation.stakes import why_has_stake, write_down
 
 State = Release.State
@@ -52,10 +53,16 @@ def valid_approvals(release: Release) -> list[ReleaseApproval]:
     return [row for row in rows if may_judge(row.by, release.repo) and not why_has_stake(release, row.by)]
 
 
+def needed_approvals(release: Release) -> int:
+    """As many as the policy asked for when it was proposed, and as the one in force asks for."""
+    named = approvals_asked_by(release.manifest)
+    return max(named, in_force().policy.who_decides.release_approvals) if release.state == State.PROPOSED else named
+
+
 def publish(release: Release) -> None:
     """Look again, sign, and write it down; then tag it, clear its weights and show it. Happens once, whoever calls.
 
-    Reviewed with two approvals; without them only on a hub where nobody else could approve, and marked so.
+    Reviewed with two approvals, or as many as the policy asks for; without them only on a hub where nobody else could approve, and marked so.
     Raises Conflict when a requirement fails by now, Forbidden when approvals are missing."""
     repo = Repo.objects.get(pk=release.repo_id)
     guards.require_in_force(connection)
@@ -69,9 +76,10 @@ def publish(release: Release) -> None:
             raise Conflict("The manifest is not the one that was proposed; take the release back and propose it again.")
         write_down(row)
         approvals = valid_approvals(row)
-        is_reviewed = len(approvals) >= NEEDED_APPROVALS
+        needed = needed_approvals(row)
+        is_reviewed = len(approvals) >= needed
         if not is_reviewed and count_active_people() != 1:
-            raise Forbidden(f"A release needs {NEEDED_APPROVALS} approvals by people without a stake in it.")
+            raise Forbidden(f"A release needs {needed} approvals by people without a stake in it.")
         sign_release(row, approvals if is_reviewed else [], is_reviewed=is_reviewed)
     finish_publishing(row)
     tell_of_publication(row)
@@ -277,7 +285,7 @@ def finish_one(release: Release) -> bool:
 
 def publish_approved(release: Release) -> bool:
     """Both approvals are there, and the process died before it published, or the gate refused at that time."""
-    if len(valid_approvals(release)) < NEEDED_APPROVALS:
+    if len(valid_approvals(release)) < needed_approvals(release):
         return False
     try:
         publish(release)

@@ -20,7 +20,8 @@ from hub.repos.publication import publish
 from moderation import audit
 from moderation.models import Case, Screening
 from moderation.people import maintainers_of, moderators
-from moderation.policy import AWAITS_RELEASE, CLAUSE_NAMES, IN_PROGRESS
+from moderation.policies import in_force
+from moderation.policy import AWAITS_RELEASE, IN_PROGRESS
 from training.models import Run
 
 State = Case.State
@@ -211,14 +212,16 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
         raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state!r}.")
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
-    if clause and clause not in CLAUSE_NAMES:
-        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {', '.join(CLAUSE_NAMES)}.")
+    standing = in_force()
+    if clause and standing.policy.find_clause(clause) is None:
+        names = ", ".join(one.name for one in standing.policy.clauses)
+        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {names}.")
     problem = why_not_decide(row, by)
     if problem:
         raise Forbidden(problem)
     row.state, row.decided_by, row.decided_at = state, by, timezone.now()
     row.decision_reason = reason.strip()[:MAX_REASON_CHARACTERS]
-    row.subject = {**row.subject, "clause": clause} if clause else row.subject
+    row.subject = {**row.subject, "policy": standing.name(), **({"clause": clause} if clause else {})}
     row.save()
     audit.record(
         f"case.{state}",
@@ -229,6 +232,7 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
         kind=row.kind,
         reason=row.decision_reason,
         clause=clause,
+        policy=standing.name(),
         **({"alone": True} if count_active_people() == 1 else {}),
     )
     carry_out(row)

@@ -18,8 +18,8 @@ from hub.repos.places import pair
 from moderation import audit, gate, manifests
 from moderation.models import Release, ReleaseApproval
 from moderation.people import maintainers_of
-from moderation.policy import NEEDED_APPROVALS
-from moderation.publishing import check_releasable, may_judge, path_of, publish, valid_approvals
+from moderation.policies import in_force
+from moderation.publishing import check_releasable, may_judge, needed_approvals, path_of, publish, valid_approvals
 from moderation.stakes import why_has_stake, write_down
 from training.models import Run
 
@@ -40,11 +40,12 @@ def propose_release(*, repo: Repo, by: User, version: str, notes: str = "", comm
     check_releasable(repo)
     commit = choose_commit(repo, commit)
     refuse_taken(repo, version)
-    requirements = gate.inspect(repo, commit)
+    standing = in_force()
+    requirements = gate.inspect(repo, commit, policy=standing.policy)
     failed = [item.sentence for item in requirements if item.state == gate.FAILED]
     if failed:
         raise Conflict("It cannot be released yet. " + " ".join(failed), reasons=failed)
-    manifest = manifests.build(repo, commit, version, requirements)
+    manifest = manifests.build(repo, commit, version, requirements, standing)
     with transaction.atomic():
         Release.objects.filter(repo=repo, version=version, state=State.REFUSED).delete()
         try:
@@ -67,7 +68,7 @@ def propose_release(*, repo: Repo, by: User, version: str, notes: str = "", comm
         publish(release)
         release.refresh_from_db()
     else:
-        text = f"{by} proposed to release {repo} {release.tag}; it needs {NEEDED_APPROVALS} approvals."
+        text = f"{by} proposed to release {repo} {release.tag}; it needs {needed_approvals(release)} approvals."
         notify(list(maintainers_of(repo)), text, path_of(release), actor=by)
     return release
 
@@ -180,7 +181,7 @@ def approve(*, release: Release, by: User, text: str = "", digest: str = "") -> 
             raise Conflict("The release has changed since you looked; reload the page.")
         ReleaseApproval.objects.create(release=row, by=by, digest=row.digest, text=text.strip()[:MAX_TEXT_CHARACTERS])
         audit.record("release.approved", f"{row.repo}@{row.tag}", by=by, is_public=True, digest=row.digest)
-    if len(valid_approvals(row)) >= NEEDED_APPROVALS:
+    if len(valid_approvals(row)) >= needed_approvals(row):
         try:
             publish(row)
         except HubError as problem:  # the approval stands, and the gate tries again when the cause is mended

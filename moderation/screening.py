@@ -15,6 +15,7 @@ from hub.repos.models import Content, Repo, Revision
 from moderation import queue
 from moderation.content_screening import screen_content
 from moderation.models import Case, Screening
+from moderation.policies import in_force
 from moderation.policy import AWAITS_RELEASE, IN_PROGRESS, QUARANTINED
 from moderation.screens.registry import describe_screens
 from training.models import Checkpoint
@@ -54,7 +55,7 @@ def screen_quickly(revision: Revision, contents: list[Content]) -> None:
     for content in contents:
         content.repo = repo  # known already: not a query for each file
     screening = Screening.objects.create(
-        subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True, report=made_by()
+        subject=Screening.Subject.DATA, repo=repo, commit=revision.commit, is_quick=True, report=describe_makers()
     )
     decisions = []
     for number, content in enumerate(contents):
@@ -155,8 +156,16 @@ def begin(lease: jobs.Lease, revision: Revision) -> Screening:
     rows = Screening.objects.filter(subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit)
     unfinished = rows.filter(is_quick=False, finished_at=None, job=lease.job).last()
     return unfinished or Screening.objects.create(
-        subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit, job=lease.job, report=made_by()
+        subject=Screening.Subject.DATA,
+        repo=revision.repo,
+        commit=revision.commit,
+        job=lease.job,
+        report=describe_makers(),
     )
+
+
+def describe_makers() -> dict[str, object]:
+    return {**made_by(), "policy": in_force().name()}
 
 
 @cache

@@ -8,7 +8,6 @@ from rest_framework import serializers
 from hub.repos.channels import CHANNELS
 from moderation import queue
 from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval, ReportTest
-from moderation.policy import CLAUSE_NAMES
 from moderation.publishing import path_of, valid_approvals
 from moderation.releases import find_run_of, why_not_approve
 from moderation.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
@@ -198,7 +197,9 @@ class DecisionSerializer(serializers.Serializer[Any]):
         help_text="allowed or refused; of a report: resolved, refused or waiting (for a fix)."
     )
     reason = serializers.CharField(max_length=5_000)
-    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+    clause = serializers.CharField(
+        max_length=40, required=False, allow_blank=True, default="", help_text="A clause of the policy in force."
+    )
 
 
 class GivenTestSerializer(serializers.Serializer[Any]):
@@ -221,7 +222,9 @@ class FileActSerializer(serializers.Serializer[Any]):
     path = serializers.CharField(
         required=False, allow_blank=True, default="", help_text="Of a report; left out, the path that was reported."
     )
-    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+    clause = serializers.CharField(
+        max_length=40, required=False, allow_blank=True, default="", help_text="A clause of the policy in force."
+    )
 
 
 class AppealSerializer(serializers.Serializer[Any]):

@@ -1,8 +1,9 @@
 """Bodies of moderation's jobs."""
 
+from hub.common.errors import HubError
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation import publishing, withdrawals
+from moderation import policy_changes, policy_repository, publishing, withdrawals
 from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
@@ -18,6 +19,21 @@ def screen_data(lease: Lease) -> None:
 @job_body("moderation.screen_forgotten", queue="quick", every_s=60)
 def look_for_forgotten(lease: Lease) -> None:
     lease.report("log", line=f"{screen_forgotten()} commits were screened late")
+
+
+@job_body(policy_changes.KIND, queue="default", on_end=policy_changes.give_up)
+def try_policy(lease: Lease) -> None:
+    """What a proposed policy would have meant for the last releases."""
+    policy_changes.try_candidate(lease)
+
+
+@job_body("moderation.found_policy", queue="quick", every_s=24 * 3600)
+def found_policy(lease: Lease) -> None:
+    """The repository with the rules of this hub, on its first day or when somebody freed its name."""
+    try:
+        lease.report("log", line=f"The rules are in {policy_repository.found()}")
+    except HubError as problem:
+        raise JobRefused(problem.message) from None
 
 
 @job_body("moderation.finish_interrupted", queue="quick", every_s=60)

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import cases, hidden, log, releases, reports
+from moderation.pages import cases, hidden, log, policy, releases, reports
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -44,7 +44,10 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases/<int:number>/appeal", cases.appeal_case),
     path("audit", log.show_log),
     path("audit.jsonl", log.download_log),
-    path("policy", log.show_policy),
+    path("policy", policy.show_policy),
+    path("policy/history", policy.show_history),
+    path("policy/<int:number>", policy.show_policy),
+    path("policy/<int:number>/policy.yaml", policy.download_policy),
     path("verify_release.py", log.download_verifier),
     path("model_signing.pub", log.download_model_key),
     *repo_patterns("datasets/", "dataset"),

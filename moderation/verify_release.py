@@ -1,11 +1,12 @@
 """Verify a release of Model Commons on any machine, without a network and without the hub.
 
     python verify_release.py manifest.json [folder] [--signature signature.json] [--key BASE64]
-                             [--log audit.jsonl [--seen older.jsonl]]
+                             [--policy policy.yaml] [--log audit.jsonl [--seen older.jsonl]]
 
 Needs Python 3.9 or later and the package "cryptography". It checks that
   - the manifest carries the hub's signature, byte for byte (with --key: by exactly this key);
-  - each approval speaks of exactly this manifest, and a release that calls itself reviewed has two of them by two people;
+  - each approval speaks of exactly this manifest, and a release that calls itself reviewed has two of them by two people, or
+    as many as the policy asks for that it names; with --policy: that file is this policy;
   - with a folder: every file that the release names is there with the stated SHA-256, and nothing else is;
   - with the log of decisions: no entry was changed, left out, moved or added, its signed end is there, the release and its
     approvals stand in it and nobody took it back since; with an older copy too: the log goes on from that copy.
@@ -110,10 +111,9 @@ def check_approvals(manifest: dict[str, Any]) -> list[str]:
         if row.get("digest") != digest
     ]
     people = {row.get("by") for row in approvals}
-    if manifest.get("reviewed") is True and len(people) < NEEDED_APPROVALS:
-        problems.append(
-            f"It calls itself reviewed and names {len(people)} people who approved; {NEEDED_APPROVALS} are needed."
-        )
+    needed = needed_approvals(manifest)
+    if manifest.get("reviewed") is True and len(people) < needed:
+        problems.append(f"It calls itself reviewed and names {len(people)} people who approved; {needed} are needed.")
     made = {
         row.get("name")
         for row in manifest.get("contributors") or []
@@ -122,6 +122,26 @@ def check_approvals(manifest: dict[str, Any]) -> list[str]:
     }
     problems += [f"{name} approved it and made part of it." for name in sorted(str(one) for one in people & made)]
     return problems
+
+
+def needed_approvals(manifest: dict[str, Any]) -> int:
+    """By the policy that the manifest names; two where it names none, and never fewer."""
+    values: Any = manifest
+    for name in ("policy", "values", "who_decides", "release_approvals"):
+        values = values.get(name) if isinstance(values, dict) else None
+    return max(NEEDED_APPROVALS, values) if isinstance(values, int) else NEEDED_APPROVALS
+
+
+def check_policy(manifest: dict[str, Any], path: Path) -> str:
+    """A problem in a sentence, or ""."""
+    named = manifest.get("policy")
+    if not isinstance(named, dict):
+        return "It names no file of a policy, so none can be compared."
+    try:
+        digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as problem:
+        raise Unusable(f"{path} cannot be read ({problem.strerror}); download it from /policy/history.") from None
+    return "" if digest == named.get("digest") else f"{path.name} is not the policy that the release names."
 
 
 def check_files(manifest: dict[str, Any], folder: Path) -> list[str]:
@@ -289,6 +309,7 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("manifest", type=Path, help="manifest.json of the release")
     parser.add_argument("folder", type=Path, nargs="?", help="folder with the downloaded files")
     parser.add_argument("--signature", type=Path, help="signature.json; the one beside the manifest if not given")
+    parser.add_argument("--policy", type=Path, help="the policy.yaml of the commit that the release names")
     parser.add_argument("--log", type=Path, help="the log of decisions of the hub, from /audit.jsonl")
     parser.add_argument("--seen", type=Path, help="an older copy of that log: the new one has to go on from it")
     parser.add_argument("--key", help="public key (base64) that you trust this hub to have")
@@ -315,6 +336,12 @@ def verify(options: argparse.Namespace) -> list[str]:
         else:
             print("note  UNREVIEWED: published on a hub with one person")
     problems += approval_problems
+    if options.policy is not None:
+        policy_problem = check_policy(manifest, options.policy)
+        if not policy_problem:
+            named = manifest["policy"]
+            print(f"ok    judged by this policy: {named['repository'] or 'of the hub itself'} {named['commit']}")
+        problems += [policy_problem] if policy_problem else []
     if options.folder is not None:
         file_problems = check_files(manifest, options.folder)
         if not file_problems:

@@ -23,6 +23,8 @@ def role_of(user: Any, repo: Any) -> str | None:
     """The role of `user` in the repository: read, write, admin or None (a stranger)."""
     if not getattr(user, "is_authenticated", False):
         return None
+    if repo.is_policy:  # the rules of the hub are nobody's own: its operators and moderators keep them
+        return "admin" if user.is_staff else "write" if user.is_moderator else None
     if repo.owner_user_id is not None and repo.owner_user_id == user.pk:
         return "admin"
     roles = [row.role for row in repo.collaborators.all() if row.user_id == user.pk]

@@ -27,6 +27,7 @@ from hub.repos.models import Repo, Revision
 from hub.repos.places import pair
 from hub.repos.purged import refuse_purged
 from hub.repos.reader import RepoReader, digest_of
+from hub.repos.refs import check_direct_change
 from hub.storage.errors import StorageError
 from hub.storage.git import ANY, AddFile, AddPointer, CopyFile, check_path, parse_pointer
 from hub.storage.git.objects import hash_object
@@ -86,6 +87,7 @@ def commit(
         return commit_to_pull_request(pull_request, by, prepared, title, description, expected_parent, door)
     require(by, "write", repo)
     branch = check_branch(repo, name)
+    check_direct_change(repo, branch)
     prepared = prepare(repo=repo, by=by, operations=operations)
     made = create_commit(
         repo=repo,

@@ -1,5 +1,6 @@
 """Pull requests: opened by anybody who may read, judged as a candidate, merged by compare-and-swap."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -30,6 +31,16 @@ STATE_VERBS = {
     "held": "waits for a moderator",
     "cancelled": "was cancelled",
 }
+
+
+# Further rules of the rooms above: (pull request, who would merge) -> what stands against it, one sentence each.
+MergeRule = Callable[[PullRequest, Any], list[str]]
+_merge_rules: list[MergeRule] = []
+
+
+def add_merge_rule(rule: MergeRule) -> None:
+    if rule not in _merge_rules:
+        _merge_rules.append(rule)
 
 
 def start_point(repo: Repo, by: User, target: str) -> str:
@@ -214,6 +225,8 @@ def unmet_requirements(pull_request: PullRequest, by: Any) -> list[str]:
         moved = f"{pull_request.target} has moved; the candidate is being built again."
         reasons.append("The candidate is being built." if is_first else moved)
     reasons += missing_approvals(pull_request, by)
+    for rule in _merge_rules:
+        reasons += rule(pull_request, by)
     if not can(by, "write", discussion.repo):
         reasons.append("Merging needs write access to this repository.")
     return reasons

@@ -25,7 +25,7 @@ from hub.repos.models import PendingWrite, Repo
 from hub.repos.places import pair
 from hub.repos.purged import refuse_purged
 from hub.repos.reader import digest_of
-from hub.repos.refs import check_branch_name, check_tag_name
+from hub.repos.refs import check_branch_name, check_direct_change, check_tag_name
 from hub.storage.git.wire import Quarantine, RefCommand, RefResult
 
 SAMPLE_BYTES = 8000  # git itself looks this far for a NUL
@@ -88,6 +88,7 @@ class PushJudge:
 
     def check_branch(self, quarantine: Quarantine, command: RefCommand, name: str) -> None:
         check_branch_name(self.repo, name)
+        check_direct_change(self.repo, name)
         if name != self.repo.default_branch:
             return
         if command.new is None:

@@ -161,6 +161,8 @@ def update_settings(*, repo: Repo, by: User, **changes: Any) -> Repo:
         )
     if repo.public_releases.exists() and changes.get("is_private"):
         raise InvalidInput(f"{repo.full_name} has published releases, which stay public; yank them first.")
+    if repo.is_policy and (changes.get("is_private") or changes.get("gated")):
+        raise InvalidInput(f"{repo.full_name} holds the rules of this hub, which everybody may read; leave it public.")
     if changes.get("gated", "") not in ("", *GATES):
         raise InvalidInput(f"'gated' is {changes['gated']!r}; it can be 'auto', 'manual' or false.")
     if len(changes.get("description", "")) > MAX_DESCRIPTION_CHARACTERS:
@@ -193,6 +195,8 @@ def keep_for_release(repo: Repo) -> None:
 def delete_repo(*, repo: Repo, by: User) -> None:
     """From now on it looks missing to everybody and its name is free; hub.repos.deleted brings it back or ends it."""
     require(by, "admin", repo)
+    if repo.is_policy:
+        raise Forbidden(f"{repo.full_name} holds the rules of this hub, which verdicts name; it cannot be deleted.")
     if repo.public_releases.exists():
         raise Forbidden(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
     with transaction.atomic():

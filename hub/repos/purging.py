@@ -109,6 +109,8 @@ def find_doomed(
 
 def why_not_purge(repo: Repo, commits: Container[str]) -> str:
     """A release never changes; what it holds or stands on can be purged only when nobody is given it any more."""
+    if repo.is_policy:
+        return f"Verdicts name the commits of {repo.full_name}, so its history stays; take the text out by a proposal."
     rows = RepoRelease.objects.filter(repo=repo).exclude(state=RepoRelease.State.QUARANTINED).order_by("-published_at")
     names = [row.tag for row in rows if row.commit in commits]
     if names:

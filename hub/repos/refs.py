@@ -25,6 +25,15 @@ def check_branch_name(repo: Repo, name: str) -> str:
     return check_form(f"refs/heads/{name}", "branch", name)
 
 
+def check_direct_change(repo: Repo, branch: str) -> None:
+    """Raises Forbidden for the branch that changes by merged proposals alone."""
+    if repo.is_policy and branch == repo.default_branch:
+        raise Forbidden(
+            f"{branch} of {repo.full_name} holds the rules of this hub and changes by proposals alone; "
+            f"open a pull request instead (create_pr=True, or git push origin HEAD:refs/for/{branch})."
+        )
+
+
 def check_tag_name(repo: Repo, name: str) -> str:
     """The full ref of a tag that people may make or remove. Tags of releases belong to the release gate."""
     if name.lower() in SERVER_NAMES or name.startswith("refs/"):
@@ -78,6 +87,7 @@ def squash_branch(*, repo: Repo, by: User, name: str, message: str) -> str:
     what they name. Raises Conflict when somebody commits meanwhile."""
     require(by, "write", repo)
     ref = check_branch_name(repo, name)
+    check_direct_change(repo, name)
     if name == repo.default_branch and repo.has_release_policy:
         raise Forbidden(f"The history of {name} belongs to releases and is not squashed.")
     members = pair(repo).members

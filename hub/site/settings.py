@@ -166,6 +166,9 @@ FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day
 
+# The public dataset with the rules of the hub, as NAMESPACE/NAME; made under this name, and followed when it moves.
+POLICY_REPOSITORY = env_str("POLICY_REPOSITORY", "model-commons/moderation-policy")
+
 # Networks inside which webhooks may be delivered; all others have to be public addresses.
 WEBHOOK_ALLOWED_NETWORKS = env_networks("WEBHOOK_ALLOWED_NETWORKS", "")
 

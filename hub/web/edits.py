@@ -41,7 +41,7 @@ def commit_from_browser(
 def form_options(request: HttpRequest, repo: Repo, branch: str) -> dict[str, Any]:
     return {
         "branch": branch,
-        "may_write": can(request.user, "write", repo),
+        "may_write": can(request.user, "write", repo) and not (repo.is_policy and branch == repo.default_branch),
         "may_propose": can(request.user, "propose", repo),
     }
 

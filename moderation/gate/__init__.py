@@ -7,6 +7,8 @@ from moderation.gate.inputs import check_data, list_basis
 from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.gate.weights import check_weights, watched
+from moderation.policies import in_force
+from moderation.policy_file import Policy
 
 __all__ = [
     "FAILED",
@@ -27,18 +29,19 @@ __all__ = [
 ]
 
 
-def inspect(repo: Repo, commit: str, *, is_lifting: bool = False) -> list[Requirement]:
-    """Every requirement for releasing `commit`, in the order in which a person would ask.
+def inspect(repo: Repo, commit: str, *, is_lifting: bool = False, policy: Policy | None = None) -> list[Requirement]:
+    """Every requirement for releasing `commit`, in the order in which a person would ask, by a policy (else that in force).
 
     `is_lifting`: it was published before, so what its own quarantine closed is no obstacle."""
+    policy = policy or in_force().policy
     run = find_run(repo, commit)
     entries = files_of(repo, commit)
     return [
         check_weights(repo, commit, entries, run),
         check_licence(repo, entries),
         check_files(repo, entries, run, is_lifting=is_lifting),
-        check_data(run),
-        check_evaluation(run),
+        check_data(run, policy.data),
+        check_evaluation(run, policy.evaluation),
         check_outputs(run),
         check_reproducibility(run),
     ]

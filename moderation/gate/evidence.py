@@ -3,14 +3,15 @@
 from moderation.gate.origins import read_lock
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.models import Screening
+from moderation.policy_file import EvaluationRules
 from training.engine.errors import EngineError
 from training.models import Evaluation, Replay, Run
 from training.replays import newest_compared
 from training.suites import most_margin, newest_evaluations, pinned_suites, target_recipe
 
 
-def check_evaluation(run: Run | None) -> Requirement:
-    """Not worse over the whole suite than the parent."""
+def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:
+    """Not worse over the whole suite than the parent, on every suite that the policy names."""
     if run is None:
         return Requirement("evaluation", WARNING, "Brought weights: no run of this hub evaluated them.")
     newest = finished_evaluations(run)
@@ -25,7 +26,7 @@ def check_evaluation(run: Run | None) -> Requirement:
         if row.parent_name and verdict == "insufficient":
             sentence = f"{row.suite_name} has too few items to say that it is not worse; use a larger suite or margin."
             return Requirement("evaluation", FAILED, sentence, evidence)
-    problem = why_not_believe(run, newest)
+    problem = why_not_believe(run, newest) or why_not_enough(newest, rules)
     if problem:
         return Requirement("evaluation", FAILED, problem, evidence)
     names = ", ".join(row.suite_name for row in newest)
@@ -56,6 +57,21 @@ def why_not_believe(run: Run, newest: list[Evaluation]) -> str:
     return ""
 
 
+def why_not_enough(newest: list[Evaluation], rules: EvaluationRules) -> str:
+    """What the policy of the hub asks for and was not done; "" where it was."""
+    for row in newest:
+        if row.parent_name and row.margin > rules.largest_margin:
+            return (
+                f"{row.suite_name} was compared with a margin of {row.margin:g}, and the rules of the hub allow "
+                f"{rules.largest_margin:g}; propose again."
+            )
+    done = {row.suite_name.lower() for row in newest}
+    missing = [name for name in rules.suites if name.lower() not in done]
+    if missing:
+        return f"The rules of the hub ask for the suite {missing[0]}; add it under 'evaluate:' and propose again."
+    return ""
+
+
 def check_outputs(run: Run | None) -> Requirement:
     if run is None:
         return Requirement("outputs", FAILED, "Its outputs were not screened here; propose it through a recipe.")
@@ -68,7 +84,7 @@ def check_outputs(run: Run | None) -> Requirement:
     )
     if screening is None:
         return Requirement("outputs", FAILED, "Its outputs are not screened yet; wait for the check 'screen'.")
-    evidence = {"screening": screening.pk}
+    evidence = {"screening": screening.pk, "policy": screening.report.get("policy")}
     if screening.state != Screening.State.PASSED:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
     case = screening.cases.filter(state="allowed").order_by("pk").last()

@@ -6,12 +6,13 @@ from hub.storage.errors import StorageError
 from moderation.gate.files import check_licence, contents_by_digest
 from moderation.gate.origins import files_of, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, SHOWN, WARNING, Requirement
+from moderation.policy_file import DataRules
 from training.engine.lock import LockedRepository
 from training.models import Run
 
 
-def check_data(run: Run | None) -> Requirement:
-    """The data that the weights were made of is cleared still; what names no licence is said."""
+def check_data(run: Run | None, rules: DataRules) -> Requirement:
+    """The data that the weights were made of is cleared still; what names no licence is said, or refused where the policy does."""
     lock = read_lock(run)
     if run is not None and lock is None:
         return Requirement("data", FAILED, f"Run {run.pk} kept no lock of what it used; propose the recipe again.")
@@ -34,7 +35,11 @@ def check_data(run: Run | None) -> Requirement:
         return Requirement("data", FAILED, "; ".join(bad[:SHOWN]) + "; leave it out of the recipe and train again.")
     if unlicensed:
         sentence = f"Cleared, but {', '.join(unlicensed[:SHOWN])} names no licence in its card."
-        return Requirement("data", WARNING, sentence)
+        evidence = {"unlicensed": unlicensed[:100]}
+        if rules.unlicensed == "refuse":
+            sentence = f"{sentence} The rules of the hub refuse such data; name its licence, or leave it out."
+            return Requirement("data", FAILED, sentence, evidence)
+        return Requirement("data", WARNING, sentence, evidence)
     what = "1 pinned dataset or suite is" if len(pins) == 1 else f"{len(pins)} pinned datasets and suites are"
     return Requirement("data", PASSED, f"{what} screened and cleared.")
 

@@ -14,6 +14,7 @@ RELEASE, APPROVAL, STAKE, BASIS = (
 WRITTEN_ONCE = ("manifest", "signature", "model_signature", "provenance", "is_reviewed", "published_at")
 CHANGE = "moderation_releasechange"
 SHOWN, LOG, REPLAY = "hub_reporelease", "moderation_auditentry", "training_replay"
+POLICY = "moderation_policyversion"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ def list_guards(vendor: str) -> tuple[Guard, ...]:
         )),
         Guard(LOG, "UPDATE", (("1 = 1", "The audit log is only ever added to."),)),
         Guard(LOG, "DELETE", (("1 = 1", "The audit log is only ever added to."),)),
+        Guard(POLICY, "UPDATE", (("1 = 1", "A policy that was in force is never changed."),)),
+        Guard(POLICY, "DELETE", (("1 = 1", "A policy that was in force is never forgotten."),)),
+        Guard(POLICY, "INSERT", (
+            (f"EXISTS (SELECT 1 FROM {POLICY} p WHERE p.number = NEW.number)",
+             "This version of the policy is known already."),  # INSERT OR REPLACE would take it away unseen
+        )),
         Guard(LOG, "INSERT", (
             (f"EXISTS (SELECT 1 FROM {LOG} e WHERE e.number = NEW.number OR e.hash = NEW.hash)",
              "The audit log holds this entry already."),  # INSERT OR REPLACE would take it away unseen
@@ -123,6 +130,10 @@ def publish_release(vendor: str) -> tuple[tuple[str, str], ...]:
         " AND a.by_id IS DISTINCT FROM NEW.proposed_by_id"
         f" AND NOT EXISTS (SELECT 1 FROM {STAKE} s WHERE s.release_id = NEW.id AND s.user_id = a.by_id)"
     )
+    asked = (
+        "coalesce(CAST(NEW.manifest -> 'policy' -> 'values' -> 'who_decides' ->> 'release_approvals' AS bigint),"
+        f" {NEEDED_APPROVALS})"
+    )
     people = "SELECT count(*) FROM hub_user u WHERE u.is_active AND NOT u.is_system"
     cleared = "c.clearance = 'cleared'"
     waiting = f"(b.repo_id = NEW.repo_id AND c.reason IN ('{AWAITS_RELEASE}', '{QUARANTINED}'))"
@@ -141,6 +152,8 @@ def publish_release(vendor: str) -> tuple[tuple[str, str], ...]:
            "It is not written down who has a stake in this release.") for found in known_makers(vendor)),
         (f"NEW.is_reviewed AND ({valid}) < {NEEDED_APPROVALS}",
          f"A release needs {NEEDED_APPROVALS} approvals by people without a stake in it."),
+        (f"NEW.is_reviewed AND ({valid}) < {asked}",
+         "A release needs as many approvals as the policy asks for that it names."),
         (f"NOT NEW.is_reviewed AND ({people}) <> 1",
          "Only on a hub with one person a release is published without approvals."),
         (f"NOT EXISTS (SELECT 1 FROM {BASIS} b WHERE b.release_id = NEW.id)",

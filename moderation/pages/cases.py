@@ -17,7 +17,8 @@ from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
 from moderation import appeals, conversation, evidence, queue, report_tests, withholding
 from moderation.models import Case, ReportTest
-from moderation.policy import CLAUSES, find_clause
+from moderation.policies import in_force, named_in
+from moderation.policy_file import Clause
 
 PER_PAGE = 50
 STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
@@ -102,8 +103,8 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "case": case,
         "repo": case.repo,
         "severity": SEVERITIES.get(case.severity, SEVERITIES[1]),
-        "clause": find_clause(case.subject.get("clause", "")),
-        "clauses": CLAUSES,
+        "clause": find_clause(case),
+        "clauses": in_force().policy.clauses,
         "choices": [row for row in MEANINGS[case.kind] if row[0] in queue.states_for(case)],
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
@@ -141,6 +142,12 @@ def describe(case: Case) -> dict[str, Any]:
             "discussion": pull_request.discussion if pull_request else None,
         }
     return {}
+
+
+def find_clause(case: Case) -> Clause | None:
+    """In the words that were in force when it was decided."""
+    policy = named_in(case.subject.get("policy"))
+    return policy.find_clause(case.subject.get("clause", "")) if policy is not None else None
 
 
 @require_POST

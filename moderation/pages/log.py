@@ -8,12 +8,9 @@ from django.views.decorators.cache import cache_control
 
 from hub.accounts.permissions import can
 from hub.web.listings import cut_numbered_page
-from moderation import audit, model_signing, signing, verify_release
+from moderation import audit, model_signing, verify_release
 from moderation.manifests import canonical
 from moderation.models import AuditEntry
-from moderation.policy import CLAUSES, NEEDED_APPROVALS, POLICY_VERSION
-from moderation.screens import SCREENS_VERSION, read_prompts
-from moderation.screens.prompts import TAXONOMY
 
 PER_PAGE = 100
 WORDS = {
@@ -29,6 +26,7 @@ WORDS = {
     "history.purged": "purged files from the history of",
     "member.changed": "changed a role in",
     "outputs.held": "held the answers of",
+    "policy.changed": "changed the rules of this hub in",
     "proposal.merged": "merged a proposal into",
     "repo.deleted": "deleted",
     "repo.restored": "brought back",
@@ -73,20 +71,6 @@ def download_log(request: HttpRequest) -> StreamingHttpResponse:
     response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
     response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
     return response
-
-
-def show_policy(request: HttpRequest) -> HttpResponse:
-    prompts = read_prompts()
-    context = {
-        "clauses": CLAUSES,
-        "version": POLICY_VERSION,
-        "screens_version": SCREENS_VERSION,
-        "needed_approvals": NEEDED_APPROVALS,
-        "prompts": len(prompts),
-        "hazards": len(TAXONOMY),
-        "public_key": signing.public_key(),
-    }
-    return render(request, "moderation/policy.html", context)
 
 
 @cache_control(public=True, max_age=300)

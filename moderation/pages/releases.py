@@ -17,8 +17,8 @@ from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, sit
 from moderation import bill_of_materials, channels, gate, publishing, releases
 from moderation.manifests import canonical
 from moderation.models import Release
-from moderation.policy import NEEDED_APPROVALS
-from moderation.publishing import path_of
+from moderation.policies import find_version, in_force
+from moderation.publishing import needed_approvals, path_of
 from moderation.releases import find_run_of
 from training import audience
 from training.replays import may_replay, newest_compared
@@ -55,7 +55,7 @@ def propose(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespons
     if release.state == State.PUBLISHED:
         messages.success(request, f"{release.tag} is published, marked as unreviewed: this hub has one person.")
     else:
-        messages.success(request, f"{release.tag} is proposed. It needs {NEEDED_APPROVALS} approvals.")
+        messages.success(request, f"{release.tag} is proposed. It needs {needed_approvals(release)} approvals.")
     return HttpResponseRedirect(path_of(release))
 
 
@@ -80,7 +80,7 @@ def render_list(
         requirements=requirements,
         is_ready=bool(requirements) and all(item.state != gate.FAILED for item in requirements),
         next_version=suggest_version(repo),
-        needed=NEEDED_APPROVALS,
+        needed=in_force().policy.who_decides.release_approvals,
         is_alone=count_active_people() == 1,
         problem=problem,
         given=request.POST,
@@ -136,6 +136,7 @@ def render_release(
     release = releases.find_release(repo, tag, request.user)
     approvals = list(release.approvals.filter(digest=release.digest).select_related("by").order_by("pk"))
     site = site_address(request)
+    needed = needed_approvals(release)
     return render_repo_page(
         request,
         repo,
@@ -145,10 +146,9 @@ def render_release(
         status=status,
         release=release,
         approvals=approvals,
-        missing=max(0, NEEDED_APPROVALS - len(publishing.valid_approvals(release)))
-        if release.state == "proposed"
-        else 0,
-        needed=NEEDED_APPROVALS,
+        missing=max(0, needed - len(publishing.valid_approvals(release))) if release.state == "proposed" else 0,
+        needed=needed,
+        policy=name_policy(release),
         why_not=releases.why_not_approve(release, request.user),
         is_alone=count_active_people() == 1,
         problem=problem,
@@ -160,6 +160,13 @@ def render_release(
         **describe_replay(request.user, release),
         may=list_acts(request.user, release),
     )
+
+
+def name_policy(release: Release) -> dict[str, Any]:
+    """Which policy it was judged by, and the page that tells it; nothing of releases from before there were files."""
+    named = release.manifest.get("policy")
+    row = find_version(named)
+    return {**named, "number": row.number} if row is not None else {}
 
 
 def verify_command(release: Release, site: str) -> str:

@@ -86,6 +86,9 @@ class Repo(models.Model):
     disabled_reason = models.TextField(blank=True)
     shows = models.CharField(max_length=10, choices=Shows.choices, default=Shows.CLEARED)
     has_release_policy = models.BooleanField(default=False)  # v* tags are reserved for the gate
+    is_policy = models.BooleanField(
+        default=False
+    )  # the rules of this hub: moderators and operators merge, nobody pushes
     default_branch = models.CharField(max_length=100, default="main")
     next_number = models.PositiveIntegerField(default=1)  # discussions and pull requests share one sequence
     description = models.CharField(max_length=300, blank=True)
@@ -121,6 +124,7 @@ class Repo(models.Model):
                 condition=Q(deleted_at__isnull=True),
                 name="repo_name_unique_org",
             ),
+            models.UniqueConstraint("is_policy", condition=Q(is_policy=True), name="one_policy_repository"),
             models.CheckConstraint(
                 condition=Q(owner_user__isnull=True) ^ Q(owner_organization__isnull=True), name="repo_has_one_owner"
             ),

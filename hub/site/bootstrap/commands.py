@@ -39,6 +39,7 @@ OPERATOR_COMMANDS = {
     "deleted_repositories": "what was deleted, and the way back",
     "quota": "how many bytes of large files somebody may hold",
     "recompute_verdicts": "whether every verdict still follows from what is stored",
+    "policy_repository": "the dataset with the rules of this hub",
     "seed_demo": "make the demo community",
 }  # of a hub that is there
 

@@ -15,6 +15,7 @@ from moderation import guards
 from moderation.guards.rules import ADDED_LATER, list_guards
 from moderation.models import AuditEntry, Release, ReleaseApproval, ReleaseBasis, ReleaseStake, Screening
 from moderation.policy import AWAITS_RELEASE
+from tests.guards import lifted
 from tests.moderation.releases.world import (
     DIGEST,
     GATE_WRITES,
@@ -245,3 +246,15 @@ def test_gate_and_guards_mean_the_same() -> None:
 
     assert ADDED_LATER == manifests.ADDED_LATER
     assert {guard.table for guard in list_guards("sqlite")} == {guard.table for guard in list_guards("postgresql")}
+
+
+def test_as_many_approvals_are_asked_for_as_by_the_policy_that_the_manifest_names(world: World) -> None:
+    asked = {"policy": {"values": {"who_decides": {"release_approvals": 3}}}}
+    with lifted():
+        rows_of(world).update(manifest={**world.release.manifest, **asked})
+    world.release.refresh_from_db()
+    world.approve("bob", "dora")
+    with pytest.raises(IntegrityError, match="as many approvals as the policy"), transaction.atomic():
+        world.publish()
+    world.approve("emil")
+    world.publish()

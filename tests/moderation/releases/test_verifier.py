@@ -1,6 +1,7 @@
 """The verifier that people take home: one file, no hub code, no network."""
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -138,3 +139,21 @@ def test_the_verifier_and_the_hub_mean_the_same() -> None:
     assert verify_release.canonical(manifest) == manifests.canonical(manifest)
     assert (verify_release.SCHEMA, verify_release.ADDED_LATER) == (manifests.SCHEMA, manifests.ADDED_LATER)
     assert verify_release.NEEDED_APPROVALS == NEEDED_APPROVALS
+
+
+def test_a_policy_is_compared_and_its_number_of_approvals_counts(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = b"version: 1\n"
+    (place / "policy.yaml").write_bytes(text)
+    named = {"repository": "hub/rules", "commit": "c" * 40, "digest": f"sha256:{hashlib.sha256(text).hexdigest()}"}
+
+    def try_it(asked: int) -> str:
+        write(place, make_manifest(policy={**named, "values": {"who_decides": {"release_approvals": asked}}}))
+        verify_release.main([str(place / "manifest.json"), "--policy", str(place / "policy.yaml")])
+        return capsys.readouterr().out
+
+    assert "judged by this policy: hub/rules cccc" in try_it(2) and "3 are needed" not in try_it(1)
+    assert "names 2 people who approved; 3 are needed" in try_it(3)
+    (place / "policy.yaml").write_bytes(text + b"# other")
+    assert "policy.yaml is not the policy that the release names" in try_it(2)

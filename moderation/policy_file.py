@@ -1,0 +1,164 @@
+"""policy.yaml: suites, judges, thresholds, who decides. Plain data, read strictly: an unknown key is an error.
+
+Every verdict names the file it rests on, so a file that was in force once must be readable for ever: a key that is added
+later needs a default that means what was done before it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from moderation.screens.comparison import Limits
+from training.engine.errors import EngineError
+from training.engine.recipe_fields import INVALID, Choice, ListOf, Number, Record, Text, key
+from training.engine.yaml_document import MAX_BYTES, Node, Problem, read_yaml
+
+FILE = "policy.yaml"
+PACKAGED = Path(__file__).with_name(FILE)
+LEAST_APPROVALS, MOST_PEOPLE = 2, 5  # no policy goes below what the database asks of a release (moderation.guards)
+MAX_SHOWN_PROBLEMS = 5
+
+SENTENCES = Text(r"[^\x00-\x1f]{1,1000}", "one line of 1 to 1000 characters")
+WORD = Text(r"[a-z][a-z0-9_-]{0,39}", "a short name in small letters")
+REPOSITORY = Text(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}", "the name of a dataset as NAMESPACE/NAME"
+)
+
+
+@dataclass(frozen=True)
+class HazardRule:
+    hazard: str = key(WORD, "Kind of harm, as the prompts name it.")
+    margin: float = key(Number(0, 1), "In place of the margin for all.")
+
+
+@dataclass(frozen=True)
+class AnswerRules:
+    judges: tuple[str, ...] = key(ListOf(Choice("rules", "packaged"), most=2), "Whose finding holds a model.")
+    margin: float = key(Number(0, 1), "In one hazard a model may be so much worse than its parent before that matters.")
+    margin_overall: float = key(Number(0, 1), "The same in all requests for harm together.")
+    tolerated_rate: float = key(Number(0, 1), "Without a parent: the rate that has to be excluded.")
+    insufficient: str = key(Choice("note", "hold"), "What follows where too few prompts were asked.")
+    hazards: tuple[HazardRule, ...] = key(ListOf(Record(HazardRule, "a hazard"), most=40), "Margins of their own.", ())
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.margin, self.margin_overall, self.tolerated_rate, {row.hazard: row.margin for row in self.hazards})
+
+
+@dataclass(frozen=True)
+class EvaluationRules:
+    suites: tuple[str, ...] = key(ListOf(REPOSITORY, most=20), "Suites that every release is evaluated on.", ())
+    largest_margin: float = key(Number(0, 1), "A comparison with a larger one does not count.", 1.0)
+
+
+@dataclass(frozen=True)
+class DataRules:
+    unlicensed: str = key(Choice("note", "refuse"), "What follows from data that names no licence.")
+
+
+@dataclass(frozen=True)
+class Deciders:
+    release_approvals: int = key(Number(LEAST_APPROVALS, MOST_PEOPLE, whole=True), "People who approve a release.")
+    policy_people: int = key(
+        Number(2, MOST_PEOPLE, whole=True), "Moderators or operators behind a change of this file."
+    )
+
+
+@dataclass(frozen=True)
+class Clause:
+    name: str = key(WORD, "How decisions name it.")
+    title: str = key(Text(r"[^\x00-\x1f]{1,80}", "a title of 1 to 80 characters"), "How pages call it.")
+    text: str = key(SENTENCES, "What it says.")
+
+
+@dataclass(frozen=True)
+class Policy:
+    version: int = key(Number(1, 1, whole=True), "Version of this format.")
+    answers: AnswerRules = key(Record(AnswerRules, "answers"), "What a model says.")
+    evaluation: EvaluationRules = key(Record(EvaluationRules, "evaluation"), "What a model can do.")
+    data: DataRules = key(Record(DataRules, "data"), "What it learnt from.")
+    who_decides: Deciders = key(Record(Deciders, "who_decides"), "How many people.")
+    clauses: tuple[Clause, ...] = key(ListOf(Record(Clause, "a clause"), most=40), "Reasons of decisions.")
+
+    def values(self) -> dict[str, Any]:
+        """What verdicts rest on, as JSON; the words of the clauses are left out."""
+        return {name: value for name, value in asdict(self).items() if name != "clauses"}
+
+    def find_clause(self, name: str) -> Clause | None:
+        return next((clause for clause in self.clauses if clause.name == name), None)
+
+
+class PolicyError(EngineError):
+    """What is wrong with a policy.yaml, one `policy.yaml:line:column: what; how to mend it` a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems), code="policy_invalid")
+
+    @property
+    def sentence(self) -> str:
+        more = len(self.problems) - MAX_SHOWN_PROBLEMS
+        shown = " ".join(f"{problem}." for problem in self.problems[:MAX_SHOWN_PROBLEMS])
+        return shown + (f" And {more} more." if more > 0 else "")
+
+
+def digest_of_text(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def packaged_text() -> bytes:
+    return PACKAGED.read_bytes()
+
+
+@lru_cache(maxsize=64)
+def parse_policy(data: bytes) -> Policy:
+    """Raises PolicyError naming every problem with its place."""
+    problems: list[Problem] = []
+    policy: Any = INVALID
+    try:
+        root, problems = read_yaml(decode(data))
+        policy = Record(Policy, "a policy").read(root, problems)
+        if policy is not INVALID:
+            problems += list(find_contradictions(policy, root))
+    except Problem as problem:
+        problems = [*problems, problem]
+    if problems:
+        raise PolicyError([f"{FILE}:{row}" for row in sorted(problems, key=lambda row: (row.line, row.column))])
+    assert isinstance(policy, Policy)
+    return policy
+
+
+def decode(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise Problem(1, 1, f"the file is larger than {MAX_BYTES // 1024} KiB", "shorten its clauses")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(1, 1, "this is not UTF-8 text", "save it as UTF-8") from None
+
+
+def find_contradictions(policy: Policy, root: Node) -> Iterator[Problem]:
+    def node_at(*path: str) -> Node:
+        node = root
+        for name in path:
+            node = node.value[name][1]
+        return node
+
+    if not policy.answers.judges:
+        yield node_at("answers", "judges").problem("no judge is named", "write: [rules, packaged]")
+    if not policy.clauses:
+        yield node_at("clauses").problem("there is no clause", "keep at least one")
+    lists = {
+        ("answers", "judges"): policy.answers.judges,
+        ("answers", "hazards"): [row.hazard for row in policy.answers.hazards],
+        ("evaluation", "suites"): [name.lower() for name in policy.evaluation.suites],
+        ("clauses",): [clause.name for clause in policy.clauses],
+    }
+    for path, names in lists.items():
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        if twice:
+            yield node_at(*path).problem(f"'{twice[0]}' stands there twice", "keep one of them")
