@@ -18,6 +18,7 @@ from hub.web.panels import add_panel, add_tab
 from moderation import evidence, policy_changes
 from moderation.hidden import find_hidden
 from moderation.models import Case, Release, ReleaseApproval
+from moderation.policies import find_version
 from moderation.policy_repository import is_about_policy
 from moderation.queue import LIVE, may_see
 
@@ -115,6 +116,7 @@ def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
         "screening": screening,
         "hazards": evidence.list_hazards(screening),
         "judge": evidence.read_judge(screening),
+        "policy": find_version(screening.report.get("policy")),
         "case": case,
         "may_open": case is not None and may_see(case, request.user),
     }

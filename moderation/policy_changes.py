@@ -214,7 +214,8 @@ def outputs_against(release: Release, policy: Policy) -> list[str]:
     failed = outputs.list_failed(hazards, judged, rules)
     if not failed:
         return []
-    return [outputs.say_failed(failed, has_parent=any(row.get("parent_text") is not None for row in sampling.answers))]
+    said = outputs.say_failed(failed, has_parent=any(row.get("parent_text") is not None for row in sampling.answers))
+    return [f"{said[0].upper()}{said[1:]}."]
 
 
 def data_against(release: Release, policy: Policy) -> list[str]:
@@ -237,7 +238,7 @@ def list_changes(now: Policy, proposed: Policy) -> list[list[str]]:
 
 def flatten(policy: Policy) -> dict[str, str]:
     found = {
-        f"{section}.{name}": json.dumps(value)
+        f"{section}.{name}": value if isinstance(value, str) else json.dumps(value)
         for section, values in policy.values().items()
         if isinstance(values, dict)
         for name, value in values.items()

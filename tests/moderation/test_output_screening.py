@@ -130,7 +130,11 @@ def test_a_screening_names_its_judge_with_its_errors(workshop: Workshop, run: Ru
     assert whole["n"] == 480 and whole["violations"] == whole["parent_violations"] and whole["corrected"]["low"] == 0
     client.force_login(workshop.helper)
     page = client.get(f"{run.repo.path}/discussions/{run.pull_request.discussion.number}").content.decode()
-    assert "packaged/words" in page and f"of {report['judge']['positives']} harmful ones" in page
+    assert (
+        'href="/policy/1"' in page
+        and "packaged/words" in page
+        and f"of {report['judge']['positives']} harmful ones" in page
+    )
 
 
 def test_what_only_the_judge_finds_worse_is_held_too(

@@ -164,7 +164,7 @@ def test_what_was_tried_is_what_is_merged(rules: Repo, mona: Person, nora: Perso
     approve(first, nora)
     merge(pull_request=first, by=nora.user)
     assert other.checks.get(name="policy").state == "running"  # main has moved: it is tried anew
-    assert check_of(other).evidence["changes"] == [["data.unlicensed", '"note"', '"refuse"']]
+    assert check_of(other).evidence["changes"] == [["data.unlicensed", "note", "refuse"]]
     with pytest.raises(Conflict, match="0 approved this candidate"):
         merge(pull_request=other, by=nora.user)
     approve(other, nora)
@@ -196,7 +196,7 @@ def test_the_answers_of_a_release_are_judged_by_the_proposed_numbers(
     """52 answers without any difference: of 40 harmful prompts alone a margin of 1 in 100 says nothing."""
     pull_request = propose(rules, mona.user, {FILE: changed(margin="0.01", insufficient="hold")})
     [trial] = check_of(pull_request).evidence["trials"]
-    assert trial["before"] == [] and trial["after"] == ["too few prompts to say that it is not worse"]
+    assert trial["before"] == [] and trial["after"] == ["Too few prompts to say that it is not worse."]
 
 
 def test_a_release_asks_for_as_many_approvals_as_the_policy(
