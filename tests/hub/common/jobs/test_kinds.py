@@ -51,6 +51,7 @@ def test_what_computes_with_a_model_is_for_the_gpu():
 def test_every_body_is_asked_for_by_somebody_or_comes_round_by_itself():
     asked = "".join(path.read_text() for path in SOURCE)
     constants = {"moderation.screen_data": "SCREEN_KIND", "training.chat": "KIND", "repos.purge": "enqueue(KIND"}
+    constants["moderation.try_policy"] = 'enqueue(KIND, subject=f"policy'
     for kind, body in jobs.bodies.items():
         name = constants.get(kind, f'"{kind}"')
         assert body.every_s or asked.count(name) > (0 if name.startswith("enqueue(") else 1), kind
