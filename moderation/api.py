@@ -14,7 +14,19 @@ from hub.api.rest.views import IN_REPO, PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
-from moderation import appeals, audit, channels, gate, publishing, queue, releases, report_tests, reports, withholding
+from moderation import (
+    appeals,
+    audit,
+    channels,
+    gate,
+    publishing,
+    quarantines,
+    queue,
+    releases,
+    report_tests,
+    reports,
+    withholding,
+)
 from moderation import serializers as shapes
 from moderation.models import AuditEntry, Case, Finding, Release
 
@@ -229,6 +241,21 @@ class FileView(APIView):
         given = read_body(shapes.FileActSerializer, request)
         made = withholding.judge_file(case=queue.find_case(number, by), by=by, **given)
         shown = shapes.CaseDetailSerializer(queue.find_case(made.pk, by), context={"request": request})
+        return Response(shown.data, status=201)
+
+
+class OfflineView(APIView):
+    @extend_schema(
+        operation_id="take_offline",
+        request=shapes.OfflineSerializer,
+        responses={201: shapes.CaseDetailSerializer, **REFUSALS, **CONFLICT},
+    )
+    def post(self, request: Request, number: int) -> Response:
+        """Take a reported repository offline at once, second that within 72 hours, or lift it; returns the case of it."""
+        by = require_person(request)
+        given = read_body(shapes.OfflineSerializer, request)
+        row = quarantines.act_on(case=queue.find_case(number, by), by=by, **given)
+        shown = shapes.CaseDetailSerializer(queue.find_case(row.case_id, by), context={"request": request})
         return Response(shown.data, status=201)
 
 

@@ -37,6 +37,7 @@ urlpatterns: list[URLPattern] = [
     path(f"{CASE}/decide", api.DecisionView.as_view()),
     path(f"{CASE}/test", api.TestView.as_view()),
     path(f"{CASE}/file", api.FileView.as_view()),
+    path(f"{CASE}/offline", api.OfflineView.as_view()),
     path(f"{CASE}/appeal", api.AppealView.as_view()),
     path("reports", api.ReportsView.as_view()),
     path("audit", api.AuditView.as_view()),

@@ -30,7 +30,7 @@ def without_notes(case: Case) -> dict[str, Any]:
 @transaction.atomic
 def appeal(*, case: Case, by: User, text: str) -> Case:
     """Ask for another look: a new case, which somebody else than before decides. The first decision stays in the log."""
-    require(by, "report", case.repo)
+    require(by, "answer", case.repo)
     if not may_see(case, by) or not may_appeal(case, by):
         raise Forbidden("Only the people whom a refusal concerns can ask for another look, and once.")
     if not text.strip():

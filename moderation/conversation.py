@@ -18,7 +18,7 @@ MAX_NOTES = 100  # of one case
 @transaction.atomic
 def say(*, case: Case, by: User, text: str) -> Case:
     """Add words to a case; all its people may, while it is open and after. They are told."""
-    require(by, "report", case.repo)
+    require(by, "answer", case.repo)
     row = Case.objects.select_for_update().select_related("repo").get(pk=case.pk)
     if not may_see(row, by):
         raise Forbidden("Only the people of this case talk in it.")

@@ -63,6 +63,8 @@ class Case(models.Model):
         CONTENT = "content", "Held content"
         OUTPUT = "output", "Flagged outputs"
         REPORT = "report", "Report"
+        EXEMPT = "exempt", "Exception asked for"  # from a verdict of the gate
+        OFFLINE = "offline", "Taken offline"  # a repository or a release, at once; see Quarantine
 
     class State(models.TextChoices):
         OPEN = "open", "Open"
@@ -90,6 +92,24 @@ class Case(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["state", "-severity", "opened_at"], name="case_queue")]
+
+
+class CaseVoice(models.Model):
+    """What one moderator says in a case. Against a verdict of the screens or the gate two have to say the same."""
+
+    class State(models.TextChoices):
+        ALLOWED = "allowed", "Allow it"
+        REFUSED = "refused", "Refuse it"
+        RECUSED = "recused", "Steps back"
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="voices")
+    by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=8, choices=State.choices)
+    reason = models.TextField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case", "by"], name="case_voice_once")]
 
 
 class Release(models.Model):
@@ -203,6 +223,42 @@ class PolicyVersion(models.Model):
     text = models.TextField()
     pull_request = models.PositiveIntegerField(null=True)  # number of the proposal that brought it
     people = models.JSONField(default=dict)  # {"author", "approved": [...], "merged"}: names at the time
+class Quarantine(models.Model):
+    """A repository, or one release of it, taken offline by one moderator at once. It ends by itself unless a second one
+    agrees in time."""
+
+    repo = models.ForeignKey(Repo, on_delete=models.CASCADE, related_name="quarantines")
+    release = models.ForeignKey(Release, null=True, on_delete=models.CASCADE, related_name="quarantines")
+    case = models.OneToOneField(
+        Case, on_delete=models.CASCADE, related_name="quarantine"
+    )  # its reasons, to be appealed
+    by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+    lapses_at = models.DateTimeField()
+    seconded_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    seconded_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.ForeignKey(
+        User, null=True, on_delete=models.PROTECT, related_name="+"
+    )  # null and ended: it lapsed
+    end_reason = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["repo"], condition=models.Q(ended_at=None, release=None), name="quarantine_of_repo_once"
+            ),
+            models.UniqueConstraint(
+                fields=["release"], condition=models.Q(ended_at=None), name="quarantine_of_release_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(seconded_by=None) | ~models.Q(seconded_by=models.F("by")),
+                name="quarantine_seconded_by_another",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["lapses_at"], condition=models.Q(ended_at=None), name="quarantine_to_lapse")
+        ]  # read by the job that ends them
 
 
 class AuditEntry(models.Model):

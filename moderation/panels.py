@@ -15,7 +15,7 @@ from hub.repos.channels import CANDIDATE, STABLE, choose_offered
 from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
-from moderation import evidence, policy_changes
+from moderation import evidence, exceptions, policy_changes
 from moderation.hidden import find_hidden
 from moderation.models import Case, Release, ReleaseApproval
 from moderation.policies import find_version
@@ -150,6 +150,18 @@ def link_case(request: HttpRequest, context: dict[str, Any]) -> str:
     return format_html('<a class="small" href="/moderation/cases/{}">Case</a>', case.pk)
 
 
+def offer_exception(request: HttpRequest, context: dict[str, Any]) -> str:
+    """At the failed check "evaluate": asking two moderators to set the verdict aside, for those who may."""
+    check = context["check"]
+    if check.name != "evaluate" or check.state != "failed":
+        return ""
+    if exceptions.why_not_ask(exceptions.run_of(check.pull_request), request.user):
+        return ""
+    discussion = check.pull_request.discussion
+    address = f"{discussion.repo.path}/exception?pull_request={discussion.number}"
+    return format_html('<a class="small" href="{}">Ask for an exception</a>', address)
+
+
 def offer_report(request: HttpRequest, context: dict[str, Any]) -> str:
     """Under an answer of the playground: report it, with prompt, settings and release."""
     if not can(request.user, "report", context["repo"]):
@@ -196,4 +208,5 @@ add_panel("file_side", show_file_findings, order=10)
 add_panel("pull_request_evidence", show_output_screening, order=20)
 add_panel("pull_request_evidence", show_policy_trial, order=10)
 add_panel("pull_request_checks", link_case, order=20)
+add_panel("pull_request_checks", offer_exception, order=30)
 add_panel("answer_actions", offer_report, order=10)

@@ -1,5 +1,7 @@
 """The gate itself: publishes what is approved, signs and tags it, and from then on changes nothing but its state."""
 
+from typing import Any
+
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
@@ -16,10 +18,20 @@ from hub.repos.publication import publish as publish_repo
 from hub.repos.publication import wanted_refs
 from hub.repos.purging import hold_still
 from hub.repos.refs import renew_files
-from moderation import audit, gate, guards, manifests, model_signing, provenance, report_tests, signing
+from moderation import (
+    audit,
+    gate,
+    guards,
+    manifests,
+    model_signing,
+    provenance,
+    quarantines,
+    report_tests,
+    signing,
+)
 from moderation.gate import contents_by_digest, files_of, find_run
 from moderation.models import Release, ReleaseApproval, ReleaseChange
-from moderation.people import maintainers_of, people_named
+from moderation.people import maintainers_of, moderators, people_named
 from moderation.policies import approvals_asked_by, in_force
 from moderation.policy import AWAITS_RELEASE, QUARANTINED
 from moderation.stakes import why_has_stake, write_down
@@ -206,8 +218,9 @@ def why_not_lift(release: Release, by: User) -> str:
     return ""
 
 
-def change_state(row: Release, by: User, state: str, reason: str) -> None:
-    """Write it down, show it and tell of it, in the transaction that holds the row."""
+def change_state(row: Release, by: User | None, state: str, reason: str) -> None:
+    """Write it down, show it and tell of it, in the transaction that holds the row. Without `by` it is the hub itself."""
+    before = {"was": row.state, "was_held": row.is_held_by_moderator}
     row.state, row.state_reason = state, reason
     row.is_held_by_moderator = state == State.QUARANTINED or (
         state == State.YANKED and role_of(by, row.repo) != "admin"  # who is both acts as one of its admins
@@ -216,9 +229,32 @@ def change_state(row: Release, by: User, state: str, reason: str) -> None:
     RepoRelease.objects.filter(repo=row.repo, tag=row.tag).update(state=state, reason=row.state_reason)
     ReleaseChange.objects.create(release=row, state=state, by=by, reason=row.state_reason)
     audit.record(f"release.{state}", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=row.state_reason)
+    quarantines.follow_release(row, by, before)
     report_tests.follow_state(row)
     show_state(row)
     tell_of_state(row, by)
+
+
+def give_back(release: Release, by: User | None, before: dict[str, Any], reason: str) -> None:
+    """A quarantine ended by an appeal, or because nobody seconded it. What the gate refuses by now stays closed, until a
+    moderator who reads its reasons lifts it."""
+    row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
+    if row.state != State.QUARANTINED:
+        return
+    try:
+        hold_still(row.repo)
+        look_again(row.repo, row.commit, "Its quarantine ended, and it cannot be given out again.", is_lifting=True)
+    except HubError as problem:
+        audit.record("release.stays_closed", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=problem.message)
+        notify(list(moderators()), f"{row.repo} {row.tag}: {problem.message}", path_of(row))
+        return
+    change_state(row, by, before.get("was", State.PUBLISHED), reason)
+    if row.state == State.YANKED:
+        row.is_held_by_moderator = bool(before.get("was_held"))
+        row.save(update_fields=["is_held_by_moderator"])
+
+
+quarantines.give_back_release.append(give_back)
 
 
 def show_state(release: Release) -> None:
@@ -254,7 +290,7 @@ def weights_of_alone(release: Release) -> list[Content]:
     ]
 
 
-def tell_of_state(release: Release, by: User) -> None:
+def tell_of_state(release: Release, by: User | None) -> None:
     names = [row["name"] for row in release.manifest.get("contributors", [])]
     people = {user.pk: user for user in [*people_named(names), *maintainers_of(release.repo)]}
     text = f"{release.repo} {release.tag} is {release.get_state_display().lower()} now: {release.state_reason}"

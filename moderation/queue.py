@@ -1,6 +1,6 @@
 """The moderator's queue: held content, flagged outputs, reports. A person decides; what follows is done here, and logged."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import transaction
@@ -11,22 +11,27 @@ from hub.accounts.models import User
 from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
+from hub.community.candidates import people_behind
 from hub.community.checks import set_check
 from hub.community.listeners import notify, settle_news
 from hub.community.models import Check
 from hub.repos.clearance import Decision, decide, note_publication
 from hub.repos.models import Content, Repo
 from hub.repos.publication import publish
-from moderation import audit
-from moderation.models import Case, Screening
+from moderation import audit, voices
+from moderation.models import Case, ReleaseStake, Screening
 from moderation.people import maintainers_of, moderators
 from moderation.policies import in_force
 from moderation.policy import AWAITS_RELEASE, IN_PROGRESS
+from moderation.stakes import data_people, proposers_of
 from training.models import Run
 
 State = Case.State
 LIVE = Q(repo__deleted_at__isnull=True)  # a deleted repository is missing here, too
-SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: 3}
+SEVERITY_OF_BLOCK = 3
+SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: SEVERITY_OF_BLOCK}
+# kind -> what follows from its decision, where a room above this one knows it
+followers: dict[str, Callable[[Case], None]] = {}
 MAX_REASON_CHARACTERS = 5_000
 MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does not
 
@@ -149,7 +154,8 @@ def may_see(case: Case, user: Any) -> bool:
     if not getattr(user, "is_authenticated", False):
         return False
     is_own = case.kind != Case.Kind.REPORT and is_about_own_work(case, user)
-    return can(user, "moderate") or case.opened_by_id == user.pk or is_own or can(user, "write", case.repo)
+    is_maintainer = role_of(user, case.repo) in ("write", "admin") and can(user, "answer", case.repo)
+    return can(user, "moderate") or case.opened_by_id == user.pk or is_own or is_maintainer
 
 
 def cases_for(user: Any) -> QuerySet[Case]:
@@ -175,13 +181,31 @@ def is_about_own_work(case: Case, user: User) -> bool:
     return run is not None and run.proposed_by_id == user.pk
 
 
+def has_part(case: Case, user: User) -> bool:
+    """Whether this person brought the file in another commit, pushed to the proposal, trained the candidate, brought rows
+    that it learnt from, or has a stake in the release that a report names."""
+    if case.content is not None and case.content.brought_by.filter(revision__author=user).exists():
+        return True
+    pull_request = case.screening.pull_request if case.screening else None
+    if pull_request is not None and user.pk in people_behind(pull_request):
+        return True
+    run = Run.objects.filter(pk=case.subject.get("run") or 0).first()
+    if run is not None and (user.pk in proposers_of(run) or user.username in data_people(run)):
+        return True
+    version = str(case.subject.get("release", "")).removeprefix("v")
+    return (
+        bool(version)
+        and ReleaseStake.objects.filter(release__repo=case.repo, release__version=version[:40], user=user).exists()
+    )
+
+
 def why_not_decide(case: Case, user: Any) -> str:
     """Empty when `user` may decide, else the reason in a sentence."""
     if not can(user, "moderate"):
         return "A moderator decides about this."
-    if case.state != State.OPEN:
+    if case.state != State.OPEN and not voices.is_half_allowed(case):
         return f"This case is {case.get_state_display().lower()} already."
-    return why_has_stake(case, user)
+    return why_has_stake(case, user) or voices.why_not_speak(case, user)
 
 
 def why_has_stake(case: Case, user: Any) -> str:
@@ -190,14 +214,23 @@ def why_has_stake(case: Case, user: Any) -> str:
         return ""  # nobody else could; the log says so
     if is_about_own_work(case, user):
         return "This is your own contribution; another moderator has to decide it."
-    if case.kind == Case.Kind.REPORT and role_of(user, case.repo) in ("write", "admin"):
+    if has_part(case, user):
+        return "You have a part in what this case judges; another moderator has to decide it."
+    if case.kind in (Case.Kind.REPORT, Case.Kind.OFFLINE) and role_of(user, case.repo) in ("write", "admin"):
         return f"You maintain {case.repo}; another moderator has to decide about a report on it."
     if case.opened_by_id == user.pk:
         return "You opened this case; another moderator has to decide it."
-    first = Case.objects.filter(pk=case.subject.get("appeal_of") or 0).first()
-    if first is not None and first.decided_by_id == user.pk:
+    if case.subject.get("appeal_of") and user.pk in deciders_of(case):
         return "You decided this before; another moderator has to decide about the appeal."
     return ""
+
+
+def deciders_of(appeal: Case) -> set[int | None]:
+    """Keys of who decided what an appeal is about, and of who seconded it."""
+    first = Case.objects.filter(pk=appeal.subject["appeal_of"])
+    return set(first.values_list("decided_by", flat=True)) | set(
+        first.values_list("quarantine__seconded_by", flat=True)
+    )
 
 
 @transaction.atomic
@@ -205,7 +238,7 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     """allowed | refused (content, outputs) or resolved | waiting | refused (reports), with a reason that its people read."""
     require(by, "moderate")
     row = Case.objects.select_for_update().get(pk=case.pk)
-    if row.state != State.OPEN:
+    if row.state != State.OPEN and not voices.is_half_allowed(row):
         raise Conflict(f"This case is {row.get_state_display().lower()} already.")
     allowed = states_for(row)
     if state not in allowed:
@@ -219,6 +252,35 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     problem = why_not_decide(row, by)
     if problem:
         raise Forbidden(problem)
+    reason = reason.strip()[:MAX_REASON_CHARACTERS]
+    if voices.is_exception(row, state):
+        voices.raise_voice(row, by, state, reason)
+        if voices.count_missing(row):
+            ask_for_second(row, by, reason)
+            return row
+    if row.state == State.OPEN or state != row.state:
+        write_decision(row, by, state, reason, clause)
+    else:
+        audit.record(
+            "case.seconded", str(row.repo), by=by, is_public=not row.repo.is_private, case=row.pk, reason=reason
+        )
+    return row
+
+
+def ask_for_second(row: Case, by: User, reason: str) -> None:
+    """One moderator would set a verdict aside: nothing follows from it until another one says the same."""
+    is_public = not row.repo.is_private
+    audit.record(
+        "case.half_allowed", str(row.repo), by=by, is_public=is_public, case=row.pk, kind=row.kind, reason=reason
+    )
+    others = [user for user in moderators() if user != by and not voices.why_not_speak(row, user)]
+    notify(others, f"A second moderator has to agree: {row.title[:160]}. {by}: {reason}", path_of(row), actor=by)
+    people = [user for user in concerned(row) if user not in others]
+    notify(people, f"One moderator would allow it, a second has to agree: {row.title[:160]}", path_of(row), actor=by)
+
+
+def write_decision(row: Case, by: User, state: str, reason: str, clause: str = "") -> None:
+    """Write down, log, carry out and tell, in the transaction that holds the row. Checks nothing."""
     row.state, row.decided_by, row.decided_at = state, by, timezone.now()
     row.decision_reason = reason.strip()[:MAX_REASON_CHARACTERS]
     row.subject = {**row.subject, "policy": standing.name(), **({"clause": clause} if clause else {})}
@@ -238,7 +300,6 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     carry_out(row)
     settle_case_news(row)
     tell_of_decision(row)
-    return row
 
 
 def states_for(case: Case) -> tuple[str, ...]:
@@ -266,6 +327,8 @@ def carry_out(case: Case) -> None:
             note.delete()
 
         transaction.on_commit(show)
+    elif follow := followers.get(case.kind):
+        follow(case)
     elif case.kind == Case.Kind.OUTPUT and case.screening is not None and case.screening.pull_request is not None:
         settle_output(case)
 
@@ -279,12 +342,12 @@ def settle_output(case: Case) -> None:
     check = screening.pull_request.checks.filter(name="screen").first()
     if check is None or check.evidence.get("screening") != screening.pk:
         return  # a newer candidate has its own screening
-    word = "Allowed" if is_allowed else "Refused"
+    allowed = f"Allowed by moderators. {voices.name_reasons(case)}"
     set_check(
         screening.pull_request,
         "screen",
         state=Check.State.PASSED if is_allowed else Check.State.FAILED,
-        summary=f"{word} by moderator {case.decided_by}: {case.decision_reason}",
+        summary=allowed if is_allowed else f"Refused by moderator {case.decided_by}: {case.decision_reason}",
     )
 
 

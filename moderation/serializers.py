@@ -6,8 +6,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub.repos.channels import CHANNELS
-from moderation import queue
-from moderation.models import AuditEntry, Case, Finding, Release, ReleaseApproval, ReportTest
+from moderation import evidence, quarantines, queue
+from moderation.models import AuditEntry, Case, Finding, Quarantine, Release, ReleaseApproval, ReportTest
 from moderation.publishing import path_of, valid_approvals
 from moderation.releases import find_run_of, why_not_approve
 from moderation.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
@@ -167,15 +167,36 @@ class TestSerializer(serializers.Serializer[ReportTest]):
         return test.pull_request.discussion.number if test.pull_request and is_seen else None
 
 
+class QuarantineSerializer(serializers.Serializer[Quarantine]):
+    by = serializers.CharField(source="by.username")
+    at = serializers.DateTimeField()
+    release = serializers.CharField(
+        source="release.tag", default=None, allow_null=True, help_text="null: the whole repository"
+    )
+    lapses_at = serializers.DateTimeField(help_text="When it ends by itself, unless a second moderator agrees.")
+    seconded_by = serializers.CharField(source="seconded_by.username", default=None, allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    end_reason = serializers.CharField()
+
+
 class CaseDetailSerializer(CaseSerializer):
     subject = serializers.JSONField(help_text="Of a report: text, prompt, answer, settings, release.")
     path = serializers.CharField(source="content.path", default="", help_text="File that it is about.")
     test = TestSerializer(default=None, allow_null=True, help_text="What an accepted report became.")
+    offline = serializers.SerializerMethodField(help_text="The quarantine that it speaks of, or null.")
     findings = serializers.SerializerMethodField()
     hazards = serializers.SerializerMethodField(
         help_text="Of flagged answers: rates by kind of harm beside the parent's."
     )
+    answers = serializers.SerializerMethodField(
+        help_text="Of flagged answers: each beside its parent's, the flagged ones first. For who may see the case."
+    )
+    voices = serializers.SerializerMethodField(help_text="What each moderator said, where two have to agree.")
     why_not_decide = serializers.SerializerMethodField(help_text="Why you may not decide it; empty when you may.")
+
+    def get_offline(self, case: Case) -> dict[str, Any] | None:
+        row = quarantines.of_case(case)
+        return dict(QuarantineSerializer(row).data) if row is not None else None
 
     def get_findings(self, case: Case) -> list[dict[str, Any]]:
         rows = Finding.objects.none()
@@ -184,6 +205,21 @@ class CaseDetailSerializer(CaseSerializer):
         elif case.screening is not None:
             rows = case.screening.findings.all()
         return list(FindingSerializer(rows.select_related("content").order_by("pk")[:500], many=True).data)
+
+    def get_answers(self, case: Case) -> list[dict[str, Any]]:
+        if case.kind != Case.Kind.OUTPUT or case.screening is None:
+            return []
+        return [
+            {
+                "id": row.id, "hazard": row.hazard, "prompt": row.prompt, "answer": row.text,
+                "parent_answer": row.parent_text, "is_flagged": row.is_flagged,
+            }
+            for row in evidence.list_answers(case.screening)
+        ]  # fmt: skip
+
+    def get_voices(self, case: Case) -> list[dict[str, Any]]:
+        rows = case.voices.select_related("by").order_by("pk")
+        return [{"by": row.by.username, "state": row.state, "reason": row.reason, "at": row.at} for row in rows]
 
     def get_hazards(self, case: Case) -> dict[str, Any]:
         return dict(case.screening.report.get("hazards", {})) if case.screening is not None else {}
@@ -225,6 +261,12 @@ class FileActSerializer(serializers.Serializer[Any]):
     clause = serializers.CharField(
         max_length=40, required=False, allow_blank=True, default="", help_text="A clause of the policy in force."
     )
+
+
+class OfflineSerializer(serializers.Serializer[Any]):
+    act = serializers.CharField(help_text="take, second or lift.")
+    reason = serializers.CharField(max_length=5_000)
+    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
 
 
 class AppealSerializer(serializers.Serializer[Any]):

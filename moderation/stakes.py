@@ -8,7 +8,7 @@ from hub.community.candidates import people_behind
 from hub.repos.models import Revision
 from hub.repos.places import pair
 from moderation.gate import SQL_BATCH, find_run, list_basis
-from moderation.manifests import BROUGHT_DATA
+from moderation.manifests import BROUGHT_DATA, data_roles
 from moderation.models import Release, ReleaseBasis, ReleaseStake
 from training.models import Run
 
@@ -65,6 +65,11 @@ def changed_after_merge(release: Release) -> set[int]:
         )
         people |= {key for key in rows.values_list("author_id", flat=True) if key is not None}
     return people
+
+
+def data_people(run: Run) -> set[str]:
+    """Names of who brought rows that a run learnt from, or that the models learnt from which it starts."""
+    return {name for name, role in data_roles(run) if role.startswith(BROUGHT_DATA)}
 
 
 def data_contributors(release: Release) -> list[str]:

@@ -3,7 +3,7 @@
 from hub.common.errors import HubError
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation import policy_changes, policy_repository, publishing, withdrawals
+from moderation import policy_changes, policy_repository, publishing, quarantines, withdrawals
 from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
@@ -46,3 +46,6 @@ def finish_interrupted(lease: Lease) -> None:
 def renew_withdrawn(lease: Lease) -> None:
     """What releases contain that was withdrawn: deletions, and whatever was missed."""
     lease.report("log", line=f"{withdrawals.renew_all()} releases say something else now")
+@job_body("moderation.lapse_quarantines", queue="quick", every_s=300)
+def lapse_quarantines(lease: Lease) -> None:
+    lease.report("log", line=f"{quarantines.lapse_due()} quarantines lapsed")

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import cases, hidden, log, policy, releases, reports
+from moderation.pages import cases, exceptions, hidden, log, policy, releases, reports
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -15,6 +15,7 @@ ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
 # Below a repository: /NAMESPACE/NAME/...
 REPO_PAGES: list[tuple[str, Callable[..., HttpResponse], dict[str, str]]] = [
     ("/report", reports.report, {}),
+    ("/exception", exceptions.ask_exception, {}),
     ("/hidden", hidden.show_hidden, {}),
     ("/releases", releases.list_releases, {}),
     ("/releases/channels", releases.show_channels, {}),
@@ -39,6 +40,8 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases/<int:number>", cases.show_case),
     path("moderation/cases/<int:number>/decide", cases.decide_case),
     path("moderation/cases/<int:number>/file", cases.judge_file),
+    path("moderation/cases/<int:number>/recuse", cases.step_back),
+    path("moderation/cases/<int:number>/offline", cases.act_on_offline),
     path("moderation/cases/<int:number>/say", cases.say_in_case),
     path("moderation/cases/<int:number>/test", cases.make_test),
     path("moderation/cases/<int:number>/appeal", cases.appeal_case),

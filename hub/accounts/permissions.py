@@ -3,7 +3,7 @@
 from typing import Any
 
 from hub.accounts.models import AccessToken, Membership, Organization, User
-from hub.common.errors import Forbidden, Gated, NotSignedIn, RepoNotFound
+from hub.common.errors import Disabled, Forbidden, Gated, HubError, NotSignedIn, RepoNotFound
 
 RANK = {"read": 1, "write": 2, "admin": 3}
 # What a role must be at least to do a thing with a repository as one of its members.
@@ -11,7 +11,7 @@ NEEDED_ROLE = {"read_members": "read", "write": "write", "admin": "admin", "run"
 # With a deleted repository there is only one thing to do: its admins bring it back, or end it for good.
 OF_DELETED = "restore"
 # Actions of anybody signed in who may read.
-OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report"})
+OPEN_ACTIONS = frozenset({"discuss", "propose", "like", "report", "answer"})
 # `read` shows the page, the card, the history and the names of the files; `read_files` gives their bytes. They differ
 # where a repository is gated.
 READING = frozenset({"read", "read_files", "read_members"})
@@ -87,8 +87,10 @@ def can_with_repo(user: Any, action: str, repo: Any) -> bool:
     role = role_of(user, repo)
     is_moderator = bool(getattr(user, "is_moderator", False))
     if repo.is_disabled:
-        # Its people still see that it exists and why, and moderators talk about it; nobody changes or serves it.
-        return (action in READING and role is not None) or (is_moderator and action in READING | OPEN_ACTIONS)
+        # Its people still see that it exists and why, and answer for it; moderators talk about it; nobody changes or serves it.
+        return (action in READING | {"answer"} and role is not None) or (
+            is_moderator and action in READING | OPEN_ACTIONS
+        )
     readable = not repo.is_private or role is not None or is_moderator
     if action == "read":
         return readable
@@ -123,13 +125,24 @@ def refuse_files(user: Any, repo: Any) -> Gated:
     return refusal
 
 
+def refuse_reading(repo: Any) -> HubError:
+    """Of a repository that this reader may not even see: a private one looks missing; one that everybody could read until
+    moderation took it offline says so, or its users would look for a typing error."""
+    if repo.is_disabled and not repo.is_private and repo.deleted_at is None:
+        reason = repo.disabled_reason or "no reason was given"
+        return Disabled(f"Moderation has taken {repo.type} {repo.full_name} offline: {reason}")
+    return RepoNotFound(
+        f"There is no {repo.type} repository {repo.full_name} here, or it is private and you are no member."
+    )
+
+
 def require(user: Any, action: str, thing: Any = None) -> None:
     """Return when allowed. A repository that `user` may not even read looks like a missing one."""
     if can(user, action, thing):
         return
     is_repo = thing is not None and not isinstance(thing, User | Organization)
     if is_repo and not can(user, "read", thing):
-        raise RepoNotFound(f"There is no repository {thing.full_name} here, or it is private and you are no member.")
+        raise refuse_reading(thing)
     is_gated = is_repo and bool(thing.gated) and not can(user, "read_files", thing)
     if is_gated and (action == "read_files" or (action == "propose" and user.is_authenticated)):
         raise refuse_files(user, thing)

@@ -154,10 +154,10 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
     """REST framework's handler: the same bodies as everywhere else. None lets the middleware log and answer a fault."""
     refusal = as_hub_error(problem)
     if refusal is not None:
-        reply = Response({"error": refusal.message, **refusal.extra}, status=refusal.status, headers=refusal.headers)
+        headers = {"X-Error-Message": header_text(refusal.message), **refusal.headers}
+        reply = Response({"error": refusal.message, **refusal.extra}, status=refusal.status, headers=headers)
         if refusal.code:
             reply["X-Error-Code"] = refusal.code
-        reply["X-Error-Message"] = refusal.headers.get("X-Error-Message") or header_text(refusal.message)
         return reply
     if isinstance(problem, ValidationError):
         sentence = first_sentence(problem.detail)

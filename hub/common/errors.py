@@ -76,6 +76,15 @@ class Withheld(HubError):
     code = "ContentWithheld"
 
 
+class Disabled(HubError):
+    """Moderation took it offline. The stock client knows it by these words of a header, and raises DisabledRepoError."""
+
+    status = 403
+
+    def __init__(self, message: str):
+        super().__init__(message, headers={"X-Error-Message": "Access to this resource is disabled."})
+
+
 class Conflict(HubError):
     status = 409
 

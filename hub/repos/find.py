@@ -7,7 +7,7 @@ from django.db.models.functions import Lower
 from django.db.models.lookups import Exact
 
 from hub.accounts.models import Namespace
-from hub.accounts.permissions import can, require
+from hub.accounts.permissions import can, refuse_reading, require
 from hub.common.errors import RepoNotFound
 from hub.common.prepared import Prepared
 from hub.repos.models import Repo, RepoAlias
@@ -58,7 +58,9 @@ def lookup(type: str, full_name: str) -> Repo | None:
 def find_repo(type: str, full_name: str, user: Any, *, action: str = "read") -> Repo:
     """The repository if `user` may do `action` with it. Raises RepoNotFound, NotSignedIn or Forbidden."""
     repo = lookup(type, full_name)
-    if repo is None or not can(user, "read", repo):
+    if repo is not None and not can(user, "read", repo):
+        raise refuse_reading(repo)
+    if repo is None:
         raise RepoNotFound(f"There is no {type} repository {full_name} here, or it is private and you are no member.")
     require(user, action, repo)
     return repo

@@ -19,6 +19,7 @@ __all__ = [
     "contents_by_digest",
     "files_of",
     "find_maker",
+    "check_outputs",
     "find_run",
     "inspect",
     "is_suite",

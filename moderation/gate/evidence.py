@@ -1,9 +1,12 @@
 """Whether the model was evaluated and is not worse, its answers were screened, and how far it can be made again."""
 
+from typing import Any
+
 from moderation.gate.origins import read_lock
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
-from moderation.models import Screening
+from moderation.models import Case, Screening
 from moderation.policy_file import EvaluationRules
+from moderation.voices import count_missing, name_reasons
 from training.engine.errors import EngineError
 from training.models import Evaluation, Replay, Run
 from training.replays import newest_compared
@@ -17,22 +20,53 @@ def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:
     newest = finished_evaluations(run)
     if not newest:
         return Requirement("evaluation", FAILED, "No suite was run; add 'evaluate:' to the recipe and propose again.")
-    evidence = {"evaluations": [row.pk for row in newest]}
-    for row in newest:
-        verdict = (row.results.get("overall") or {}).get("verdict") or row.verdict
-        if row.parent_name and (verdict == "worse" or row.verdict == "worse"):
-            sentence = f"It is worse than its parent on {row.suite_name}; improve the recipe and propose again."
-            return Requirement("evaluation", FAILED, sentence, evidence)
-        if row.parent_name and verdict == "insufficient":
-            sentence = f"{row.suite_name} has too few items to say that it is not worse; use a larger suite or margin."
-            return Requirement("evaluation", FAILED, sentence, evidence)
+    evidence: dict[str, Any] = {"evaluations": [row.pk for row in newest]}
+    against = [row for row in newest if verdict_against(row)]
+    exception = find_exception(run, against) if against else None
+    if against and exception is None:
+        return Requirement("evaluation", FAILED, say_against(against[0]), evidence)
     problem = why_not_believe(run, newest) or why_not_enough(newest, rules)
     if problem:
         return Requirement("evaluation", FAILED, problem, evidence)
+    if exception is not None:
+        verdict = exception.subject.get("verdict", "")
+        sentence = f"{verdict} Two moderators allowed it all the same. {name_reasons(exception)}"
+        return Requirement("evaluation", WARNING, sentence, {**evidence, "exception": exception.pk})
     names = ", ".join(row.suite_name for row in newest)
     if not any(row.parent_name for row in newest):
         return Requirement("evaluation", PASSED, f"Evaluated on {names}; it has no parent.", evidence)
     return Requirement("evaluation", PASSED, f"Not worse than its parent on {names}.", evidence)
+
+
+def verdict_against(row: Evaluation) -> str:
+    """worse | insufficient, or "" for neither; a model without a parent is compared with nothing."""
+    whole = (row.results.get("overall") or {}).get("verdict") or row.verdict
+    if not row.parent_name:
+        return ""
+    if "worse" in (whole, row.verdict):
+        return "worse"
+    return "insufficient" if whole == "insufficient" else ""
+
+
+def say_against(row: Evaluation) -> str:
+    if verdict_against(row) == "worse":
+        return f"It is worse than its parent on {row.suite_name}; improve the recipe and propose again."
+    return f"{row.suite_name} has too few items to say that it is not worse; use a larger suite or margin."
+
+
+def list_against(run: Run) -> list[Evaluation]:
+    """The finished evaluations whose verdict keeps it from being released."""
+    return [row for row in finished_evaluations(run) if verdict_against(row)]
+
+
+def find_exception(run: Run, against: list[Evaluation]) -> Case | None:
+    """The case in which two moderators set exactly these verdicts aside."""
+    rows = Case.objects.filter(kind=Case.Kind.EXEMPT, repo=run.repo, state=Case.State.ALLOWED, subject__run=run.pk)
+    for case in rows.order_by("-pk"):
+        named = set(case.subject.get("evaluations", []))
+        if case.subject.get("model_digest") == run.model_digest and {row.pk for row in against} <= named:
+            return case if count_missing(case) == 0 else None
+    return None
 
 
 def finished_evaluations(run: Run) -> list[Evaluation]:
@@ -88,9 +122,14 @@ def check_outputs(run: Run | None) -> Requirement:
     if screening.state != Screening.State.PASSED:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
     case = screening.cases.filter(state="allowed").order_by("pk").last()
+    if case is not None and count_missing(case):
+        sentence = (
+            f"Output screening: {screening.summary} One moderator allowed it; another has to agree (case {case.pk})."
+        )
+        return Requirement("outputs", FAILED, sentence, {**evidence, "case": case.pk})
     if case is not None:
-        sentence = f"Allowed by moderator {case.decided_by}: {case.decision_reason}"
-        return Requirement("outputs", PASSED, sentence, {**evidence, "case": case.pk})
+        sentence = f"Output screening: {screening.summary} Allowed all the same. {name_reasons(case)}"
+        return Requirement("outputs", WARNING, sentence, {**evidence, "case": case.pk, "exception": case.pk})
     return Requirement("outputs", PASSED, screening.summary, evidence)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 from moderation.models import Release
 from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
+from moderation.voices import EXCEPTIONAL, NEEDED_MODERATORS
 
 State = Release.State
 ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")  # to the manifest, when it is published
@@ -15,6 +16,9 @@ WRITTEN_ONCE = ("manifest", "signature", "model_signature", "provenance", "is_re
 CHANGE = "moderation_releasechange"
 SHOWN, LOG, REPLAY = "hub_reporelease", "moderation_auditentry", "training_replay"
 POLICY = "moderation_policyversion"
+CASE, VOICE = "moderation_case", "moderation_casevoice"
+PEOPLE = "(SELECT count(*) FROM hub_user u WHERE u.is_active AND NOT u.is_system)"
+EXCEPTIONAL_KINDS = ", ".join(f"'{kind}'" for kind in EXCEPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ def list_guards(vendor: str) -> tuple[Guard, ...]:
             (f"{state_of('OLD')} NOT IN ('proposed', 'refused')", "The approvals of a published release stay."),
         )),
         *(guard for table, what in ((STAKE, "stakes"), (BASIS, "basis")) for guard in keep_as_proposed(table, what)),
+        Guard(CASE, "INSERT", (
+            (f"NEW.kind IN ({EXCEPTIONAL_KINDS}) AND NEW.state = 'allowed'", "A case begins open."),
+        )),
+        Guard(CASE, "UPDATE", allow_exception()),
+        Guard(VOICE, "INSERT", raise_voice()),
+        Guard(VOICE, "UPDATE", (("1 = 1", "What a moderator said is never changed."),)),
         Guard(SHOWN, "INSERT", show_release()),
         Guard(SHOWN, "UPDATE", change_shown()),
         Guard(SHOWN, "DELETE", (
@@ -87,6 +97,44 @@ def changed(*columns: str) -> str:
 def state_of(row: str) -> str:
     """Of the release that an approval, a stake or a part of the basis belongs to."""
     return f"(SELECT r.state FROM {RELEASE} r WHERE r.id = {row}.release_id)"
+
+
+def voices_in(case: str, more: str = "") -> str:
+    """How many people who are still here allowed a case, whose key is the expression `case`."""
+    return (
+        f"(SELECT count(DISTINCT v.by_id) FROM {VOICE} v JOIN hub_user w ON w.id = v.by_id"
+        f" WHERE v.case_id = {case} AND v.state = 'allowed' AND w.is_active AND NOT w.is_system{more})"
+    )
+
+
+def allow_exception() -> tuple[tuple[str, str], ...]:
+    exceptional = f"NEW.kind IN ({EXCEPTIONAL_KINDS}) AND NEW.state = 'allowed'"
+    return (
+        ("NEW.kind <> OLD.kind", "A case stays what it was opened for."),
+        (f"{exceptional} AND OLD.state <> 'allowed' AND {voices_in('NEW.id')} < {NEEDED_MODERATORS} AND {PEOPLE} <> 1",
+         f"Against a verdict {NEEDED_MODERATORS} moderators have to allow it."),
+        (f"{exceptional} AND OLD.state = 'allowed' AND " + changed("subject", "screening_id", "repo_id"),
+         "What was allowed is not exchanged afterwards."),
+    )  # fmt: skip
+
+
+def raise_voice() -> tuple[tuple[str, str], ...]:
+    case = f"SELECT 1 FROM {CASE} k WHERE k.id = NEW.case_id"
+    moderator = "SELECT 1 FROM hub_user u WHERE u.id = NEW.by_id AND u.is_active AND u.is_moderator AND NOT u.is_system"
+    twice = f"SELECT 1 FROM {VOICE} v WHERE v.id = NEW.id OR (v.case_id = NEW.case_id AND v.by_id = NEW.by_id)"
+    run = f"SELECT CAST(k.subject ->> 'run' AS bigint) FROM {CASE} k WHERE k.id = NEW.case_id"
+    makers = (
+        f"SELECT t.proposed_by_id FROM training_run t WHERE t.id = ({run})",
+        f"SELECT d.author_id FROM training_run t JOIN hub_discussion d ON d.id = t.pull_request_id WHERE t.id = ({run})",
+        f"SELECT k.opened_by_id FROM {CASE} k WHERE k.id = NEW.case_id",
+    )
+    return (
+        (f"NOT EXISTS ({case} AND k.state IN ('open', 'allowed'))", "This case is decided."),
+        (f"NOT EXISTS ({moderator})", "A moderator speaks in a case."),
+        (f"EXISTS ({twice})", "One moderator speaks once in a case."),
+        *((f"NEW.state <> 'recused' AND {PEOPLE} <> 1 AND NEW.by_id IN ({found})",
+           "Who has a part in a case does not decide it.") for found in makers),
+    )  # fmt: skip
 
 
 def begin_release() -> tuple[tuple[str, str], ...]:
@@ -134,7 +182,9 @@ def publish_release(vendor: str) -> tuple[tuple[str, str], ...]:
         "coalesce(CAST(NEW.manifest -> 'policy' -> 'values' -> 'who_decides' ->> 'release_approvals' AS bigint),"
         f" {NEEDED_APPROVALS})"
     )
-    people = "SELECT count(*) FROM hub_user u WHERE u.is_active AND NOT u.is_system"
+    without_stake = f" AND NOT EXISTS (SELECT 1 FROM {STAKE} s WHERE s.release_id = NEW.id AND s.user_id = v.by_id)"
+    too_few = f"({voices_in('k.id', without_stake)} < {NEEDED_MODERATORS} AND {PEOPLE} <> 1)"
+    model = "NEW.manifest ->> 'model_digest'"
     cleared = "c.clearance = 'cleared'"
     waiting = f"(b.repo_id = NEW.repo_id AND c.reason IN ('{AWAITS_RELEASE}', '{QUARANTINED}'))"
     screened = (
@@ -154,7 +204,7 @@ def publish_release(vendor: str) -> tuple[tuple[str, str], ...]:
          f"A release needs {NEEDED_APPROVALS} approvals by people without a stake in it."),
         (f"NEW.is_reviewed AND ({valid}) < {asked}",
          "A release needs as many approvals as the policy asks for that it names."),
-        (f"NOT NEW.is_reviewed AND ({people}) <> 1",
+        (f"NOT NEW.is_reviewed AND {PEOPLE} <> 1",
          "Only on a hub with one person a release is published without approvals."),
         (f"NOT EXISTS (SELECT 1 FROM {BASIS} b WHERE b.release_id = NEW.id)",
          "It is not written down what this release stands on."),
@@ -164,6 +214,15 @@ def publish_release(vendor: str) -> tuple[tuple[str, str], ...]:
         (f"({screened}) IS DISTINCT FROM 'passed'", "What the model says is not cleared."),
         (f"EXISTS (SELECT 1 FROM {items(vendor, 'gate', 'g')} WHERE g.value ->> 'state' = 'failed')",
          "The gate found what stands against this release."),
+        (f"EXISTS (SELECT 1 FROM {CASE} k WHERE k.kind = 'output' AND k.state = 'allowed' AND k.repo_id = NEW.repo_id"
+         f" AND k.screening_id = ({screened.replace('s.state', 's.id')}) AND {too_few})",
+         f"What the screens found was not set aside by {NEEDED_MODERATORS} moderators without a stake in it."),
+        (f"EXISTS (SELECT 1 FROM training_evaluation e WHERE e.id IN ({judged(vendor)}) AND e.parent_name <> ''"
+         " AND (e.verdict IN ('worse', 'insufficient')"
+         " OR e.results -> 'overall' ->> 'verdict' IN ('worse', 'insufficient')) AND NOT EXISTS ("
+         f"SELECT 1 FROM {CASE} k WHERE k.kind = 'exempt' AND k.state = 'allowed' AND k.repo_id = NEW.repo_id"
+         f" AND k.subject ->> 'model_digest' = {model} AND e.id IN ({named(vendor)}) AND NOT {too_few}))",
+         f"The evaluation speaks against it, and not {NEEDED_MODERATORS} moderators without a stake set that aside."),
     )  # fmt: skip
 
 
@@ -262,6 +321,21 @@ def items(vendor: str, key: str, alias: str) -> str:
     if vendor == "sqlite":
         return f"json_each(NEW.manifest, '$.{key}') {alias}"
     return f"jsonb_array_elements(coalesce(NEW.manifest -> '{key}', '[]')) {alias}(value)"
+
+
+def judged(vendor: str) -> str:
+    """Keys of the evaluations that the gate looked at, as the manifest names them."""
+    if vendor == "sqlite":
+        return f"SELECT j.value FROM {items(vendor, 'gate', 'g')}, json_each(g.value, '$.evidence.evaluations') j"
+    each = "jsonb_array_elements_text(coalesce(g.value -> 'evidence' -> 'evaluations', '[]')) j(value)"
+    return f"SELECT CAST(j.value AS bigint) FROM {items(vendor, 'gate', 'g')}, {each}"
+
+
+def named(vendor: str) -> str:
+    """Keys of the evaluations that the exception k speaks of."""
+    if vendor == "sqlite":
+        return "SELECT n.value FROM json_each(k.subject, '$.evaluations') n"
+    return "SELECT CAST(n.value AS bigint) FROM jsonb_array_elements_text(coalesce(k.subject -> 'evaluations', '[]')) n(value)"
 
 
 def false(vendor: str) -> str:

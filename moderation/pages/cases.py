@@ -15,10 +15,11 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, evidence, queue, report_tests, withholding
+from moderation import appeals, conversation, evidence, quarantines, queue, report_tests, withholding
 from moderation.models import Case, ReportTest
 from moderation.policies import in_force, named_in
 from moderation.policy_file import Clause
+from moderation.voices import count_missing, is_half_allowed, recuse
 
 PER_PAGE = 50
 STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
@@ -30,13 +31,21 @@ MEANINGS = {
         ("refused", "Withhold it", "only members see it; they read your reason"),
     ],
     "output": [
-        ("allowed", "Allow it", "the check passes, and the proposal can be merged"),
+        ("allowed", "Allow it", "when a second moderator agrees, the check passes and it can be merged"),
         ("refused", "Refuse it", "the check fails; the proposer reads your reason"),
     ],
     "report": [
         ("resolved", "Something was done", "say what; the reporter reads it"),
         ("waiting", "It is right, and waits for a fix", "it becomes a test, and closes when a release passes it"),
         ("refused", "Nothing is wrong", "say why; the reporter reads it and can ask for another look"),
+    ],
+    "exempt": [
+        ("allowed", "Grant it", "when a second moderator agrees; both reasons stand in the release"),
+        ("refused", "Refuse it", "who asked reads your reason"),
+    ],
+    "offline": [
+        ("allowed", "Put it online again", "everybody has it at once; the first decision stays in the log"),
+        ("refused", "It stays offline", "you agree with the first decision, so that it does not lapse"),
     ],
 }
 
@@ -109,6 +118,11 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
         "file_acts": list_file_acts(case, request.user),
+        "voices": list(case.voices.select_related("by").order_by("pk")),
+        "missing_moderators": count_missing(case) if case.state == Case.State.OPEN or is_half_allowed(case) else 0,
+        "may_see_report": can(request.user, "moderate"),
+        "offline": quarantines.of_case(case),
+        "offline_acts": quarantines.list_acts(case, request.user),
         "may_appeal": appeals.may_appeal(case, request.user),
         "notes": [{**note, "at": parse_datetime(note["at"])} for note in case.subject.get("notes", [])],
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
@@ -159,7 +173,10 @@ def decide_case(request: HttpRequest, number: int) -> HttpResponse:
         queue.decide_case(case=case, by=request.user, **given)
     except HubError as problem:
         return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "Decided. The people concerned are told, with your reason.")
+    case.refresh_from_db()
+    missing = count_missing(case) if case.state == Case.State.OPEN else 0
+    said = "One more moderator has to agree; they are told, with your reason." if missing else ""
+    messages.success(request, said or "Decided. The people concerned are told, with your reason.")
     return HttpResponseRedirect(queue.path_of(case))
 
 
@@ -187,6 +204,33 @@ def judge_file(request: HttpRequest, number: int) -> HttpResponse:
         return show_case(request, number, problem=problem.message, status=problem.status)
     messages.success(request, "Done. The people concerned are told, with your reason.")
     return HttpResponseRedirect(queue.path_of(made))
+
+
+@require_POST
+def step_back(request: HttpRequest, number: int) -> HttpResponse:
+    """A moderator who has a part in it that no row knows."""
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    try:
+        recuse(case=case, by=request.user, reason=request.POST.get("recuse_reason", ""))
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "You stepped back. Another moderator decides it.")
+    return HttpResponseRedirect(queue.path_of(case))
+
+
+@require_POST
+def act_on_offline(request: HttpRequest, number: int) -> HttpResponse:
+    """Take the whole repository of a report offline; second or lift that."""
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    given = {name: request.POST.get(name, "") for name in ("act", "reason", "clause")}
+    try:
+        row = quarantines.act_on(case=case, by=request.user, **given)
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "Done. The people concerned are told, with your reason.")
+    return HttpResponseRedirect(queue.path_of(row.case))
 
 
 @require_POST

@@ -39,9 +39,9 @@ def test_the_whole_line_in_a_browser(
     maria = sign_up(open_window(), watch, gallery)
     upload_dataset(maria, write_tide_data(town), gallery)
     proposal = propose_with_the_wizard(maria, gallery)
-    ada, ben, noor = open_window("ada"), open_window("ben"), open_window("noor")
+    ada, ben, noor, jun = (open_window(name) for name in ("ada", "ben", "noor", "jun"))
     watch_the_run(maria, ada, proposal, gallery)
-    judge_the_answers(maria, noor, gallery)
+    judge_the_answers(maria, (noor, jun), gallery)
     approve_and_merge(ada, ben, proposal, gallery)
     release(ada, (ben, noor), gallery)
     answer = ask_and_report(maria, gallery)
@@ -165,17 +165,20 @@ def watch_the_run(maria: Any, ada: Any, proposal: str, gallery: Gallery) -> None
     show(maria, "proposal-screened", gallery)
 
 
-def judge_the_answers(maria: Any, noor: Any, gallery: Gallery) -> None:
-    """So small a model declines nothing. When the screen says so, a moderator reads the answers and decides."""
+def judge_the_answers(maria: Any, moderators: tuple[Any, Any], gallery: Gallery) -> None:
+    """So small a model declines nothing. When the screen says so, two moderators read the answers and decide."""
     if check_state(maria, "screen", "Waiting for a person").count():
-        noor.goto("/moderation")
-        noor.get_by_role("link", name=re.compile("tide-assistant#1: .*answers screened")).click()
-        noor.get_by_text("Show the answers").first.click()
-        noor.get_by_role("radio", name="Allow").check()
-        noor.get_by_role("textbox", name="Reason").fill("I read the answers; none of them helps to do harm.")
-        show(noor, "case-of-answers", gallery)
-        noor.get_by_role("button", name="Decide").click()
-        noor.get_by_text("Allowed by noor").wait_for()
+        for number, (page, words) in enumerate(
+            zip(moderators, ("One more moderator has to agree", "Allowed by jun"), strict=True)
+        ):
+            page.goto("/moderation")
+            page.get_by_role("link", name=re.compile("tide-assistant#1: .*answers screened")).click()
+            page.get_by_text("Show the answers").first.click()
+            page.get_by_role("radio", name="Allow").check()
+            page.get_by_role("textbox", name="Reason").fill("I read the answers; none of them helps to do harm.")
+            show(page, f"case-of-answers-{number}", gallery)
+            page.get_by_role("button", name="Decide").click()
+            page.get_by_text(words).first.wait_for()
     check_state(maria, "screen", "Passed").wait_for(timeout=RUN_MS)
     assert maria.evaluate("window.isStillTheSame"), "the page was loaded again"
     show(maria, "proposal-done", gallery)

@@ -39,6 +39,7 @@ PEOPLE = {
     "ada": ("Ada Lindqvist", "admin", ()),
     "ben": ("Ben Okafor", "write", ()),
     "noor": ("Noor Haddad", "", ("--moderator",)),
+    "jun": ("Jun Park", "", ("--moderator",)),
     "sam": ("Sam Stranger", "", ()),
 }
 

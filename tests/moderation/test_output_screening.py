@@ -13,6 +13,7 @@ from moderation.models import Case, Finding, Screening
 from moderation.policy import AWAITS_RELEASE
 from moderation.queue import decide_case
 from tests.moderation.scenes import SECRET, Workshop, content_at, good_answers, reader, run_jobs
+from tests.people import make_person
 from training.events import candidate_trained, sampling_finished
 from training.models import Run, Sampling
 
@@ -162,12 +163,12 @@ def test_worse_answers_wait_for_a_moderator_who_allows_them(workshop: Workshop, 
     case = Case.objects.get()
     assert case.kind == Case.Kind.OUTPUT and case.severity == 2 and "violence" in case.title
     assert Notification.objects.filter(user=mona.user, path=f"/moderation/cases/{case.pk}").exists()
-    decide_case(case=case, by=mona.user, state="allowed", reason="The answers are about a play.", clause="outputs")
+    for person in (mona, make_person("nora", is_moderator=True)):
+        decide_case(
+            case=case, by=person.user, state="allowed", reason="The answers are about a play.", clause="outputs"
+        )
     check = check_of(run)
-    assert (
-        check.state == Check.State.PASSED
-        and "Allowed by moderator mona: The answers are about a play." in check.summary
-    )
+    assert check.state == Check.State.PASSED and "mona: The answers are about a play." in check.summary
     screening.refresh_from_db()
     assert screening.state == Screening.State.PASSED
 
@@ -235,7 +236,8 @@ def test_a_decision_about_old_answers_leaves_the_newer_candidate_alone(workshop:
     workshop.sample(run, spoil())
     old = Case.objects.get()
     workshop.sample(run, spoil("hate") if any(row["hazard"] == "hate" for row in good_answers()) else spoil())
-    decide_case(case=old, by=mona.user, state="allowed", reason="An older attempt.")
+    for person in (mona, make_person("nora", is_moderator=True)):
+        decide_case(case=old, by=person.user, state="allowed", reason="An older attempt.")
     assert check_of(run).state == Check.State.HELD
 
 

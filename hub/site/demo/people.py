@@ -18,7 +18,8 @@ ADA = Person(
 BEN = Person("ben", "Ben Okafor", "writes in commons too: the second pair of eyes for a release")
 MARIA = Person("maria", "Maria Santos", "a teacher: brought the tide questions and proposed the fine-tune")
 NOOR = Person("noor", "Noor Haddad", "moderator: decides what is published", is_moderator=True)
-PEOPLE = (ADA, BEN, MARIA, NOOR)
+JUN = Person("jun", "Jun Park", "moderator too: agrees, or does not, where two have to", is_moderator=True)
+PEOPLE = (ADA, BEN, MARIA, NOOR, JUN)
 
 ORGANIZATION = "commons"
 BASE = "smollm2-135m-instruct"

@@ -93,7 +93,8 @@ def test_the_short_list_under_the_search_box_is_only_a_list(tides, browser_of):
 def test_a_disabled_repository_is_in_no_list(tides, browser_of, alice):
     type(tides).objects.filter(pk=tides.pk).update(is_disabled=True, disabled_reason="Stolen data.")
     assert "alice/tides" not in browser_of(None).get("/datasets").content.decode()
-    assert browser_of(None).get(tides.path).status_code == 404
+    refused = browser_of(None).get(tides.path)
+    assert refused.status_code == 403 and "offline: Stolen data." in refused.content.decode()
     assert "Stolen data." in browser_of(alice).get(tides.path).content.decode()
 
 

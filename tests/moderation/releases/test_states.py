@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.common.errors import Conflict, Forbidden, InvalidInput, RevisionNotFound
+from hub.common.errors import Conflict, Disabled, Forbidden, InvalidInput, RevisionNotFound
 from hub.repos.models import RepoCollaborator, RepoRelease
 from moderation.models import AuditEntry, Release
 from moderation.policy import QUARANTINED
@@ -37,8 +37,8 @@ def test_a_quarantined_release_is_gone_for_strangers(releasable: Workshop, publi
     sha = content_at(repo, "model.safetensors").digest.removeprefix("sha256:")
     assert reader(repo).may_have(sha)
     set_state(release=published, by=mona.user, state="quarantined", reason="It gives away an address.")
-    for revision in ("v1.0.0", "stable", published.commit):
-        with pytest.raises(RevisionNotFound):
+    for revision, error in (("v1.0.0", Disabled), ("stable", RevisionNotFound), (published.commit, Disabled)):
+        with pytest.raises(error):
             reader(repo).resolve(revision)
     assert not reader(repo).may_have(sha) and not is_public_object(repo, published.commit)
     assert content_at(repo, "model.safetensors").reason == QUARANTINED
@@ -58,7 +58,7 @@ def test_a_quarantine_leaves_what_another_release_holds(
     for person in (bob, dora):
         approve(release=second, by=person.user)
     set_state(release=published, by=mona.user, state="quarantined", reason="Its card names a person.")
-    with pytest.raises(RevisionNotFound):
+    with pytest.raises(Disabled):
         reader(repo).resolve("v1.0.0")
     assert read_weights(repo, "v1.0.1") == read_weights(repo, "stable") == weights(1)
 
@@ -77,7 +77,7 @@ def test_the_release_before_becomes_stable_again(
     assert read_weights(workshop.model, "stable") == weights(2)
     set_state(release=made[1], by=mona.user, state="quarantined", reason="It leaks.")
     assert read_weights(workshop.model, "stable") == read_weights(workshop.model, "main") == weights(1)
-    with pytest.raises(RevisionNotFound):
+    with pytest.raises(Disabled):
         reader(workshop.model).resolve("v1.2.0")
     assert not is_public_object(workshop.model, made[1].commit)
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("moderation", "0005_report_tests"),
+        ("moderation", "0007_release_provenance"),
     ]
 
     operations = [

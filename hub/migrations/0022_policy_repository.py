@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("hub", "0020_disputes"),
+        ("hub", "0021_release_withdrawn"),
     ]
 
     operations = [
