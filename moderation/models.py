@@ -86,6 +86,9 @@ class Case(models.Model):
     )  # report: {"prompt","answer","settings","release","model_digest","may_publish"}
     opened_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")  # null: a screen
     opened_at = models.DateTimeField(default=timezone.now)
+    claimed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    claimed_until = models.DateTimeField(null=True)
+    escalated_at = models.DateTimeField(null=True)  # last told of as late; moderation.deadlines counts from here again
     decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     decided_at = models.DateTimeField(null=True)
     decision_reason = models.TextField(blank=True)

@@ -142,7 +142,7 @@ def find_case(number: int, user: Any) -> Case:
     """Moderators see all cases; who opened one, whose work it is about, and maintainers of the repository see theirs."""
     rows = Case.objects.select_related(
         "repo__owner_user", "repo__owner_organization", "content__added_by", "screening__pull_request__discussion",
-        "opened_by", "decided_by",
+        "opened_by", "decided_by", "claimed_by",
     )  # fmt: skip
     case = rows.filter(LIVE, pk=number).first() if number <= MAX_KEY else None
     if case is None or not may_see(case, user):

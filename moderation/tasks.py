@@ -3,7 +3,7 @@
 from hub.common.errors import HubError
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation import policy_changes, policy_repository, publishing, quarantines, withdrawals
+from moderation import deadlines, policy_changes, policy_repository, publishing, quarantines, withdrawals
 from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
@@ -49,3 +49,8 @@ def renew_withdrawn(lease: Lease) -> None:
 @job_body("moderation.lapse_quarantines", queue="quick", every_s=300)
 def lapse_quarantines(lease: Lease) -> None:
     lease.report("log", line=f"{quarantines.lapse_due()} quarantines lapsed")
+
+
+@job_body("moderation.escalate_overdue", queue="quick", every_s=600)
+def escalate_overdue(lease: Lease) -> None:
+    lease.report("log", line=f"{deadlines.escalate_overdue()} cases are late")

@@ -40,6 +40,7 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases/<int:number>", cases.show_case),
     path("moderation/cases/<int:number>/decide", cases.decide_case),
     path("moderation/cases/<int:number>/file", cases.judge_file),
+    path("moderation/cases/<int:number>/claim", cases.claim_case),
     path("moderation/cases/<int:number>/recuse", cases.step_back),
     path("moderation/cases/<int:number>/offline", cases.act_on_offline),
     path("moderation/cases/<int:number>/say", cases.say_in_case),

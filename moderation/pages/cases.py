@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
@@ -15,7 +16,7 @@ from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, evidence, quarantines, queue, report_tests, withholding
+from moderation import appeals, conversation, deadlines, evidence, quarantines, queue, report_tests, withholding
 from moderation.models import Case, ReportTest
 from moderation.policies import in_force, named_in
 from moderation.policy_file import Clause
@@ -118,6 +119,9 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "may_decide": not why_not,
         "why_not": why_not if can(request.user, "moderate") or case.state == Case.State.OPEN else "",
         "file_acts": list_file_acts(case, request.user),
+        "due_at": deadlines.due_at(case) if case.state == Case.State.OPEN else None,
+        "is_late": deadlines.due_at(case) <= timezone.now(),
+        "claimer": deadlines.claimer_of(case, timezone.now()),
         "voices": list(case.voices.select_related("by").order_by("pk")),
         "missing_moderators": count_missing(case) if case.state == Case.State.OPEN or is_half_allowed(case) else 0,
         "may_see_report": can(request.user, "moderate"),
@@ -204,6 +208,18 @@ def judge_file(request: HttpRequest, number: int) -> HttpResponse:
         return show_case(request, number, problem=problem.message, status=problem.status)
     messages.success(request, "Done. The people concerned are told, with your reason.")
     return HttpResponseRedirect(queue.path_of(made))
+
+
+@require_POST
+def claim_case(request: HttpRequest, number: int) -> HttpResponse:
+    require_sign_in(request)
+    case = queue.find_case(number, request.user)
+    try:
+        deadlines.claim(case=case, by=request.user)
+    except HubError as problem:
+        return show_case(request, number, problem=problem.message, status=problem.status)
+    messages.success(request, "It is yours for four hours.")
+    return HttpResponseRedirect(queue.path_of(case))
 
 
 @require_POST

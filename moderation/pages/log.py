@@ -20,6 +20,7 @@ WORDS = {
     "case.waiting": "found a report right on",
     "case.half_allowed": "would allow, and waits for a second moderator,",
     "case.seconded": "agreed to allow",
+    "case.escalated": "told of a late case of",
     "case.recused": "stepped back from a case of",
     "exception.asked": "asked for an exception for",
     "case.appealed": "asked for another look",
