@@ -17,6 +17,7 @@ from moderation.publishing import set_state
 from moderation.quarantines import find_quarantine, lapse_due, lift, second, take_offline
 from moderation.queue import decide_case, find_case
 from moderation.reports import open_report
+from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import ROWS, Workshop, bring, is_public_object, make_repo, reader
 from tests.people import Person, make_person
 
@@ -102,6 +103,16 @@ def test_it_ends_by_itself_after_72_hours_unless_another_moderator_agrees(
     with pytest.raises(Forbidden, match="Yours lapsed"):
         take_offline(case=report, by=mona.user, reason=REASON)
     assert take_offline(case=report, by=nora.user, reason=REASON).by == nora.user
+
+
+def test_the_page_of_the_case_says_who_and_until_when(
+    offline: Quarantine, alice: Person, nora: Person, browser_of: Browser
+) -> None:
+    address = f"/moderation/cases/{offline.case.pk}"
+    page = words(browser_of(alice).get(address))
+    assert "Taken offline by mona" in page and REASON in page and "Ask for another look" in page
+    assert browser_of(nora).post(f"{address}/offline", {"act": "second", "reason": "So it is."}).status_code == 302
+    assert "Second moderator nora" in words(browser_of(alice).get(address))
 
 
 def test_a_seconded_quarantine_lasts_until_it_is_lifted(
