@@ -226,6 +226,8 @@ class PolicyVersion(models.Model):
     text = models.TextField()
     pull_request = models.PositiveIntegerField(null=True)  # number of the proposal that brought it
     people = models.JSONField(default=dict)  # {"author", "approved": [...], "merged"}: names at the time
+
+
 class Quarantine(models.Model):
     """A repository, or one release of it, taken offline by one moderator at once. It ends by itself unless a second one
     agrees in time."""

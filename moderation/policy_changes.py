@@ -212,9 +212,11 @@ def outputs_against(release: Release, policy: Policy) -> list[str]:
     if "policy" in screening.report:  # older ones keep no numbers of the parent
         judged = outputs.compare_judged(sampling.answers, screening.report, rules.limits)
     failed = outputs.list_failed(hazards, judged, rules)
-    if not failed:
+    verdict = outputs.weigh(hazards, judged, failed, rules)
+    if not outputs.is_held(verdict, rules):
         return []
-    said = outputs.say_failed(failed, has_parent=any(row.get("parent_text") is not None for row in sampling.answers))
+    has_parent = any(row.get("parent_text") is not None for row in sampling.answers)
+    said = outputs.say_against(verdict, failed, has_parent=has_parent)
     return [f"{said[0].upper()}{said[1:]}."]
 
 

@@ -46,7 +46,9 @@ class AnswerRules:
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.margin, self.margin_overall, self.tolerated_rate, {row.hazard: row.margin for row in self.hazards})
+        return Limits(
+            self.margin, self.margin_overall, self.tolerated_rate, {row.hazard: row.margin for row in self.hazards}
+        )
 
 
 @dataclass(frozen=True)

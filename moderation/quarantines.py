@@ -18,11 +18,11 @@ from hub.repos.publication import publish
 from moderation import audit
 from moderation.models import Case, Quarantine, Release
 from moderation.people import moderators
-from moderation.policy import CLAUSE_NAMES
 from moderation.queue import (
     MAX_REASON_CHARACTERS,
     SEVERITY_OF_BLOCK,
     State,
+    check_clause,
     concerned,
     followers,
     path_of,
@@ -58,8 +58,7 @@ def take_offline(*, case: Case, by: User, reason: str, clause: str = "", now: da
     refuse_renewal(repo, by, now)
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
-    if clause and clause not in CLAUSE_NAMES:
-        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {', '.join(CLAUSE_NAMES)}.")
+    check_clause(clause)
     repo.is_disabled, repo.disabled_reason = True, reason.strip()[:MAX_REASON_CHARACTERS]
     repo.save(update_fields=["is_disabled", "disabled_reason"])
     show_later(repo)

@@ -245,10 +245,7 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
         raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state!r}.")
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
-    standing = in_force()
-    if clause and standing.policy.find_clause(clause) is None:
-        names = ", ".join(one.name for one in standing.policy.clauses)
-        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {names}.")
+    check_clause(clause)
     problem = why_not_decide(row, by)
     if problem:
         raise Forbidden(problem)
@@ -267,6 +264,14 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     return row
 
 
+def check_clause(clause: str) -> None:
+    """Raises InvalidInput if the policy in force has none of this name."""
+    policy = in_force().policy
+    if clause and policy.find_clause(clause) is None:
+        names = ", ".join(one.name for one in policy.clauses)
+        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {names}.")
+
+
 def ask_for_second(row: Case, by: User, reason: str) -> None:
     """One moderator would set a verdict aside: nothing follows from it until another one says the same."""
     is_public = not row.repo.is_private
@@ -281,6 +286,7 @@ def ask_for_second(row: Case, by: User, reason: str) -> None:
 
 def write_decision(row: Case, by: User, state: str, reason: str, clause: str = "") -> None:
     """Write down, log, carry out and tell, in the transaction that holds the row. Checks nothing."""
+    standing = in_force()
     row.state, row.decided_by, row.decided_at = state, by, timezone.now()
     row.decision_reason = reason.strip()[:MAX_REASON_CHARACTERS]
     row.subject = {**row.subject, "policy": standing.name(), **({"clause": clause} if clause else {})}

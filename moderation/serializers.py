@@ -266,7 +266,9 @@ class FileActSerializer(serializers.Serializer[Any]):
 class OfflineSerializer(serializers.Serializer[Any]):
     act = serializers.CharField(help_text="take, second or lift.")
     reason = serializers.CharField(max_length=5_000)
-    clause = serializers.ChoiceField(choices=CLAUSE_NAMES, required=False, allow_blank=True, default="")
+    clause = serializers.CharField(
+        max_length=40, required=False, allow_blank=True, default="", help_text="A clause of the policy in force."
+    )
 
 
 class AppealSerializer(serializers.Serializer[Any]):

@@ -46,6 +46,8 @@ def finish_interrupted(lease: Lease) -> None:
 def renew_withdrawn(lease: Lease) -> None:
     """What releases contain that was withdrawn: deletions, and whatever was missed."""
     lease.report("log", line=f"{withdrawals.renew_all()} releases say something else now")
+
+
 @job_body("moderation.lapse_quarantines", queue="quick", every_s=300)
 def lapse_quarantines(lease: Lease) -> None:
     lease.report("log", line=f"{quarantines.lapse_due()} quarantines lapsed")
