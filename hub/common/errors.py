@@ -50,14 +50,19 @@ class RevisionNotFound(NotFound):
     code = "RevisionNotFound"
 
 
-class ReleaseDisabled(RevisionNotFound):
-    """A release that moderation closed. By these words, and no code, the stock client raises DisabledRepoError."""
+class Disabled(HubError):
+    """Moderation took it offline. The stock client knows it by these words of a header, and raises DisabledRepoError."""
 
     status = 403
-    code = ""
 
     def __init__(self, message: str):
         super().__init__(message, headers={"X-Error-Message": "Access to this resource is disabled."})
+
+
+class ReleaseDisabled(Disabled, RevisionNotFound):
+    """One release of a repository: gone as a revision, and for whoever pinned it with the words of Disabled."""
+
+    code = ""
 
 
 class EntryNotFound(NotFound):
@@ -74,15 +79,6 @@ class Withheld(HubError):
 
     status = 403
     code = "ContentWithheld"
-
-
-class Disabled(HubError):
-    """Moderation took it offline. The stock client knows it by these words of a header, and raises DisabledRepoError."""
-
-    status = 403
-
-    def __init__(self, message: str):
-        super().__init__(message, headers={"X-Error-Message": "Access to this resource is disabled."})
 
 
 class Conflict(HubError):

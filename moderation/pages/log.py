@@ -50,6 +50,8 @@ WORDS = {
     "release.refused": "took back",
     "release.yanked": "yanked",
     "release.quarantined": "quarantined",
+    "replay.asked": "asked to have a run made again of",
+    "replay.ended": "made a run again of",
     "review.given": "reviewed a proposal in",
     "run.cancelled": "cancelled a run of",
     "run.restarted": "started a run again of",

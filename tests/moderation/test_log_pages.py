@@ -45,6 +45,7 @@ def actions_in_use() -> set[str]:
         "case": Case.State.values,
         "release": Release.State.values,
         "run": ["started", "restarted", "cancelled"],
+        "replay": ["asked", "ended"],
     }
     found: set[str] = set()
     for path in Path(moderation.__file__).parent.rglob("*.py"):

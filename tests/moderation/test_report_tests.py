@@ -118,13 +118,13 @@ def test_what_is_withdrawn_mends_nothing_any_more(
     second = release_again(releasable, "1.0.1", bob, dora)
     finish_evaluation({made.row: True})
     set_state(release=second, by=mona.user, state="quarantined", reason="It gives away an address.")
-    assert Case.objects.get().state == "waiting"
+    assert Case.objects.get(kind="report").state == "waiting"
     finish_evaluation({made.row: True})  # a late worker
-    assert Case.objects.get().state == "waiting"
+    assert Case.objects.get(kind="report").state == "waiting"
     set_state(release=second, by=mona.user, state="published", reason="The address was made up.")
     assert Evaluation.objects.filter(commit=second.commit).count() == 2
     finish_evaluation({made.row: True})
-    assert Case.objects.get().state == "resolved"
+    assert Case.objects.get(kind="report").state == "resolved"
 
 
 def test_an_older_line_opens_nothing_again(
