@@ -54,7 +54,7 @@ def actions_in_use() -> set[str]:
                 continue
             texts = [node.value for node in ast.walk(function) if isinstance(node, ast.Constant)]
             for text in (text for text in texts if isinstance(text, str)):
-                if re.fullmatch(r"[a-z]+\.[a-z]+", text):
+                if re.fullmatch(r"[a-z]+\.[a-z_]+", text):
                     found.add(text)
                 elif re.fullmatch(r"[a-z]+\.", text):  # f"case.{state}"
                     found |= {text + state for state in of_state[text[:-1]]}
