@@ -94,7 +94,7 @@ def show_repo(request: HttpRequest, repo: Repo, *, rest: str | None = None) -> H
         item["securityRepoStatus"] = describe_screening(reader, commit, files)
     if expansions:
         item = {key: value for key, value in item.items() if key in {"_id", "id", *expansions}}
-    headers = {"X-Repo-Commit": commit, **warn_of_release(repo, commit)} if commit else None
+    headers = {"X-Repo-Commit": commit, **(warn_of_release(repo, commit) if rest else {})} if commit else None
     return answer(item, headers=headers)
 
 

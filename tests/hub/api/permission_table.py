@@ -15,55 +15,55 @@ read public       ok      ok        ok      ok      ok     ok         ok        
 read private      404     404       ok      ok      ok     ok         ok         404
 read gated        ok      ok        ok      ok      ok     ok         ok         ok
 read withheld     ok      ok        ok      ok      ok     ok         ok         ok
-read disabled     404     404       ok      ok      ok     ok         ok         404
+read disabled     403     403       ok      ok      ok     ok         ok         403
 read deleted      404     404       404     404     404    404        404        404
 files public      ok      ok        ok      ok      ok     ok         ok         ok
 files private     404     404       ok      ok      ok     ok         ok         404
 files gated       401     403       ok      ok      ok     ok         ok         403
 files withheld    403     403       ok      ok      ok     ok         ok         403
-files disabled    404     404       ok      ok      ok     ok         ok         404
+files disabled    403     403       ok      ok      ok     ok         ok         403
 files deleted     404     404       404     404     404    404        404        404
 copy  public      ok      ok        ok      ok      ok     ok         ok         ok
 copy  private     404     404       ok      ok      ok     ok         ok         404
 copy  gated       401     403       ok      ok      ok     ok         ok         403
 copy  withheld    403     403       ok      ok      ok     ok         ok         403
-copy  disabled    404     404       403     403     403    403        403        404
+copy  disabled    403     403       403     403     403    403        403        403
 copy deleted      404     404       404     404     404    404        404        404
 clone public      ok      ok        ok      ok      ok     ok         ok         ok
 clone private     404     404       ok      ok      ok     ok         ok         404
 clone gated       401     403       ok      ok      ok     ok         ok         403
 clone withheld    ok      ok        ok      ok      ok     ok         ok         ok
-clone disabled    404     404       ok      ok      ok     ok         ok         404
+clone disabled    403     403       ok      ok      ok     ok         ok         403
 clone deleted     404     404       404     404     404    404        404        404
 talk public       401     ok        ok      ok      ok     ok         403        403
 talk private      404     404       ok      ok      ok     ok         403        404
 talk gated        401     ok        ok      ok      ok     ok         403        403
 talk withheld     401     ok        ok      ok      ok     ok         403        403
-talk disabled     404     404       403     403     403    ok         403        404
+talk disabled     403     403       403     403     403    ok         403        403
 talk deleted      404     404       404     404     404    404        404        404
 propose public    401     ok        ok      ok      ok     ok         403        403
 propose private   404     404       ok      ok      ok     ok         403        404
 propose gated     401     403       ok      ok      ok     ok         403        403
 propose withheld  401     ok        ok      ok      ok     ok         403        403
-propose disabled  404     404       403     403     403    ok         403        404
+propose disabled  403     403       403     403     403    ok         403        403
 propose deleted   404     404       404     404     404    404        404        404
 write public      401     403       403     ok      ok     403        403        403
 write private     404     404       403     ok      ok     403        403        404
 write gated       401     403       403     ok      ok     403        403        403
 write withheld    401     403       403     ok      ok     403        403        403
-write disabled    404     404       403     403     403    403        403        404
+write disabled    403     403       403     403     403    403        403        403
 write deleted     404     404       404     404     404    404        404        404
 admin public      401     403       403     403     ok     403        403        403
 admin private     404     404       403     403     ok     403        403        404
 admin gated       401     403       403     403     ok     403        403        403
 admin withheld    401     403       403     403     ok     403        403        403
-admin disabled    404     404       403     403     403    403        403        404
+admin disabled    403     403       403     403     403    403        403        403
 admin deleted     404     404       404     404     404    404        404        404
 ask public        401     ok        ok      ok      ok     ok         403        403
 ask private       404     404       ok      ok      ok     ok         403        404
 ask gated         401     ok        ok      ok      ok     ok         403        403
 ask withheld      401     ok        ok      ok      ok     ok         403        403
-ask disabled      404     404       ok      ok      ok     ok         403        404
+ask disabled      403     403       ok      ok      ok     ok         403        403
 ask deleted       404     404       404     404     404    404        404        404
 spend public      ok      ok        ok      ok      ok     ok         ok         ok
 spend private     no      no        ok      ok      ok     ok         ok         no
@@ -270,5 +270,5 @@ def expected(action: str, kind: str, person: str) -> str:
     answer = told[action.rstrip("!?~"), kind][person]
     if person != "nobody":
         return answer
-    wanted = {"!": True, "?": answer == "ok", "~": answer == "404"}.get(action[-1], False)
+    wanted = {"!": kind != "disabled", "?": answer == "ok", "~": answer == "404"}.get(action[-1], False)
     return "401" if wanted else answer
