@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from hub.accounts.permissions import can, refuse_files
 from hub.api.addresses import absolute
 from hub.api.hf.endpoints import View, endpoint, open_body
-from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
+from hub.common.errors import Disabled, Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
 from hub.common.waiting import giving_way
 from hub.community.pushes import PushJudge, visible_refs
 from hub.repos.find import find_repo
@@ -33,7 +33,7 @@ def open_repo(
         raise NotSignedIn("This address is for members; sign in with a token as password.", headers=CHALLENGE)
     try:
         return find_repo(TYPES[prefix], f"{namespace}/{name}", request.user)
-    except NotFound as problem:
+    except (NotFound, Disabled) as problem:
         if request.user.is_authenticated:
             raise
         raise NotSignedIn(f"{problem.message} Sign in with a token as password.", headers=CHALLENGE) from None

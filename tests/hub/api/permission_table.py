@@ -270,5 +270,5 @@ def expected(action: str, kind: str, person: str) -> str:
     answer = told[action.rstrip("!?~"), kind][person]
     if person != "nobody":
         return answer
-    wanted = {"!": kind != "disabled", "?": answer == "ok", "~": answer == "404"}.get(action[-1], False)
+    wanted = {"!": True, "?": answer == "ok", "~": answer in ("404", "403")}.get(action[-1], False)
     return "401" if wanted else answer
