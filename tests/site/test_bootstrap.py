@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,11 +210,21 @@ def stage() -> Stage:
 
 
 @pytest.fixture
-def start(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """A start of `up` whose children are not real."""
     monkeypatch.setattr("hub.site.bootstrap.start.Supervisor", lambda **_: stage)
     monkeypatch.setattr(stage, "obey_signals", lambda: None, raising=False)
-    return Start(Options("127.0.0.1", 8123, tmp_path, with_demo=True), os.getpid())
+    start = Start(Options("127.0.0.1", 8123, tmp_path, with_demo=True), os.getpid())
+    yield start
+    start._listener_hold.close()
+
+
+def test_the_listener_has_its_port_from_the_first_moment(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was looked at when the hub began and taken when the site was there; meanwhile another hub took it as its own."""
+    with pytest.raises(Refusal, match=f"Port {start.listener_port} of 127.0.0.1 is taken"):
+        check_port("127.0.0.1", start.listener_port)
+    start._announce([], wants_demo=True)
+    assert "how to sign in is printed here when it is there" in capsys.readouterr().out
 
 
 def test_a_demo_community_that_could_not_be_made_is_tried_again(

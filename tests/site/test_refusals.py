@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from hub.site.bootstrap import commands, environment
-from hub.site.bootstrap.refusals import Refusal, check_free_space, check_port, hold_data_dir, prepare_data_dir
+from hub.site.bootstrap.refusals import (
+    Refusal,
+    check_free_space,
+    check_port,
+    hold_data_dir,
+    hold_port,
+    prepare_data_dir,
+)
 from hub.site.bootstrap.requirements import CHECKOUT
 
 
@@ -66,6 +73,22 @@ def test_a_refused_start_leaves_no_folder(port: str, tmp_path: Path) -> None:
 def test_a_port_shared_with_reuse_is_taken_too() -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as server, pytest.raises(Refusal, match="taken"):
         check_port("127.0.0.1", server.getsockname()[1])
+
+
+def test_a_held_port_is_refused_to_others_and_left_to_who_shares_it() -> None:
+    """Two hubs that began in the same minute on neighbouring ports answered on each other's."""
+    with hold_port("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(Refusal, match=f"Port {port} of 127.0.0.1 is taken"):
+            hold_port("127.0.0.1", port)
+        with socket.create_server(("127.0.0.1", port), reuse_port=True) as site:
+            site.settimeout(5)
+            for _ in range(8):  # all visitors reach the site
+                with socket.create_connection(("127.0.0.1", port), timeout=5), site.accept()[0]:
+                    pass
+        with pytest.raises(Refusal, match="taken"):
+            check_port("127.0.0.1", port)
+    assert check_port("127.0.0.1", port) == port
 
 
 def test_a_free_port_is_found_for_zero() -> None:

@@ -88,10 +88,19 @@ def check_port(host: str, port: int) -> int:
     """Prove that host:port can be listened on and return the port (a free one for 0).
 
     Raises Refusal if not."""
+    with hold_port(host, port) as held:
+        return int(held.getsockname()[1])
+
+
+def hold_port(host: str, port: int) -> socket.socket:
+    """Take host:port (a free one for 0) until the socket is closed: only programs of this user that share it may listen.
+
+    The page of the setup and the site share their port (SO_REUSEPORT), and so would those of another hub: with this, only one
+    of two that begin at once gets it. Nothing listens on the socket, so it takes no visitors. Raises Refusal."""
     if not 0 <= port <= 65535:
         raise Refusal(f"There is no port {port}; choose one between 1024 and 65535, for example --port 8000.", 2)
     try:
-        return _listen_for_a_moment(host, port)
+        return _hold(host, port)
     except (socket.gaierror, UnicodeError):
         raise Refusal(
             f"{host}:{port} is no address of this machine; name one with --host and --port, "
@@ -102,14 +111,23 @@ def check_port(host: str, port: int) -> int:
         raise _port_refusal(host, port, problem) from None
 
 
-def _listen_for_a_moment(host: str, port: int) -> int:
+def _hold(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        # Without SO_REUSEPORT on purpose: a listener of any program, ours included, must be found.
+        # Without SO_REUSEPORT on purpose: whoever has the port, ours included, must be found.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         probe.listen(1)
-        return int(probe.getsockname()[1])
+        # While the probe keeps others away, one that shares the port takes its place.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held = socket.socket(family, kind, protocol)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(probe.getsockname())
+        except OSError:
+            held.close()
+            raise
+        return held
 
 
 def _suggest_port(host: str, taken: int) -> int:
@@ -120,9 +138,10 @@ def _suggest_port(host: str, taken: int) -> int:
 
 def _is_free(host: str, port: int) -> bool:
     try:
-        return bool(_listen_for_a_moment(host, port))
+        _hold(host, port).close()
     except OSError:
         return False
+    return True
 
 
 def _port_refusal(host: str, port: int, problem: OSError) -> Refusal:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import sys
 import time
 import urllib.error
@@ -15,7 +16,7 @@ from hub.site.bootstrap import services
 from hub.site.bootstrap.logs import last_words, read_from
 from hub.site.bootstrap.options import WILDCARDS, Options
 from hub.site.bootstrap.progress_page import ProgressPage
-from hub.site.bootstrap.refusals import Refusal, check_port
+from hub.site.bootstrap.refusals import Refusal, hold_port
 from hub.site.bootstrap.requirements import CHECKOUT, RUNTIME, WEB, missing_sections
 from hub.site.bootstrap.setup_progress import SetupProgress, Step, read_json, write_json
 from hub.site.bootstrap.supervisor import ChildSpec, Supervisor
@@ -30,7 +31,8 @@ class Start:
         self.options = options
         self.data_dir = options.data_dir
         self.front_pid = front_pid
-        self.listener_port = _free_port(options.host, options.port + 1)
+        self._listener_hold = _hold_free_port(options.host, options.port + 1)  # kept until its server has ended
+        self.listener_port: int = self._listener_hold.getsockname()[1]
         self.state = "starting"
         self.accounts_printed = False
         self.progress = SetupProgress()
@@ -58,7 +60,7 @@ class Start:
             self._start_site(page)
         finally:
             page.close()
-        self._announce(missing)
+        self._announce(missing, wants_demo)
         if "models" in missing:
             self._install("models", "Packages of the engine", again_after_s=RETRY_S)
         self._start_engines()
@@ -75,6 +77,7 @@ class Start:
         if self.supervisor.pids():
             print("\nStopping ...", flush=True)
         self.supervisor.stop()
+        self._listener_hold.close()
         for name in ("hub.json", "setup.json"):  # of this start alone
             (self.data_dir / name).unlink(missing_ok=True)
 
@@ -221,11 +224,15 @@ class Start:
         }
         write_json(self.data_dir / "hub.json", content)
 
-    def _announce(self, missing: list[str]) -> None:
+    def _announce(self, missing: list[str], wants_demo: bool) -> None:
         print(f"\nModel Commons is at {self.options.address}")
         print(f"Its data is in {self.data_dir}, its logs in {self.data_dir}/logs")
         if "models" in missing:
             print("The engine is still being installed; every page shows how far it is.")
+        if wants_demo:
+            print("The demo community is being made; how to sign in is printed here when it is there.")
+        elif not self.options.with_demo:
+            print("How to make your account is printed here when all programs run.")
         print("Ctrl-C stops everything.", flush=True)
 
     def _print_accounts(self) -> None:
@@ -276,9 +283,9 @@ class Start:
         return (sys.executable, str(CHECKOUT / "manage.py"), *arguments)
 
 
-def _free_port(host: str, wanted: int) -> int:
-    """`wanted` if it can be listened on, else any free port."""
+def _hold_free_port(host: str, wanted: int) -> socket.socket:
+    """`wanted` if it can be listened on, else any free port; held until closed."""
     try:
-        return check_port(host, wanted)
+        return hold_port(host, wanted)
     except Refusal:
-        return check_port(host, 0)
+        return hold_port(host, 0)

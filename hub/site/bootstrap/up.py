@@ -7,7 +7,14 @@ from typing import IO
 
 from hub.site.bootstrap import environment, front
 from hub.site.bootstrap.options import Options, parse_options
-from hub.site.bootstrap.refusals import Refusal, check_free_space, check_port, hold_data_dir, prepare_data_dir
+from hub.site.bootstrap.refusals import (
+    Refusal,
+    check_free_space,
+    check_port,
+    hold_data_dir,
+    hold_port,
+    prepare_data_dir,
+)
 from hub.site.bootstrap.requirements import RUNTIME
 from hub.site.bootstrap.start import Start
 from hub.site.bootstrap.supervisor import StopRequested
@@ -23,7 +30,8 @@ def up(argv: list[str], *, data_dir: Path) -> int:
     environment.enter_venv_unless_ready(["up", *argv, "--data-dir", str(data_dir)], sections=RUNTIME)
     held = held or _take(data_dir)  # a new one is made last: what is refused leaves no folder
     options = Options(asked.host, port, data_dir, not asked.no_demo)
-    with held:
+    # The port stays held while the hub runs: of two hubs that begin in the same minute, one would answer on both's.
+    with held, hold_port(asked.host, port):
         return front.run_behind(lambda front_pid: _carry_out(options, front_pid))
 
 
