@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from hub.accounts.models import User
+from hub.accounts.people import hub_account
 from hub.accounts.permissions import can, require
 from hub.common.errors import EntryNotFound, InvalidInput, NotFound
 from hub.community.contributions import commit, reader_for
 from hub.community.models import PullRequest
+from hub.repos.commits import create_commit
 from hub.repos.find import find_repo
 from hub.repos.lifecycle import create_repo
 from hub.repos.models import Repo
@@ -34,8 +36,10 @@ them; a report closes when a release passes its row.
 
 
 def open_suite(case: Case, by: User) -> Repo:
-    """A new dataset repository for the tests of this model: with its owner where `by` may make repositories, else theirs."""
-    owner = case.repo.owner if can(by, "create_repo", case.repo.owner) else by
+    """A new dataset repository for the tests of this model, with the model's owner. Where `by` may make none there, the hub
+    makes it, and what `by` adds is a proposal to its owner."""
+    owner = case.repo.owner
+    maker = by if can(by, "create_repo", owner) else hub_account()
     name = f"{case.repo.name[:80]}-reports"
     try:
         return find_repo("dataset", f"{owner.name}/{name}", by)  # made before, and its first row was refused
@@ -43,14 +47,21 @@ def open_suite(case: Case, by: User) -> Repo:
         suite = create_repo(
             type="dataset",
             name=name,
-            by=by,
+            by=maker,
             owner=owner,
             is_private=case.repo.is_private,
             description=f"Tests that reports on {case.repo.full_name} became",
         )
     description = f'version: 1\nname: "Reports on {case.repo.full_name}"\ntasks:\n{TASK}'
     card = CARD.format(model=case.repo.full_name, file=FILE)
-    write(suite, by, {"suite.yaml": description, "README.md": card}, "A suite for the tests of reports")
+    create_commit(
+        repo=suite,
+        by=maker,
+        ref=f"refs/heads/{suite.default_branch}",
+        operations=[AddFile("suite.yaml", description.encode()), AddFile("README.md", card.encode())],
+        title="A suite for the tests of reports",
+        door="hub",
+    )
     suite.refresh_from_db()
     return suite
 

@@ -132,9 +132,17 @@ def check_permission(case: Case, row: dict[str, Any]) -> None:
     if shares_run(theirs, words_of(row["prompt"]), min(SHARED_WORDS, len(theirs))) or any(
         shares_run(theirs, words_of(text), SHARED_WORDS) for text in others
     ):
-        raise InvalidInput(
-            "Who reported this did not allow that their question becomes public; ask the same in your own words."
-        )
+        raise InvalidInput(f"{permission_of(case)} Ask the same in your own words.")
+
+
+def permission_of(case: Case) -> str:
+    """What the reporter said to it that their question becomes public, in one sentence."""
+    if "prompt" not in case.subject:
+        return "The report holds no question."
+    if "may_publish" not in case.subject:
+        return "The reporter was not asked whether their question may become public."
+    allowed = "allowed" if case.subject["may_publish"] else "did not allow"
+    return f"The reporter {allowed} that their question becomes public."
 
 
 def shares_run(theirs: list[str], ours: list[str], length: int) -> bool:

@@ -61,8 +61,8 @@ def clean_subject(subject: dict[str, Any]) -> dict[str, Any]:
     settings = subject.get("settings")
     if isinstance(settings, dict) and settings:
         kept["settings"] = {storable(str(name)[:60]): plain(value) for name, value in list(settings.items())[:50]}
-    if subject.get("may_publish") is True:
-        kept["may_publish"] = True  # the prompt, as a test; the words of the report and its author never
+    if isinstance(subject.get("may_publish"), bool):  # False: was asked and did not allow it
+        kept["may_publish"] = subject["may_publish"]  # the prompt, as a test; the report and its author never
     if sum(len(str(value)) for value in kept.values()) > MAX_SUBJECT_CHARACTERS:
         raise InvalidInput(f"The reported answer has more than {MAX_SUBJECT_CHARACTERS:,} characters; shorten it.")
     return kept

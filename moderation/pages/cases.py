@@ -273,8 +273,13 @@ def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:
     if request.method != "POST":
         given["prompt"] = report_tests.offer_prompt(case)
         given["suite"] = report_tests.offer_suite(case, request.user)
-    may_publish = bool(case.subject.get("may_publish"))
-    return {"test": test, "may_make_test": True, "draft": given, "may_publish": may_publish}
+    return {
+        "test": test,
+        "may_make_test": True,
+        "draft": given,
+        "permission": report_tests.permission_of(case),
+        "is_offered": bool(report_tests.offer_prompt(case)),
+    }
 
 
 @require_POST

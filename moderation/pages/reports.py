@@ -53,5 +53,6 @@ def read_subject(given: Any) -> dict[str, Any]:
         subject["settings"] = json.loads(given.get("settings") or "{}")
     except (ValueError, RecursionError):
         subject["settings"] = {}
-    subject["may_publish"] = given.get("may_publish") == "on"
+    if given.get("send") and subject.get("prompt"):  # else nobody was asked
+        subject["may_publish"] = given.get("may_publish") == "on"
     return clean_subject(subject)

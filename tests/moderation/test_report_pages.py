@@ -61,6 +61,7 @@ def test_an_answer_is_reported_with_prompt_settings_and_release(
         "release": "v1.0.0",
         "revision": published.commit,
         "settings": {"temperature": 0.7, "seed": 3},
+        "may_publish": False,  # the form asked
         "text": "It is at noon.",
     }
     text = words(browser_of(mona).get(f"/moderation/cases/{case.pk}"))

@@ -258,6 +258,32 @@ def test_who_reported_it_does_not_learn_of_a_private_suite(
     assert b"tide-assistant-reports" in browser_of(alice).get(path).content
 
 
+def test_what_a_moderator_begins_lies_with_the_owner_of_the_model(accepted: Case, mona: Any, alice: Any) -> None:
+    """It lay in the moderator's own namespace."""
+    test = make_test(case=accepted, by=mona.user, prompt=PROMPT, must=["high water"])
+    assert test.suite is not None and test.suite.full_name == "alice/tide-assistant-reports"
+    assert test.pull_request is not None and test.pull_request.discussion.author == mona.user
+    who = reader(test.suite, None)
+    assert {entry.path for entry in who.tree(who.resolve("main"))} >= {"suite.yaml", "README.md"}  # public
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "reporter was not asked whether"),
+        ({"may_publish": False}, "reporter did not allow that"),
+        ({"may_publish": True}, "reporter allowed that"),
+        ({"prompt": "", "text": "It is slow."}, "report holds no question"),
+    ],
+)
+def test_who_was_not_asked_did_not_refuse(
+    releasable: Workshop, erna: Any, mona: Any, browser_of: Any, given: dict[str, Any], words: str
+) -> None:
+    case = open_report(repo=releasable.model, by=erna.user, text="Wrong.", subject={"prompt": PROMPT, **given})
+    decide_case(case=case, by=mona.user, state="waiting", reason="Wrong.")
+    assert words in browser_of(mona).get(f"/moderation/cases/{case.pk}").content.decode()
+
+
 def test_the_rest_door_makes_the_test_too(accepted: Case, alice: Any, client: Any) -> None:
     given = {"prompt": PROMPT, "must_not": ["never"]}
     headers = {"Authorization": f"Bearer {alice.token}"}
