@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -27,6 +28,7 @@ from training.parents import LOCK, has_new_parent
 from training.recipes import digest_text, pin_for_all, read_recipe, write_lock_text
 
 NEW_PARENT = "The target has other weights now; it is compared with them next."
+NEEDS_PUSH = {"needs_push": True}  # of a check: looking again finds the same until somebody pushes
 CHECKS = ("prepare", "train", "evaluate", "screen")
 
 
@@ -67,7 +69,12 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
     commit, target = merged
     try:
         text = candidate_recipe(pull_request, commit, target)
-        pins = pin_for_all(read_recipe(text), pull_request)
+        recipe = read_recipe(text)
+    except HubError as problem:
+        refuse(pull_request, str(problem), **NEEDS_PUSH)
+        return None
+    try:
+        pins = pin_for_all(recipe, pull_request)
     except HubError as problem:
         refuse(pull_request, str(problem))
         return None
@@ -134,11 +141,11 @@ def living_run(pull_request: PullRequest, lock_digest: str) -> Run | None:
     return rows.last()
 
 
-def refuse(pull_request: PullRequest, sentence: str) -> None:
-    """No candidate: say why where people look."""
+def refuse(pull_request: PullRequest, sentence: str, **evidence: Any) -> None:
+    """No candidate: say why where people look. `evidence` NEEDS_PUSH: the recipe itself is wrong."""
     runs.supersede(pull_request)
     reset_checks(pull_request, list(CHECKS), "It cannot start before 'prepare' passes.")
-    set_check(pull_request, "prepare", state=Check.State.FAILED, summary=sentence)
+    set_check(pull_request, "prepare", state=Check.State.FAILED, summary=sentence, evidence=evidence)
 
 
 def commit_pins(pull_request: PullRequest, merge_commit: str, files: dict[str, str], recipe_digest: str) -> str:

@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 
 from hub.accounts.permissions import can
-from hub.community.candidates import is_open
+from hub.community.candidates import RECIPE, is_open
 from hub.community.models import Check, PullRequest
 from hub.community.pull_requests import may_push
 from hub.repos.models import Repo, RepoRelease
@@ -82,6 +82,13 @@ def offer_acts(request: HttpRequest, context: dict[str, Any]) -> str:
     if check.name == "prepare" and may_push(pull_request, request.user) and may_take_over(pull_request, request.user):
         address, words = f"{discussion.path}/take-over", f"Take over the settings of {pull_request.target}"
         return post_button(request, address, "merged", words, discussion.path, is_primary=True)
+    if check.state == Check.State.FAILED and check.evidence.get("needs_push"):
+        if not may_push(pull_request, request.user):
+            return ""
+        return format_html(
+            '<a class="button button--small" href="{}/edit/{}/{}">{}Edit {}</a>',
+            discussion.repo.path, pull_request.ref, RECIPE, icon("edit"), RECIPE,
+        )  # fmt: skip
     if check.state in AGAIN and may_rerun(request.user, pull_request, run, check):
         return post_button(
             request, f"{discussion.path}/checks/{check.name}/rerun", "history", "Run again", discussion.path

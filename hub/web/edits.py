@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from hub.accounts.permissions import can
 from hub.common.errors import HubError, InvalidInput, StaleCommit
 from hub.community import contributions
+from hub.community.pull_requests import check_accepts_push
 from hub.repos.largeness import is_text
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
@@ -15,6 +16,8 @@ from hub.storage.git import AddFile, DeleteFile
 from hub.web.files import Place, find_place
 from hub.web.forms import CommitForm, EditForm
 from hub.web.repo_pages import render_repo_page, repo_page
+
+PROPOSALS = "refs/pr/"
 
 
 def commit_from_browser(
@@ -39,6 +42,8 @@ def commit_from_browser(
 
 
 def form_options(request: HttpRequest, repo: Repo, branch: str) -> dict[str, Any]:
+    if branch.startswith(PROPOSALS):  # it goes into this proposal
+        return {"branch": "this proposal", "may_write": True, "may_propose": False}
     return {
         "branch": branch,
         "may_write": can(request.user, "write", repo) and not (repo.is_policy and branch == repo.default_branch),
@@ -53,9 +58,19 @@ def find_branch_place(repo: Repo, reader: RepoReader, rest: str) -> Place:
     return place
 
 
+def find_editable_place(request: HttpRequest, repo: Repo, reader: RepoReader, rest: str) -> Place:
+    """On a branch, or in a proposal (refs/pr/N) that this person may add to."""
+    if not rest.startswith(PROPOSALS):
+        return find_branch_place(repo, reader, rest)
+    place = find_place(repo, reader, rest)
+    by: Any = request.user
+    check_accepts_push(contributions.find_by_ref(repo, place.revision, by), by)
+    return place
+
+
 @repo_page(action="propose")
 def edit_file(request: HttpRequest, repo: Repo, reader: RepoReader, rest: str) -> HttpResponse:
-    place = find_branch_place(repo, reader, rest)
+    place = find_editable_place(request, repo, reader, rest)
     entry = reader.entry(place.commit, place.path)
     if entry.lfs is not None:
         raise InvalidInput(f"{place.path} is a large or binary file; upload a new version of it instead.")

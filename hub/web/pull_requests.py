@@ -50,9 +50,12 @@ def fetch_snippets(request: HttpRequest, pull_request: PullRequest) -> dict[str,
     repo, ref = pull_request.discussion.repo, pull_request.ref
     site = site_address(request)
     kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
+    may_add = accepts_push(pull_request, request.user)
+    upload = f"hf upload {repo.full_name} ./my-folder .{kind} --revision {ref}"
     return {
         "fetch_hf": f"export HF_ENDPOINT={site}\nhf download {repo.full_name}{kind} --revision {ref}",
-        "push_git": f"git push origin HEAD:{ref}" if accepts_push(pull_request, request.user) else "",
+        "push_hf": f"export HF_ENDPOINT={site}\n{upload}" if may_add else "",
+        "push_git": f"git push origin HEAD:{ref}" if may_add else "",
         "fetch_git": f"git clone {site}{repo.path}\ncd {repo.name}\ngit fetch origin {ref}\ngit checkout FETCH_HEAD",
     }
 

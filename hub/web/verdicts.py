@@ -11,7 +11,7 @@ from hub.community import pull_requests as community
 from hub.community.candidates import people_behind
 from hub.community.disclosure import told_checks
 from hub.community.models import Check, Discussion, PullRequest, Review
-from hub.community.reviews import is_stale
+from hub.community.reviews import has_other_writer, is_stale
 
 NEEDS_WRITE = "Merging needs write access to this repository."
 
@@ -66,8 +66,11 @@ def describe_state(request: HttpRequest, pull_request: PullRequest) -> dict[str,
     """What the polled part of the page shows."""
     checks = told_checks(pull_request, request.user)
     verdict = judge(pull_request, request.user, checks)
+    repo, user = pull_request.discussion.repo, request.user
+    needs_person = community.NEEDS_APPROVAL in verdict.reasons and can(user, "admin", repo)
     return {
-        "repo": pull_request.discussion.repo,
+        "repo": repo,
+        "is_alone": needs_person and not has_other_writer(pull_request, user),  # type: ignore[arg-type]
         "discussion": pull_request.discussion,
         "pull_request": pull_request,
         "checks": checks,

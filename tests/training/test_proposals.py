@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from hub.common import jobs
@@ -15,6 +16,7 @@ from hub.community.contributions import commit
 from hub.community.models import PullRequest
 from hub.community.pull_requests import unmet_requirements
 from hub.storage.git import AddFile, DeleteFile
+from tests.people import make_person
 from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
 from training import runs
 from training.budgets import TRAIN_BUDGET_S
@@ -49,6 +51,26 @@ def test_a_recipe_with_a_typo_fails_prepare_with_line_and_column(line: Line) -> 
     assert ["failed 'prepare':" in row.text and sentence in row.text for row in told] == [True]
     assert checks_of(pull_request)["train"] == "waiting"
     assert any("prepare" in reason for reason in unmet_requirements(pull_request, line.alice))
+
+
+def test_a_recipe_that_cannot_be_read_is_edited_and_not_run_again(line: Line) -> None:
+    """ "Run again" found the same each time."""
+    pull_request = propose_by_commit(line, line.alice, "version: 1\n")
+    prepare_problem(pull_request)
+    edit = f"{line.target.path}/edit/{pull_request.ref}/recipe.yaml"
+    pages = {}
+    for person in (line.alice, make_person("erna").user):
+        browser = Client()
+        browser.force_login(person)
+        pages[person] = browser.get(pull_request.discussion.path).content.decode()
+        assert "Run again" not in pages[person]
+        assert (browser.get(edit).status_code == 200) is (f'href="{edit}"' in pages[person]) is (person == line.alice)
+    browser.force_login(line.alice)
+    head = PullRequest.objects.get(pk=pull_request.pk).head
+    given = {"path": "recipe.yaml", "content": line.recipe(), "parent": head, "goes_to": "branch"}
+    assert browser.post(edit, given).headers["Location"] == pull_request.discussion.path
+    run_waiting_jobs(kinds=("training.rebuild", "moderation"))
+    assert checks_of(pull_request)["prepare"] == "running"
 
 
 def test_mending_the_recipe_starts_a_run(line: Line) -> None:

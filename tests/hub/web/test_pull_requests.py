@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.people import make_person
+
 pytestmark = pytest.mark.django_db
 
 
@@ -38,14 +40,41 @@ def test_others_read_that_a_maintainer_can_merge_it_and_get_no_button(proposal, 
         assert "Merge into main" not in page
 
 
-def test_who_may_add_to_a_proposal_reads_how_to_do_it_with_git(proposal, alice, charlie, browser_of):
+def test_who_may_add_to_a_proposal_reads_how_to_do_it_with_git_and_hf(proposal, alice, charlie, browser_of):
     line = f"git push origin HEAD:{proposal.ref}"
     assert all(line in page_of(browser_of(person), proposal) for person in (alice, charlie))
+    upload = f"hf upload alice/tides ./my-folder . --repo-type dataset --revision {proposal.ref}"
+    assert upload in page_of(browser_of(charlie), proposal) and upload not in page_of(browser_of(None), proposal)
     assert line not in page_of(browser_of(None), proposal)
     repo = proposal.discussion.repo
     assert "git push origin HEAD:refs/for/main" in browser_of(None).get(repo.path).content.decode()
     browser_of(alice).post(f"{proposal.discussion.path}/merge")
     assert line not in page_of(browser_of(charlie), proposal)
+
+
+def test_an_owner_who_is_alone_is_led_to_where_people_are_added(alice, bob, charlie, browser_of):
+    from hub.repos.models import RepoCollaborator
+    from tests.hub.scenes import make_repo, propose
+
+    repo = make_repo(alice.user, type="model")
+    own = propose(repo, alice.user, {"recipe.yaml": "version: 1\n"})
+    link = f'<a href="{repo.path}/settings#people">add a person in Settings</a>'
+    assert own.is_trained and link in page_of(browser_of(alice), own)
+    assert link not in page_of(browser_of(charlie), own)
+    RepoCollaborator.objects.create(repo=repo, user=bob.user, role="write")
+    assert link not in page_of(browser_of(alice), own) and "It needs an approval" in page_of(browser_of(alice), own)
+
+
+def test_only_who_may_add_to_a_proposal_edits_its_files(proposal, alice, charlie, bob, browser_of):
+    path = f"{proposal.discussion.repo.path}/edit/{proposal.ref}/data/tides.csv"
+    assert browser_of(charlie).get(path).status_code == browser_of(bob).get(path).status_code == 200
+    given = {"path": "data/tides.csv", "content": "harbour\n", "parent": proposal.head, "goes_to": "branch"}
+    assert browser_of(charlie).post(path, {**given, "goes_to": "proposal"}).status_code == 400
+    assert browser_of(charlie).post(path, given).headers["Location"] == proposal.discussion.path
+    stranger = make_person("erna")
+    assert browser_of(stranger).get(path).status_code == 403
+    browser_of(alice).post(f"{proposal.discussion.path}/merge")
+    assert browser_of(charlie).get(path).status_code == 403
 
 
 def test_a_stranger_who_merges_anyway_is_refused_by_name(proposal, charlie, browser_of):
