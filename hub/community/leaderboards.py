@@ -13,8 +13,9 @@ from django.db.models.functions import RowNumber
 
 from hub.community.models import Discussion
 from hub.community.social_models import EvalResult
-from hub.repos.models import Repo, RepoAlias
+from hub.repos.models import Content, Repo, RepoAlias
 
+WEIGHT_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".h5", ".msgpack")
 MAX_ROWS = 1000  # of one dataset, the best ones, that are looked at
 
 
@@ -62,6 +63,11 @@ class Place:
     def repo(self) -> Repo:
         return self.result.repo
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it can be on the scale of what the hub measures. Else it may be a percentage, or no such value at all."""
+        return 0 <= self.result.value <= 1
+
 
 def rows_of(dataset: Repo, user: Any) -> list[EvalResult]:
     """Results on this dataset, under its name of now or a former one, of models that `user` may read; the best first."""
@@ -78,6 +84,16 @@ def rows_of(dataset: Repo, user: Any) -> list[EvalResult]:
     rows = rows.select_related("repo__owner_user", "repo__owner_organization")
     rows = rows.defer("repo__card", "repo__card_problem", "repo__tags")  # a thousand cards for one key of each
     return list(rows.order_by("-value", "pk")[:MAX_ROWS])
+
+
+def with_weights(rows: Iterable[EvalResult]) -> set[int]:
+    """Keys of those models that hold weights which their readers may have: without any nobody can measure a value again."""
+    endings = Q()
+    for ending in WEIGHT_ENDINGS:
+        endings |= Q(path__endswith=ending)
+    known = Content.objects.filter(endings, repo__in={row.repo_id for row in rows})
+    shown = known.filter(Q(clearance=Content.Clearance.CLEARED) | Q(repo__is_private=True))
+    return set(shown.values_list("repo_id", flat=True).distinct())
 
 
 def names_of(dataset: Repo) -> list[str]:

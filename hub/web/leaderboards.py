@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.community.disputes import contest, shown_disputes
-from hub.community.leaderboards import Place, make_boards, measures_of, rows_of
+from hub.community.leaderboards import Place, make_boards, measures_of, rows_of, with_weights
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.listings import read_words
@@ -87,6 +87,7 @@ def show_leaderboard(
         kinds=KINDS.items(),
         sorts=SORTS.items(),
         has_rows=bool(rows),
+        with_weights=with_weights(rows) if rows else set(),
         may_contest=can(request.user, "discuss", repo),
         problem=problem,
         given=request.POST,

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import Membership, Organization, User
 from hub.accounts.permissions import require
 from hub.common.errors import HubError, NotFound
-from hub.community.leaderboards import Place, make_boards, measures_of, rows_of
+from hub.community.leaderboards import Place, make_boards, measures_of, rows_of, with_weights
 from hub.community.models import Like
 from hub.repos.lifecycle import create_repo, owner_for
 from hub.repos.models import Content, Repo
@@ -55,12 +55,14 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
     )
 
 
-def describe_board(repo: Repo, user: Any) -> tuple[str, list[Place]] | None:
-    """The first task of the leaderboard and its best places; None where no model names this dataset."""
+def describe_board(repo: Repo, user: Any) -> tuple[str, list[Place], set[int]] | None:
+    """The first task of the leaderboard, its best places and which of these models hold weights; None where no model names
+    this dataset."""
     rows = rows_of(repo, user)
     boards = make_boards(rows, measures=measures_of(repo, rows))
     task, places = next(iter(boards.items()), ("", []))
-    return (task, places[:SHOWN_PLACES]) if places else None
+    places = places[:SHOWN_PLACES]
+    return (task, places, with_weights(place.result for place in places)) if places else None
 
 
 def count_waiting(reader: RepoReader) -> dict[str, int]:

@@ -50,6 +50,18 @@ def test_only_whole_intervals_stand_before_each_other(given, ranks):
     assert [(one.rank, one.is_tied) for one in places] == ranks
 
 
+def test_what_cannot_be_compared_is_marked(bench, alice, bob, client):
+    """A model without weights stood first with 71.5 above what the hub measured, 0.42, and nothing said so."""
+    model(bob.user, "loud", 71.5)
+    whole = model(alice.user, "small", 0.42)
+    add(whole, alice.user, {"model.safetensors": b"\0" * 64})
+    for path in (PATH, "/datasets/alice/bench"):
+        page = client.get(path).content.decode()
+        loud, small = (page.split(f'<a href="/{name}">')[1].split("</tr>")[0] for name in ("bob/loud", "alice/small"))
+        assert "no weights" in loud and "not 0 to 1" in loud
+        assert "no weights" not in small and "not 0 to 1" not in small
+
+
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
