@@ -265,6 +265,10 @@ def end_forgotten(run: Run) -> None:
 def break_off(run: Run, check: str, state: str, reason: str) -> None:
     set_state(run, State.CANCELLED if state == Check.State.CANCELLED else State.FAILED, reason)
     show(run, check, state, reason)
+    if run.pull_request is not None and not run.is_superseded:
+        behind = run.pull_request.checks.filter(name__in=("train", *JUDGES), state=Check.State.WAITING)
+        for later in behind.exclude(name=check):
+            show(run, later.name, later.state, f"It cannot start before '{check}' passes.")
 
 
 def is_on_candidate(run: Run) -> bool:

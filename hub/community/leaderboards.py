@@ -87,11 +87,16 @@ def rows_of(dataset: Repo, user: Any) -> list[EvalResult]:
 
 
 def with_weights(rows: Iterable[EvalResult]) -> set[int]:
-    """Keys of those models that hold weights which their readers may have: without any nobody can measure a value again."""
+    """Keys of those models that hold weights: without any nobody can measure a value again."""
+    return holding_weights({row.repo_id for row in rows})
+
+
+def holding_weights(repos: set[int]) -> set[int]:
+    """Those of these models, by their keys, that hold weights which their readers may have."""
     endings = Q()
     for ending in WEIGHT_ENDINGS:
         endings |= Q(path__endswith=ending)
-    known = Content.objects.filter(endings, repo__in={row.repo_id for row in rows})
+    known = Content.objects.filter(endings, repo__in=repos)
     shown = known.filter(Q(clearance=Content.Clearance.CLEARED) | Q(repo__is_private=True))
     return set(shown.values_list("repo_id", flat=True).distinct())
 

@@ -37,6 +37,7 @@ class FileRow:
     address: str
     change: LastChange | None
     content: Content | None  # its clearance, for members
+    refusal: str = ""  # why this reader gets no bytes of it
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def show_tree(request: HttpRequest, repo: Repo, reader: RepoReader, rest: str = 
 def list_rows(reader: RepoReader, place: Place, entries: list[TreeEntry]) -> list[FileRow]:
     changes = reader.last_changes(place.commit, [entry.path for entry in entries])
     facts = reader.clearance(place.commit, entries)
+    hides = reader.hides_large_files()
     return [
         FileRow(
             entry,
@@ -122,9 +124,18 @@ def list_rows(reader: RepoReader, place: Place, entries: list[TreeEntry]) -> lis
             place.address("blob" if entry.type == "file" else "tree", entry.path),
             changes.get(entry.path),
             facts.get(entry.path),
+            refusal_of(reader, entry) if hides and entry.lfs else "",
         )
         for entry in entries
     ]
+
+
+def refusal_of(reader: RepoReader, entry: TreeEntry) -> str:
+    try:
+        reader.check_bytes(entry)
+    except HubError as problem:
+        return problem.message
+    return ""
 
 
 def newest_commit(reader: RepoReader, place: Place) -> Any:

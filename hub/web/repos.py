@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts.models import Membership, Organization, User
 from hub.accounts.permissions import require
 from hub.common.errors import HubError, NotFound
-from hub.community.leaderboards import Place, make_boards, measures_of, rows_of, with_weights
+from hub.community.leaderboards import Place, holding_weights, make_boards, measures_of, rows_of, with_weights
 from hub.community.models import Like
 from hub.repos.lifecycle import create_repo, owner_for
 from hub.repos.models import Content, Repo
@@ -47,7 +47,13 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
         card=card,
         text=render_readme(card.body, repo, commit) if card and card.body.strip() else None,
         chips=describe_card(metadata, repo),
-        snippets=list_snippets(repo, site_address(request), files, is_member=reader.is_member),
+        snippets=list_snippets(
+            repo,
+            site_address(request),
+            files,
+            is_member=reader.is_member,
+            has_weights=repo.type != "model" or repo.pk in holding_weights({repo.pk}),
+        ),
         board=describe_board(repo, request.user),
         parameters=measure_model(reader, entries) if repo.type == "model" else None,
         waiting=count_waiting(reader),
@@ -112,6 +118,12 @@ def like_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
             like.delete()
         Repo.objects.filter(pk=repo.pk).update(likes=repo.liked_by.count())
     return HttpResponseRedirect(repo.path)
+
+
+def choose_new(request: HttpRequest) -> HttpResponse:
+    """What to make: a model or a dataset."""
+    require_sign_in(request)
+    return render(request, "repos/choose_new.html")
 
 
 def new_repo(request: HttpRequest, type: str) -> HttpResponse:

@@ -12,11 +12,16 @@ class Snippet:
     note: str = ""
 
 
-def list_snippets(repo: Repo, site_url: str, files: set[str], *, is_member: bool = False) -> list[Snippet]:
+def list_snippets(
+    repo: Repo, site_url: str, files: set[str], *, is_member: bool = False, has_weights: bool = True
+) -> list[Snippet]:
     """`files` are the paths at the head: a model that transformers cannot load gets no snippet for it."""
     endpoint = f"export HF_ENDPOINT={site_url}"
     kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
-    found = [Snippet("Download with hf", f"{endpoint}\nhf download {repo.full_name}{kind}")]
+    title, note = "Download with hf", ""
+    if not has_weights:
+        title, note = "Download its files with hf", "It holds no weights yet; this brings what describes it."
+    found = [Snippet(title, f"{endpoint}\nhf download {repo.full_name}{kind}", note)]
     if repo.type == "model" and "config.json" in files:
         found.append(Snippet("Load in transformers", load_model(repo, site_url)))
     if repo.type == "dataset":

@@ -115,6 +115,7 @@ urlpatterns = [
     path("login/link/<str:key>/<str:secret>", accounts.use_password_link),
     path("logout", accounts.sign_out),
     path("oauth/device/approve", devices.approve_device),
+    path("new", repos.choose_new),
     path("new/proposal", home.choose_model),
     path("new/import", imports.new_import),
     path("new/organization", user_settings.new_organization),

@@ -21,6 +21,7 @@ from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_
 from training import runs
 from training.budgets import TRAIN_BUDGET_S
 from training.models import Corpus, Run
+from training.pages.begin import in_words
 from training.recipes import RecipeRefused, propose
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,21 @@ def test_a_recipe_with_a_typo_fails_prepare_with_line_and_column(line: Line) -> 
     assert ["failed 'prepare':" in row.text and sentence in row.text for row in told] == [True]
     assert checks_of(pull_request)["train"] == "waiting"
     assert any("prepare" in reason for reason in unmet_requirements(pull_request, line.alice))
+
+
+def test_checks_behind_one_that_was_cancelled_wait_for_no_turn(line: Line) -> None:
+    """They still said that their turn comes."""
+    pull_request = line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    run = Run.objects.get(is_superseded=False)
+    assert "Its turn comes" in summary_of(pull_request, "train")
+    runs.cancel_run(run=run, by=line.alice)
+    for name in ("train", "evaluate", "screen"):
+        assert summary_of(pull_request, name) == "It cannot start before 'prepare' passes."
+
+
+def test_sizes_are_said_in_words() -> None:
+    assert [in_words(size) for size in ("10m", "1b")] == ["10 million", "1 billion"]
 
 
 def test_a_recipe_that_cannot_be_read_is_edited_and_not_run_again(line: Line) -> None:

@@ -70,9 +70,14 @@ def describe(request: HttpRequest, beginning: Beginning) -> dict[str, Any]:
     }
 
 
+def in_words(size: str) -> str:
+    """10m reads like ten metres: "10 million"."""
+    return f"{size[:-1]} {'billion' if size.endswith('b') else 'million'}"
+
+
 def send(request: HttpRequest, repo: Repo, beginning: Beginning) -> HttpResponse:
     """Open the proposal. Raises the refusal of the rooms below."""
-    title = beginning.title or f"Begin as {NETWORKS[beginning.family].title} of {beginning.size} parameters"
+    title = beginning.title or f"Begin as {NETWORKS[beginning.family].title} of {in_words(beginning.size)} parameters"
     made = recipes.propose(
         repo=repo,
         by=request.user,  # type: ignore[arg-type]

@@ -70,6 +70,25 @@ def test_a_withheld_large_file_says_so_and_shows_no_byte(alice, charlie, tides, 
     assert "It is a pickle; save it as JSON." in page and "secret bytes" not in page
     assert "Download" not in page.split("<main")[1]
     assert "Withheld" in read(browser_of(alice), f"{tides.path}/tree/main")
+    listed = read(browser_of(charlie), f"{tides.path}/tree/main")
+    assert "It is a pickle; save it as JSON." in listed
+    assert "Download args.bin" not in listed and "Download README.md" in listed
+
+
+def test_the_bare_address_of_new_things_asks_what_to_make(alice, browser_of):
+    page = read(browser_of(alice), "/new")
+    assert 'href="/new/model"' in page and 'href="/new/dataset"' in page
+    assert browser_of(None).get("/new").status_code in (302, 401)
+
+
+def test_a_model_without_weights_does_not_offer_them(alice, cleared_at_once, browser_of, commit_as):
+    from tests.hub.scenes import make_repo
+
+    repo = make_repo(alice.user, type="model")
+    commit_as(alice, repo, {"README.md": b"# Soon\n"})
+    assert "It holds no weights yet" in read(browser_of(None), repo.path)
+    commit_as(alice, repo, {"model.safetensors": b"\0" * 64})
+    assert "It holds no weights yet" not in read(browser_of(None), repo.path)
 
 
 def test_history_credits_the_account_and_a_commit_shows_its_change(alice, tides, browser_of, commit_as):
