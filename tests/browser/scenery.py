@@ -118,6 +118,7 @@ class Scenery:
             "webhooks": "/settings/webhooks",
             "deleted": "/settings/deleted",
             "organization-settings": f"/settings/organizations/{ORGANIZATION}",
+            "new": "/new",
             "new-dataset": "/new/dataset",
             "new-model": "/new/model",
             "new-collection": "/new/collection",

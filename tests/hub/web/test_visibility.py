@@ -11,8 +11,8 @@ PUBLIC_PAGES = [
 PAGES_OF_PEOPLE = ["/upload", "/edit/main/README.md", "/new/main", "/delete/main/README.md", "/discussions/new"]
 SITE_PAGES = ["/", "/models", "/datasets", "/spaces", "/collections", "/search?q=tides", "/login", "/signup", "/alice"]
 OWN_PAGES = [
-    "/", "/settings/profile", "/settings/password", "/settings/tokens", "/settings/webhooks", "/notifications", "/new/model", "/new/dataset",
-    "/new/collection", "/new/organization", "/new/import", "/new/proposal", "/oauth/device/approve",
+    "/", "/settings/profile", "/settings/password", "/settings/tokens", "/settings/webhooks", "/notifications", "/new",
+    "/new/model", "/new/dataset", "/new/collection", "/new/organization", "/new/import", "/new/proposal", "/oauth/device/approve",
 ]  # fmt: skip
 
 
