@@ -18,6 +18,31 @@ READING = frozenset({"read", "read_files", "read_members"})
 # Actions with the hub as a whole, of anybody signed in.
 SOCIAL_ACTIONS = frozenset({"upvote", "follow", "attach"})
 
+# What a refusal says to who is signed in, by action: who may, and whom to ask.
+REFUSALS_OF_REPOS = {
+    "read": "Only members of {name} may read it; ask an admin of it to add you.",
+    "read_members": "Only members of {name} see this; ask an admin of it to add you.",
+    "read_files": "You have no access to the files of {name}; ask for it on its page.",
+    "write": "Only people with write access to {name} may do this; ask an admin of it for the right.",
+    "run": "Only people with write access to {name} may start or stop runs in it; ask one of them.",
+    "review": "Only people with write access to {name} may review in it; leave a comment instead.",
+    "admin": "Only admins of {name} may do this; ask one of them.",
+    OF_DELETED: "Only admins of {name} may bring it back or end it; ask one of them.",
+    "propose": "You may not propose changes to {name}; ask an admin of it for access to its files.",
+    "discuss": "You may not write in the discussions of {name}; ask an admin of it.",
+    "like": "You may not like {name}, as you may not read it.",
+    "report": "You may not report {name}, as you may not read it.",
+}
+REFUSALS_OF_ORGANIZATIONS = {
+    "create_repo": "Only members of {name} with write access may create repositories under its name; ask an admin of it.",
+    "collect": "Only members of {name} with write access may change its collections; ask an admin of it.",
+    "admin": "Only admins of {name} may change the organization; ask one of them.",
+}
+REFUSALS_OF_HUB = {
+    "moderate": "Only moderators of this hub may do this.",
+    "operate": "Only operators of this hub may do this.",
+}
+
 
 def role_of(user: Any, repo: Any) -> str | None:
     """The role of `user` in the repository: read, write, admin or None (a stranger)."""
@@ -151,5 +176,27 @@ def require(user: Any, action: str, thing: Any = None) -> None:
     token = getattr(user, "token", None)
     if token is not None and not token_allows(token, action, thing):
         raise Forbidden(f"The token {token.name!r} may not do this; make one with the role 'write' in your settings.")
-    where = f" in {thing.full_name}" if is_repo else (f" in {thing}" if thing is not None else "")
-    raise Forbidden(f"You may not do this ({action}){where}; ask an admin of it for the right, or open a pull request.")
+    raise Forbidden(describe_refusal(action, thing))
+
+
+def require_commit(user: Any, repo: Any, *, is_proposal: bool = False) -> None:
+    """`require` for who brings content: where they may not write, they may propose."""
+    if not is_proposal and not can(user, "write", repo) and can(user, "propose", repo):
+        raise Forbidden(
+            f"Only people with write access to {repo.full_name} may change it; open a pull request (with `hf`: --create-pr), "
+            "or ask an admin of it for the right."
+        )
+    require(user, "propose" if is_proposal else "write", repo)
+
+
+def describe_refusal(action: str, thing: Any) -> str:
+    """One sentence for somebody who is signed in and may not do `action`."""
+    if isinstance(thing, User):
+        return f"Only {thing} may do this for the account {thing}."
+    if isinstance(thing, Organization):
+        return REFUSALS_OF_ORGANIZATIONS.get(action, "Only members of {name} may do this.").format(name=thing)
+    if thing is None:
+        return REFUSALS_OF_HUB.get(action, "Your account may not do this on this hub; ask its operator.")
+    if thing.is_disabled:
+        return f"Moderation has switched {thing.full_name} off, so nothing in it changes; its page says why."
+    return REFUSALS_OF_REPOS[action].format(name=thing.full_name)

@@ -14,11 +14,16 @@ from hub.accounts.models import AccessToken
 from hub.accounts.permissions import can
 from hub.accounts.tokens import find_token
 from hub.api.error_responses import answer
-from hub.common.errors import Forbidden, NotSignedIn, RepoNotFound
+from hub.common.errors import Forbidden, HubError, NotSignedIn, RepoNotFound
 from hub.repos.find import lookup
 
+NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 STORE_PATH = "/xet/"  # these requests carry tokens of the store, which hub.api.xet reads
+TOKEN_AS_PASSWORD = (
+    "The password that git sent is no access token of this hub, or one that has ended. Use an access token as password "
+    "(Settings, Access tokens), not the password of your account."
+)
 INVALID = "Invalid credentials in Authorization header"  # the stock client knows these words
 
 
@@ -61,7 +66,25 @@ class TokenMiddleware:
     ) -> HttpResponse | None:
         if not request.has_bad_token or getattr(view, "reads_own_tokens", False):  # type: ignore[attr-defined]
             return None
-        return answer(request, refusal_of_bad_token(kwargs))
+        refusal = refusal_of_bad_token(kwargs)
+        if getattr(view, "speaks_git", False):
+            refusal.message = TOKEN_AS_PASSWORD
+            return answer_git(refusal)
+        return answer(request, refusal)
+
+
+def answer_git(problem: HubError) -> HttpResponse:
+    """git shows a refusal to the person only when it is plain text."""
+    text = HttpResponse(problem.message + "\n", status=problem.status, content_type="text/plain; charset=utf-8")
+    for name, value in {"X-Error-Code": problem.code, **NO_CACHE, **problem.headers}.items():
+        text[name] = value
+    return text
+
+
+def speaks_git(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Mark a view of git's own protocol."""
+    view.speaks_git = True  # type: ignore[attr-defined]
+    return view
 
 
 def user_of(row: AccessToken) -> Any:

@@ -113,12 +113,18 @@ def header_text(text: str) -> str:
     return " ".join(text.split()).encode("latin-1", "replace").decode("latin-1")[:MAX_MESSAGE_HEADER]
 
 
+def told_to_client(problem: HubError) -> str:
+    """Without its full stop where the stock client sets one (403), and the same in header and body, or it says both."""
+    return problem.message.removesuffix(".") if problem.status == 403 else problem.message
+
+
 def answer_json(problem: HubError) -> JsonResponse:
     """The refusal as the stock client reads it."""
-    response = JsonResponse({"error": problem.message, **problem.extra}, status=problem.status)
+    message = told_to_client(problem)
+    response = JsonResponse({"error": message, **problem.extra}, status=problem.status)
     if problem.code:
         response["X-Error-Code"] = problem.code
-    response["X-Error-Message"] = header_text(problem.message)
+    response["X-Error-Message"] = header_text(message)
     # A repository that is not there is refused before anybody asks who reads: a private one must not differ from it.
     response["Vary"] = "Cookie"
     for name, value in problem.headers.items():
@@ -154,8 +160,9 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
     """REST framework's handler: the same bodies as everywhere else. None lets the middleware log and answer a fault."""
     refusal = as_hub_error(problem)
     if refusal is not None:
-        headers = {"X-Error-Message": header_text(refusal.message), **refusal.headers}
-        reply = Response({"error": refusal.message, **refusal.extra}, status=refusal.status, headers=headers)
+        message = told_to_client(refusal)
+        headers = {"X-Error-Message": header_text(message), **refusal.headers}
+        reply = Response({"error": message, **refusal.extra}, status=refusal.status, headers=headers)
         if refusal.code:
             reply["X-Error-Code"] = refusal.code
         return reply

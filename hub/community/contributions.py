@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from hub.accounts.models import User
-from hub.accounts.permissions import can, require
+from hub.accounts.permissions import can, require, require_commit
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RevisionNotFound, TooLarge
 from hub.common.paging import read_number
 from hub.community.models import Discussion, PullRequest
@@ -85,7 +85,7 @@ def commit(
         check_accepts_push(pull_request, by)
         prepared = prepare(repo=repo, by=by, operations=operations)
         return commit_to_pull_request(pull_request, by, prepared, title, description, expected_parent, door)
-    require(by, "write", repo)
+    require_commit(by, repo)
     branch = check_branch(repo, name)
     check_direct_change(repo, branch)
     prepared = prepare(repo=repo, by=by, operations=operations)

@@ -10,6 +10,7 @@ the bytes are there, so that two uploads cannot pass together."""
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.conf import settings
 from django.db.models import Max, Q, QuerySet, Sum
@@ -22,7 +23,7 @@ from hub.repos.models import Content, Quota, Repo, StoredBlob, UploadedBlob
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-SIZE = re.compile(r"(\d{1,15})\s*([A-Za-z]{0,3})")
+SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]{0,3})")
 
 SQL_BATCH = 500  # values in one IN (...)
 
@@ -179,11 +180,11 @@ def keep_counting(files: dict[User | Organization, dict[str, int]]) -> None:
 
 
 def read_size(text: str) -> int | None:
-    """Bytes of "10GB", "512 MiB" or "none". Raises InvalidInput."""
+    """Bytes of "10GB", "1.5 MiB" or "none"; parts of a byte are left out. Raises InvalidInput."""
     if text.strip().lower() == "none":
         return None
     match = SIZE.fullmatch(text.strip())
     unit = UNITS.get(match[2].upper()) if match else None
     if match is None or unit is None:
-        raise InvalidInput(f"{text[:40]!r} is no size; write it like 500MB, 10GB, 2TiB, or none for no limit.")
-    return int(match[1]) * unit
+        raise InvalidInput(f"{text[:40]!r} is no size; write it like 500MB, 1.5GB, 2TiB, or none for no limit.")
+    return int(Decimal(match[1]) * unit)

@@ -121,6 +121,7 @@ urlpatterns = [
     path("new/organization", user_settings.new_organization),
     path("new/collection", collections.new_collection),
     path("new/<str:type>", repos.new_repo),
+    path("settings", user_settings.show_first),
     path("settings/profile", user_settings.edit_profile),
     path("settings/password", user_settings.change_password),
     path("settings/tokens", user_settings.list_tokens),

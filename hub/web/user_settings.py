@@ -23,6 +23,10 @@ from hub.web.repo_pages import require_browser
 from hub.web.token_scopes import describe_scopes, read_scopes
 
 
+def show_first(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect("/settings/profile")
+
+
 def edit_profile(request: HttpRequest) -> HttpResponse:
     user = require_browser(request)
     form = ProfileForm(request.POST or None, initial={"fullname": user.fullname, "email": user.email, "bio": user.bio})

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from hub.accounts.permissions import can, refuse_files
 from hub.api.addresses import absolute
+from hub.api.auth import NO_CACHE, answer_git, speaks_git
 from hub.api.hf.endpoints import View, endpoint, open_body
 from hub.common.errors import Disabled, Forbidden, HubError, InvalidInput, NotFound, NotSignedIn
 from hub.common.waiting import giving_way
@@ -21,7 +22,6 @@ from hub.storage.git.wire import upload_pack as answer_fetch
 
 TYPES = {None: "model", "datasets": "dataset", "spaces": "space"}
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="Model Commons"'}
-NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
 
 
 def open_repo(
@@ -133,20 +133,17 @@ def answer_receive_pack(request: HttpRequest, **address: str) -> HttpResponse:
 
 
 def speak_to_git(view: View) -> View:
-    """git shows a refusal to the person only when it is plain text."""
+    """Refusals as git shows them."""
 
     def call(request: HttpRequest, **address: str) -> HttpResponse:
         try:
             return view(request, **address)
         except HubError as problem:
-            text = HttpResponse(problem.message + "\n", status=problem.status, content_type="text/plain; charset=utf-8")
-            for name, value in {"X-Error-Code": problem.code, **NO_CACHE, **problem.headers}.items():
-                text[name] = value
-            return text
+            return answer_git(problem)
 
     return call
 
 
-info_refs = endpoint(GET=speak_to_git(answer_info_refs))
-upload_pack = endpoint(POST=speak_to_git(answer_upload_pack))
-receive_pack = endpoint(POST=speak_to_git(answer_receive_pack))
+info_refs = speaks_git(endpoint(GET=speak_to_git(answer_info_refs)))
+upload_pack = speaks_git(endpoint(POST=speak_to_git(answer_upload_pack)))
+receive_pack = speaks_git(endpoint(POST=speak_to_git(answer_receive_pack)))

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from hub.accounts.permissions import require
+from hub.accounts.permissions import require_commit
 from hub.api.addresses import absolute
 from hub.api.hf.commit_body import CommitBody, read_commit_body
 from hub.api.hf.endpoints import announced_length, answer, endpoint, flag_of, open_body, signed_in, with_repo
@@ -27,7 +27,7 @@ def take_commit(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
         raise NotSupported("This hub has no running spaces to reload; leave hot-reload away and commit as usual.")
     create_pr = flag_of(request.GET.get("create_pr"))
     is_proposal = create_pr or rest.startswith("refs/pr/")
-    require(request.user, "propose" if is_proposal else "write", repo)  # before a large body is read
+    require_commit(request.user, repo, is_proposal=is_proposal)  # before a large body is read
     most = settings.MAX_COMMIT_BODY_BYTES
     with open_spool() as spool:
         stream = open_body(request, limit=most, must_announce=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from hub.accounts.permissions import require
+from hub.accounts.permissions import require_commit
 from hub.api.hf.endpoints import answer, endpoint, flag_of, open_reader, read_json, with_repo
 from hub.api.hf.ignore_rules import parse_ignore_rules
 from hub.common.errors import EntryNotFound, HubError, InvalidInput, RevisionNotFound
@@ -23,7 +23,7 @@ MAX_SAMPLE_BYTES = 4096
 @with_repo()
 def decide(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
     is_proposal = flag_of(request.GET.get("create_pr")) or rest.startswith("refs/pr/")
-    require(request.user, "propose" if is_proposal else "write", repo)
+    require_commit(request.user, repo, is_proposal=is_proposal)
     body = read_json(request)
     files = body.get("files")
     if not isinstance(files, list) or len(files) > MAX_FILES:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 
-from hub.accounts.permissions import can, require
+from hub.accounts.permissions import can, require, require_commit
 from hub.api.addresses import base_url
 from hub.api.grants import find_speaker, name_speaker
 from hub.api.hf.endpoints import answer, endpoint, flag_of
@@ -45,7 +45,7 @@ def give_token(
         if not request.user.is_authenticated:
             raise NotSignedIn("Sign in with a token that may write before you upload.")
         as_proposal = flag_of(request.GET.get("create_pr")) or revision.startswith("refs/pr/")
-        require(request.user, "propose" if as_proposal else "write", repo)
+        require_commit(request.user, repo, is_proposal=as_proposal)
         if room_left(repo=repo, by=request.user) == 0:
             check_room(repo=repo, by=request.user, adding=1)  # says for whom there is none
     else:

@@ -28,7 +28,7 @@ class Command(OperatorCommand):
             one = actions.add_parser(action, help=text)
             one.add_argument("name")
             if action == "set":
-                one.add_argument("size", help="like 500MB, 10GB, 2TiB, or none for no limit")
+                one.add_argument("size", help="like 500MB, 1.5GB, 2TiB, or none for no limit")
 
     def handle(self, *args: Any, action: str, name: str, **options: Any) -> None:
         holder = find_holder(name)

@@ -211,11 +211,39 @@ def test_a_refusal_says_whether_to_sign_in_to_change_the_token_or_to_ask(people)
     assert require(people.owner, "write", people.repo) is None
     with pytest.raises(NotSignedIn, match="Sign in first"):
         require(people.nobody, "write", people.repo)
-    with pytest.raises(Forbidden, match="alice/poems; ask an admin of it for the right, or open a pull request"):
+    with pytest.raises(
+        Forbidden,
+        match=r"^Only people with write access to alice/poems may do this; ask an admin of it for the right\.$",
+    ):
         require(people.stranger, "write", people.repo)
     people.owner.token, _ = create_token(user=people.owner, name="laptop", role="read")
     with pytest.raises(Forbidden, match="The token 'laptop' may not do this; make one with the role 'write'"):
         require(people.owner, "write", people.repo)
+
+
+@pytest.mark.parametrize("action", ACTIONS[1:])
+def test_each_action_is_refused_in_words_of_its_own(people, action):
+    from hub.accounts.permissions import NEEDED_ROLE, describe_refusal, require
+
+    sentence = describe_refusal(action, people.repo)
+    assert sentence.endswith(".") and "alice/poems" in sentence
+    assert f"({action})" not in sentence and "pull request" not in sentence
+    if action in NEEDED_ROLE:
+        with pytest.raises(Forbidden, match="^Only .* (of|to) alice/poems"):
+            require(people.stranger, action, people.repo)
+        people.repo.is_disabled = True
+        assert "Moderation has switched alice/poems off" in describe_refusal(action, people.repo)
+
+
+def test_who_brings_content_is_told_that_they_may_propose(people):
+    from hub.accounts.permissions import require_commit
+
+    with pytest.raises(Forbidden, match="open a pull request"):
+        require_commit(people.stranger, people.repo)
+    assert require_commit(people.stranger, people.repo, is_proposal=True) is None
+    assert require_commit(people.owner, people.repo) is None
+    with pytest.raises(NotSignedIn):
+        require_commit(people.nobody, people.repo)
 
 
 def test_an_unknown_action_is_our_own_mistake_and_not_a_quiet_no(people):

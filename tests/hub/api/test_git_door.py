@@ -128,6 +128,16 @@ def test_a_token_serves_as_password_as_git_sends_it(client: Client, alice: Any):
     assert (ask("alice:alice-tides-2026"), ask("alice:hf_wrong")) == (401, 401)
 
 
+def test_the_password_of_the_account_is_answered_with_a_sentence_that_git_shows(client: Client, repo: Any):
+    import base64
+
+    header = {"Authorization": f"Basic {base64.b64encode(b'alice:alice-tides-2026').decode()}"}
+    for place in (PAGE, "/datasets/alice/nothing"):
+        refused = client.get(f"{place}.git/info/refs?service=git-receive-pack", headers=header)
+        assert (refused.status_code, refused["Content-Type"]) == (401, "text/plain; charset=utf-8")
+        assert b"Use an access token as password" in refused.content and "Basic" in refused["WWW-Authenticate"]
+
+
 def test_who_may_not_push_is_told_before_they_send_anything(client: Client, repo: Any, alice: Any):
     from hub.accounts.tokens import create_token
 

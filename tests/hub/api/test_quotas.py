@@ -212,12 +212,18 @@ def test_the_settings_limit_everybody_until_the_operator_says_otherwise(
     assert "may hold 1,000 bytes" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", ["", "much", "-1GB", "1.5GB", "10 XB", "9" * 20])
+@pytest.mark.parametrize("size", ["", "much", "-1GB", "1.GB", "1,5GB", "10 XB", "9" * 20])
 def test_a_size_that_is_none_is_refused(alice: Any, size: str):
     from hub.repos.quotas import read_size
 
     with pytest.raises(InvalidInput, match="write it like 500MB"):
         read_size(size)
+
+
+def test_a_size_may_have_decimals():
+    from hub.repos.quotas import read_size
+
+    assert [read_size(size) for size in ("1.4GB", "0.5 KiB", "10", "1.5B")] == [1_400_000_000, 512, 10, 1]
 
 
 @pytest.mark.parametrize("name", ["datasets/alice/nothing", "tides", "papers/alice/tides", "datasets/alice"])

@@ -48,7 +48,7 @@ def test_a_writer_commits_to_a_branch(writer, tides):
 
 def test_a_stranger_is_told_to_open_a_pull_request(charlie, tides):
     before = members_head(tides)
-    with pytest.raises(Forbidden, match="or open a pull request"):
+    with pytest.raises(Forbidden, match="may change it; open a pull request"):
         send(tides, charlie, {"a.txt": "one"})
     assert members_head(tides) == before
 

@@ -19,6 +19,10 @@ def test_somebody_signs_up_and_is_signed_in(browser_of, db):
     assert answer.status_code == 302
 
 
+def test_settings_begin_with_the_profile(alice, browser_of):
+    assert browser_of(alice).get("/settings").headers["Location"] == "/settings/profile"
+
+
 @pytest.mark.parametrize(
     ("name", "password", "sentence"),
     [

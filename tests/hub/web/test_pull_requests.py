@@ -80,7 +80,7 @@ def test_only_who_may_add_to_a_proposal_edits_its_files(proposal, alice, charlie
 def test_a_stranger_who_merges_anyway_is_refused_by_name(proposal, charlie, browser_of):
     page = browser_of(charlie).post(f"{proposal.discussion.path}/merge", follow=True).content.decode()
     proposal.refresh_from_db()
-    assert "You may not do this (write)" in page
+    assert "Only people with write access to alice/tides may do this" in page
     assert proposal.merge_commit == ""
 
 
