@@ -15,6 +15,7 @@ from hub.api.git.views import CHALLENGE, open_repo, require_reader
 from hub.api.hf.endpoints import View, answer, endpoint, open_body, read_json
 from hub.api.hf.ranges import read_range
 from hub.api.lfs.parts import choose_transfer, is_under_way, offer_parts
+from hub.api.lfs.refusals import describe_missing_object
 from hub.api.lfs.tickets import LIFETIME_S, LONG_S, make_ticket, read_ticket
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, NotSignedIn, NotSupported, TooLarge
 from hub.community.contributions import reader_for
@@ -98,9 +99,9 @@ def offer_upload(request: HttpRequest, repo: Repo, oid: str, size: int, left: in
 
 
 def offer_download(request: HttpRequest, repo: Repo, oid: str, size: int) -> Json:
-    if not reader_for(repo, request.user).may_have(oid) or store().find(oid) is None:
-        message = f"{oid[:12]} is not in {repo.full_name}, or not cleared for you."
-        return {"oid": oid, "size": size, "error": {"code": 404, "message": message}}
+    reader = reader_for(repo, request.user)
+    if not reader.may_have(oid) or store().find(oid) is None:
+        return {"oid": oid, "size": size, "error": {"code": 404, "message": describe_missing_object(reader, oid)}}
     href = f"{base_url(request)}/lfs/download/{make_ticket(repo, request.user, oid, size, 'download')}"
     return {
         "oid": oid,

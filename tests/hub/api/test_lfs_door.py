@@ -87,6 +87,28 @@ def test_who_has_shown_the_bytes_need_not_send_them_again(client: Client, shared
     assert "actions" in offered(client, "upload", charlie)
 
 
+def told(client: Client, **more: Any) -> str:
+    return offered(client, "download", **more)["error"]["message"]
+
+
+def test_a_stranger_reads_which_file_is_held_back_and_how_to_get_the_rest(client: Client, shared: Any):
+    large = shared.contents.filter(digest=f"sha256:{OID}")
+    large.update(clearance="withheld", reason="It holds a key.")
+    sentence = told(client)
+    assert sentence.startswith(
+        "tides.bin is held back by the screens and is not public; clone with GIT_LFS_SKIP_SMUDGE"
+    )
+    assert "lfs.skipdownloaderrors true" in sentence and "key" not in sentence
+    large.update(clearance="pending")
+    assert told(client).startswith("tides.bin waits for screening and is not public yet;")
+
+
+def test_an_object_that_no_public_commit_names_looks_like_none(client: Client, shared: Any):
+    withhold(shared, "tides.bin")  # its name as well, so the commit leaves the public half
+    hidden = told(client)
+    assert hidden == told(client, oid="3" * 64).replace("3" * 12, OID[:12]) and "tides.bin" not in hidden
+
+
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"x", bytes(SIZE), b""])
 def test_other_bytes_than_announced_are_refused(client: Client, repo: Any, alice: Any, data: bytes):
     item = offered(client, "upload", alice)
