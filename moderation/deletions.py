@@ -5,7 +5,7 @@ from typing import Any
 from django.dispatch import receiver
 
 from hub.accounts.models import User
-from hub.common.errors import Forbidden
+from hub.common.errors import Conflict
 from hub.community.listeners import settle_news
 from hub.repos.events import repo_deleting, repo_removing, repo_restored
 from hub.repos.models import Repo
@@ -16,11 +16,11 @@ from moderation.queue import path_of, queue_of
 
 @receiver(repo_deleting)
 def answer_deletion(sender: type, repo: Repo, by: User, **_: Any) -> None:
-    """Within the transaction that deletes. Raises Forbidden while cases are open: nobody takes the evidence away."""
+    """Within the transaction that deletes. Raises Conflict while cases are open: nobody takes the evidence away."""
     refuse_with_release(repo)
     case = Case.objects.filter(repo=repo, state=Case.State.OPEN).order_by("pk").first()
     if case is not None:
-        raise Forbidden(
+        raise Conflict(
             f"{repo.full_name} cannot be deleted while a moderator has to decide about it (case {case.pk}); "
             f"it can be when that is decided{', or when you purge the file from its history' if case.content_id else ''}."
         )
@@ -42,7 +42,7 @@ def remember_end(sender: type, repo: Repo, by: User | None, **_: Any) -> None:
 def refuse_with_release(repo: Repo) -> None:
     release = Release.objects.filter(repo=repo).order_by("pk").first()
     if release is not None:
-        raise Forbidden(
+        raise Conflict(
             f"{repo.full_name} cannot be deleted: its release {release.tag} ({release.get_state_display().lower()}) and "
             "what was said about it are kept; make the repository private or describe it as given up instead."
         )

@@ -199,7 +199,7 @@ def delete_repo(*, repo: Repo, by: User) -> None:
     if repo.is_policy:
         raise Forbidden(f"{repo.full_name} holds the rules of this hub, which verdicts name; it cannot be deleted.")
     if repo.public_releases.exists():
-        raise Forbidden(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
+        raise Conflict(f"{repo.full_name} has published releases and cannot be deleted; yank the releases instead.")
     with transaction.atomic():
         if not Repo.objects.select_for_update().filter(pk=repo.pk).exists():
             raise NotFound(f"{repo.full_name} was deleted a moment ago.")

@@ -19,7 +19,7 @@ VERSION_NAME = re.compile(r"v\d+\.\d+\.\d+.*")  # a branch of that name would be
 def check_branch_name(repo: Repo, name: str) -> str:
     """The full ref of a branch that people may make. Raises InvalidInput, Forbidden."""
     if name.lower() in SERVER_NAMES or name.startswith("refs/"):
-        raise Forbidden(f"{name!r} is a name that the hub itself answers; choose another for the branch.")
+        raise InvalidInput(f"{name!r} is a name that the hub itself answers; choose another for the branch.")
     if VERSION_NAME.fullmatch(name) and (repo.has_release_policy or repo.public_releases.filter(tag=name).exists()):
         raise Forbidden(f"{name!r} is the name of a release in {repo.full_name}; choose another for the branch.")
     return check_form(f"refs/heads/{name}", "branch", name)
@@ -37,7 +37,7 @@ def check_direct_change(repo: Repo, branch: str) -> None:
 def check_tag_name(repo: Repo, name: str) -> str:
     """The full ref of a tag that people may make or remove. Tags of releases belong to the release gate."""
     if name.lower() in SERVER_NAMES or name.startswith("refs/"):
-        raise Forbidden(f"{name!r} is a name that the hub itself answers; choose another for the tag.")
+        raise InvalidInput(f"{name!r} is a name that the hub itself answers; choose another for the tag.")
     if repo.has_release_policy and name.startswith("v"):
         raise Forbidden(
             f"Tags that begin with 'v' are made by releases in {repo.full_name}; propose a release instead."
@@ -120,7 +120,7 @@ def renew_files(repo: Repo, commit: str) -> None:
 def delete_branch(*, repo: Repo, by: User, name: str) -> None:
     require(by, "write", repo)
     if name == repo.default_branch:
-        raise Forbidden(f"{name!r} is the main branch of {repo.full_name} and stays.")
+        raise Conflict(f"{name!r} is the main branch of {repo.full_name} and stays.")
     delete_ref(repo=repo, by=by, ref=check_branch_name(repo, name), kind="branch", name=name)
 
 

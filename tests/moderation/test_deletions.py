@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.common.errors import Forbidden
+from hub.common.errors import Conflict
 from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Repo
 from moderation import audit
@@ -21,7 +21,7 @@ def test_what_is_reported_is_not_deleted_before_a_moderator_has_decided(alice: A
     """Case, findings and screenings went with the repository, and no trace of it was left."""
     repo = make_repo("dataset", "bad", alice.user, {"README.md": CARD})
     case = open_report(repo=repo, by=charlie.user, text="It names my sister.")
-    with pytest.raises(Forbidden, match=rf"while a moderator has to decide about it \(case {case.pk}\)"):
+    with pytest.raises(Conflict, match=rf"while a moderator has to decide about it \(case {case.pk}\)"):
         delete_repo(repo=repo, by=alice.user)
     assert Case.objects.filter(pk=case.pk).exists() and Repo.objects.filter(pk=repo.pk).exists()
     decide_case(case=case, by=mona.user, state="resolved", reason="The row is gone.")
@@ -41,5 +41,5 @@ def test_a_repository_whose_release_was_refused_says_why_it_stays(workshop: Work
     workshop.make_model(tmp_path)
     release = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
     refuse(release=release, by=workshop.helper, reason="Too early.")
-    with pytest.raises(Forbidden, match=r"its release v1\.0\.0 \(refused\) and what was said about it are kept"):
+    with pytest.raises(Conflict, match=r"its release v1\.0\.0 \(refused\) and what was said about it are kept"):
         delete_repo(repo=workshop.model, by=workshop.owner)

@@ -53,7 +53,7 @@ def test_a_branch_that_exists_is_a_conflict_unless_it_may(client):
 def test_names_that_the_hub_answers_itself_are_not_for_branches(client, name):
     with pytest.raises(HfHubHTTPError) as refusal:
         client.create_branch(REPO, branch=name)
-    assert refusal.value.response.status_code == 403
+    assert refusal.value.response.status_code == 400  # at 403 the client speaks of the token
 
 
 def test_a_bad_name_and_the_main_branch_are_refused(client):
@@ -61,7 +61,7 @@ def test_a_bad_name_and_the_main_branch_are_refused(client):
         client.create_branch(REPO, branch="two words")
     with pytest.raises(HfHubHTTPError) as refusal:
         client.delete_branch(REPO, branch="main")
-    assert refusal.value.response.status_code == 403
+    assert refusal.value.response.status_code == 409
     with pytest.raises(RevisionNotFoundError):
         client.delete_branch(REPO, branch="nothing")
     with pytest.raises(RevisionNotFoundError):

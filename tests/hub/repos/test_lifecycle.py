@@ -208,7 +208,7 @@ def test_what_was_released_stays_public(alice, tides):
     show_release(tides)
     with pytest.raises(InvalidInput, match="has published releases, which stay public"):
         update_settings(repo=tides, by=alice.user, is_private=True)
-    with pytest.raises(Forbidden, match="cannot be deleted; yank the releases instead"):
+    with pytest.raises(Conflict, match="cannot be deleted; yank the releases instead"):
         delete_repo(repo=tides, by=alice.user)
 
 
