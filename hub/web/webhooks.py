@@ -89,6 +89,16 @@ def last_tried(webhook: Webhook) -> Delivery | None:
     return webhook.deliveries.exclude(tried_at=None).order_by("-tried_at").first()
 
 
+def is_resting(webhook: Webhook) -> bool:
+    return webhook.rests_until is not None and webhook.rests_until > timezone.now()
+
+
+def last_problem(webhook: Webhook) -> str:
+    """Why the newest attempt failed; empty where it did not."""
+    delivery = last_tried(webhook)
+    return delivery.problem if delivery is not None else ""
+
+
 @sensitive_post_parameters("secret")
 @never_cache
 def show_webhook(request: HttpRequest, key: str) -> HttpResponse:
@@ -114,7 +124,8 @@ def show_webhook(request: HttpRequest, key: str) -> HttpResponse:
         "has_lost_secret": secret is None,
         "page": page,
         "rows": describe_history(list(page.object_list), webhook),
-        "now": timezone.now(),
+        "is_resting": is_resting(webhook),
+        "last_problem": last_problem(webhook) if webhook.failures else "",
     }
     return render(request, "accounts/webhook.html", context, status=400 if form.is_bound else 200)
 
@@ -171,6 +182,8 @@ def show_delivery(request: HttpRequest, key: str, delivery: str) -> HttpResponse
         "webhook": row.webhook,
         "payload": told_payload(row),
         "is_on_its_way": row.state == Delivery.State.WAITING and row.attempts == 0,
+        "is_resting": is_resting(row.webhook) and row.state == Delivery.State.WAITING and not row.by_hand,
+        "last_problem": last_problem(row.webhook) if row.webhook.failures else "",
     }
     return render(request, "accounts/webhook_delivery.html", context)
 

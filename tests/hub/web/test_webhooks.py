@@ -115,6 +115,16 @@ def test_the_pages_say_why_nothing_arrives(browser_of, alice, webhook, settings)
     assert "Set the secret again" in browser.get(webhook.path).content.decode()
 
 
+def test_what_waits_for_a_resting_receiver_says_why_and_until_when(browser_of, alice, webhook, delivery):
+    until = timezone.now() + timedelta(hours=1)
+    type(webhook).objects.filter(pk=webhook.pk).update(failures=4, rests_until=until)
+    waiting = webhook.deliveries.create(event=delivery.event, event_key="2", next_at=timezone.now())
+    for path in (webhook.path, waiting.path):
+        page = browser_of(alice).get(path).content.decode()
+        assert "The receiver answered 500." in page and f"{until:%Y-%m-%d %H:%M} UTC" in page
+        assert "Waits for the receiver" in page and "On its way" not in page
+
+
 def test_the_webhooks_of_others_look_like_missing_ones(browser_of, bob, webhook, delivery):
     browser = browser_of(bob)
     assert webhook.key not in browser.get("/settings/webhooks").content.decode()
