@@ -51,6 +51,7 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
             repo,
             site_address(request),
             files,
+            metadata=metadata,
             is_member=reader.is_member,
             has_weights=repo.type != "model" or repo.pk in holding_weights({repo.pk}),
         ),

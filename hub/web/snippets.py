@@ -1,8 +1,12 @@
 """How to use a repository from a program: commands to copy, with this site's address in them."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from hub.repos.models import Repo
+
+MAX_CONFIGURATIONS = 10  # a line for each
 
 
 @dataclass(frozen=True)
@@ -13,9 +17,16 @@ class Snippet:
 
 
 def list_snippets(
-    repo: Repo, site_url: str, files: set[str], *, is_member: bool = False, has_weights: bool = True
+    repo: Repo,
+    site_url: str,
+    files: set[str],
+    *,
+    metadata: dict[str, Any] | None = None,
+    is_member: bool = False,
+    has_weights: bool = True,
 ) -> list[Snippet]:
-    """`files` are the paths at the head: a model that transformers cannot load gets no snippet for it."""
+    """`files` are the paths at the head: a model that transformers cannot load gets no snippet for it. `metadata` of the
+    card names the configurations of a dataset."""
     endpoint = f"export HF_ENDPOINT={site_url}"
     kind = "" if repo.type == "model" else f" --repo-type {repo.type}"
     title, note = "Download with hf", ""
@@ -25,7 +36,7 @@ def list_snippets(
     if repo.type == "model" and "config.json" in files:
         found.append(Snippet("Load in transformers", load_model(repo, site_url)))
     if repo.type == "dataset":
-        found.append(Snippet("Load in datasets", load_dataset(repo, site_url)))
+        found.append(Snippet("Load in datasets", load_dataset(repo, site_url, list_configurations(metadata or {}))))
     found.append(clone_with_git(repo, site_url, is_member=is_member))
     upload = f"{endpoint}\nhf auth login\nhf upload {repo.full_name} ./my-folder .{kind} --create-pr"
     found.append(Snippet("Propose a change with hf", upload, "Without --create-pr it goes to main, if you may write."))
@@ -57,8 +68,19 @@ def load_model(repo: Repo, site_url: str) -> str:
     )
 
 
-def load_dataset(repo: Repo, site_url: str) -> str:
+def list_configurations(metadata: dict[str, Any]) -> list[str]:
+    """Their names as the card gives them, where `load_dataset` has to be told one of them: there are several and none is
+    the default."""
+    configs = metadata.get("configs")
+    rows = [row for row in configs if isinstance(row, dict)] if isinstance(configs, list) else []
+    names = [row["config_name"] for row in rows if isinstance(row.get("config_name"), str)]
+    has_default = "default" in names or any(row.get("default") is True for row in rows)
+    return names[:MAX_CONFIGURATIONS] if len(names) > 1 and not has_default else []
+
+
+def load_dataset(repo: Repo, site_url: str, configurations: list[str]) -> str:
+    calls = [f'rows = load_dataset("{repo.full_name}", {json.dumps(name)})' for name in configurations]
     return (
         f'import os\nos.environ["HF_ENDPOINT"] = "{site_url}"  # before the import below\n'
-        f'from datasets import load_dataset\n\nrows = load_dataset("{repo.full_name}")'
+        "from datasets import load_dataset\n\n" + "\n".join(calls or [f'rows = load_dataset("{repo.full_name}")'])
     )

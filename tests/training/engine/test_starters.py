@@ -94,6 +94,13 @@ def test_the_choices_are_between_two_answers_of_about_one_length_the_better_one_
     assert read_card(CHOICES)["license"] == "cc0-1.0"
 
 
+def test_each_file_of_the_suite_is_a_configuration_that_datasets_loads_alone() -> None:
+    configs = read_card(SUITE)["configs"]
+    found = {row["config_name"]: row["data_files"] for row in configs}
+    files = {task.name: [{"split": "test", "path": f"{task.name}.jsonl"}] for task in read_suite(SUITE).tasks}
+    assert found == files and all((SUITE / f"{name}.jsonl").is_file() for name in found)
+
+
 def test_the_suite_is_valid_and_its_answers_are_spread() -> None:
     suite = read_suite(SUITE)
     choices = next(task for task in suite.tasks if task.kind == "multiple_choice")
