@@ -57,6 +57,14 @@ def test_scores_are_those_of_plain_passes_at_every_batch_size(served: Served, tr
     assert len({round(e, 2) for e in expected}) > 10, "random weights must tell the choices apart"
 
 
+def test_progress_counts_rows_and_not_requests(served: Served) -> None:
+    """A person read "choices, 144 of 36"."""
+    told: list[int] = []
+    task = Task(name="c", kind="multiple_choice", file="c.jsonl", metric="accuracy", rows=tuple(QUESTIONS[:3]))
+    score_task(task, served, tell=told.append, tree_tokens=1)
+    assert len(told) > 3 and max(told) == 3 and told == sorted(told)
+
+
 def test_a_shared_beginning_is_read_once(served: Served) -> None:
     requests = make_requests(served)
     (tree,) = plant_trees(requests, 100_000)

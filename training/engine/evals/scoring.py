@@ -60,15 +60,20 @@ def _score_choices(task: Task, served: Served, tell: Tell, tree_tokens: int) -> 
         for row in task.rows
         for choice in row["choices"]
     ]
-    found = iter(_score(served, requests, tell, tree_tokens))
+    found = iter(_score(task, served, requests, tell, tree_tokens))
     for row in task.rows:
         likelihoods = [next(found) for _ in row["choices"]]
         yield rate_choice(row, likelihoods, length_normalised=task.length_normalised)
 
 
-def _score(served: Served, requests: list[Request], tell: Tell, tree_tokens: int) -> list[Likelihood]:
+def _score(task: Task, served: Served, requests: list[Request], tell: Tell, tree_tokens: int) -> list[Likelihood]:
+    """A row takes several requests, and `tell` counts rows."""
+
+    def tell_rows(done: int) -> None:
+        tell(done * len(task.rows) // len(requests))
+
     limit = served.context_tokens
-    return score_requests(served.model, requests, context_tokens=limit, tree_tokens=tree_tokens, tell=tell)
+    return score_requests(served.model, requests, context_tokens=limit, tree_tokens=tree_tokens, tell=tell_rows)
 
 
 def rate_choice(row: Row, likelihoods: Sequence[Likelihood], *, length_normalised: bool) -> Result:
@@ -166,7 +171,7 @@ def _score_texts(task: Task, served: Served, tell: Tell, tree_tokens: int) -> It
             requests.append(request)
             owners.append(number)
     nats = [0.0] * len(task.rows)
-    for owner, found in zip(owners, _score(served, requests, tell, tree_tokens), strict=True):
+    for owner, found in zip(owners, _score(task, served, requests, tell, tree_tokens), strict=True):
         nats[owner] -= found.logprob
     for row, loss in zip(task.rows, nats, strict=True):
         length = len(row["text"].encode())
@@ -191,7 +196,7 @@ def _score_harness(task: Task, served: Served, tell: Tell, tree_tokens: int) -> 
     assert task.harness is not None and task.metric is not None
 
     def score(requests: list[Request]) -> list[Likelihood]:
-        return _score(served, requests, tell, tree_tokens)
+        return _score(task, served, requests, tell, tree_tokens)
 
     if task.harness.output_type == "generate_until":
         return score_generation(task.harness, task.rows, task.filter, served, tell)
