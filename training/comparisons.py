@@ -6,6 +6,7 @@ from typing import Any
 
 from hub.common.errors import InvalidInput
 from hub.common.paging import read_number
+from training.engine.config import FINAL_LOSS_STEPS
 from training.engine.errors import EngineError
 from training.engine.lock import Lock
 from training.engine.recipe import RepoRef, parse_recipe
@@ -102,8 +103,8 @@ def read_results(run: Run) -> dict[str, Any]:
         "Rows": run.corpus.rows if run.corpus else None,
         "Tokens learnt from": result.get("tokens"),
         "Steps": result.get("steps"),
-        "Seconds of training": round_to(result.get("seconds"), 1),
-        "Loss at the end": round_to(result.get("final_loss"), 4),
+        "Seconds in its steps, without waiting, loading and saving": round_to(result.get("seconds"), 1),
+        f"Loss, mean of the last {FINAL_LOSS_STEPS} steps": round_to(result.get("final_loss"), 4),
     }
     if preference := result.get("preference"):
         rows["Better answers preferred, of pairs kept aside"] = round_to(preference["accuracy"]["value"], 3)

@@ -13,6 +13,7 @@ from hub.common.jobs import JobRefused, JobRetry, Lease, enqueue, job_body
 from hub.community.models import Check, PullRequest
 from training import commit_evaluations, conversations, evaluations, replays, runs, sampling
 from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
+from training.engine.config import FINAL_LOSS_STEPS
 from training.engine.lock import parse_lock
 from training.engine.smaller import make_smaller
 from training.events import candidate_trained
@@ -36,7 +37,7 @@ def load_run(lease: Lease) -> Run:
     if run is None or run.pull_request is None:
         raise JobRefused("The pull request or its repository is gone.")
     if run.is_superseded:
-        raise JobRefused("A newer push replaced this run.")
+        raise JobRefused("Newer inputs replaced this run.")
     return run
 
 
@@ -163,16 +164,21 @@ def train(lease: Lease) -> None:
         runs.trained(run, result)
     run.refresh_from_db()
     add_outputs(run)
-    loss = result.get("final_loss")
-    summary = (
-        f"{result['steps']:,} steps, final loss {loss:.3f}." if loss is not None else f"{result['steps']:,} steps."
-    )
+    summary = describe_training(result)
     with lease.hold():
         runs.show(run, "train", Check.State.PASSED, summary, model=result["model_digest"])
     judge(run, since=lease.job.created_at)
     shutil.rmtree(run_folder(run) / "inputs", ignore_errors=True)
     for folder in ("checkpoints", "compiled"):
         shutil.rmtree(run_folder(run) / "out" / folder, ignore_errors=True)
+
+
+def describe_training(result: dict[str, Any]) -> str:
+    """The curve ends at another number than this mean."""
+    steps, loss = result["steps"], result.get("final_loss")
+    last = min(FINAL_LOSS_STEPS, steps)
+    mean = f"mean loss of the last {last} steps" if last > 1 else "loss"
+    return f"{steps:,} steps, {mean} {loss:.3f}." if loss is not None else f"{steps:,} steps."
 
 
 def judge(run: Run, *, since: datetime | None = None) -> None:

@@ -52,7 +52,7 @@ def test_runs_side_by_side_show_curves_results_and_what_differs(two: tuple[Run, 
     found = client.get(f"/api/v1/runs/{address}").json()
     assert found["runs"] == [first.pk, second.pk]
     assert found["settings"] == [{"name": "train.steps", "values": [4, 8]}]
-    assert {"name": "Loss at the end", "values": [None, 2.25]} in found["results"]
+    assert {"name": "Loss, mean of the last 10 steps", "values": [None, 2.25]} in found["results"]
     assert [curve["points"] for curve in found["curves"]] == [[[1, 5.0], [2, 4.0]], [[1, 5.0], [8, 2.25]]]
     assert found["held_out"] == [{"name": f"run {first.pk}", "points": [[2, 4.5]]}]
 
@@ -172,3 +172,14 @@ def test_a_silent_worker_is_not_called_running(two: tuple[Run, Run], client: Cli
     first, _ = two
     Job.objects.filter(pk=first.train_job_id).update(lease_until=timezone.now() - timedelta(seconds=1))
     assert "has not been heard of for a while" in read(client, f"/runs/{first.pk}")
+
+
+def test_what_a_loss_and_a_time_count_is_said() -> None:
+    """ "Final loss 3.013" stood beside a curve that ended at 2.497."""
+    from training.tasks import describe_training
+
+    assert (
+        describe_training({"steps": 1200, "final_loss": 3.0131}) == "1,200 steps, mean loss of the last 10 steps 3.013."
+    )
+    assert describe_training({"steps": 4, "final_loss": 2.0}) == "4 steps, mean loss of the last 4 steps 2.000."
+    assert describe_training({"steps": 1, "final_loss": 2.0}) == "1 steps, loss 2.000."

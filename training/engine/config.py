@@ -32,6 +32,7 @@ PREFERENCE_RATES = {
 }
 BETAS = {"dpo": 0.1, "simpo": 2.0}  # of the papers; 0.1 is TRL's default too
 MARGIN_SHARE = 0.5  # of beta: where SimPO's authors begin (https://github.com/princeton-nlp/SimPO)
+FINAL_LOSS_STEPS = 10  # final_loss is the mean of so many, the last ones
 SGD_FACTOR = 100.0  # SGD's steps are not normalised by the gradient's size
 BATCH_TOKENS = {  # (method, device) -> most tokens of a step when left to us
     ("lora", "cpu"): 2048,

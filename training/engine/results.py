@@ -15,7 +15,7 @@ import torch
 from training.engine import hf_format, lora
 from training.engine.batches import Batches
 from training.engine.checkpoint import Progress
-from training.engine.config import Plan, list_resolved
+from training.engine.config import FINAL_LOSS_STEPS, Plan, list_resolved
 from training.engine.corpus import Corpus
 from training.engine.digests import digest_folder, list_files
 from training.engine.events import emit
@@ -24,8 +24,6 @@ from training.engine.tokenizer import copy_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from training.engine.run import Job
-
-FINAL_LOSS_STEPS = 10  # final_loss is the mean of so many
 
 
 def save_result_model(job: Job, plan: Plan, model: Any, batches: Batches, tokenizer: Any) -> float:
