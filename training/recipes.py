@@ -7,7 +7,7 @@ from typing import Any
 from hub.accounts.models import User
 from hub.accounts.people import hub_account
 from hub.accounts.permissions import can
-from hub.common.errors import HubError, InvalidInput, RepoNotFound
+from hub.common.errors import HubError, InvalidInput, RepoNotFound, RevisionNotFound
 from hub.community.candidates import RECIPE, people_behind
 from hub.community.contributions import Contribution, commit, reader_for
 from hub.community.models import PullRequest
@@ -15,7 +15,7 @@ from hub.repos.commits import SQL_BATCH
 from hub.repos.find import find_repo
 from hub.repos.models import Content, Repo, Revision, RevisionContent
 from hub.repos.places import pair
-from hub.repos.reader import digest_of
+from hub.repos.reader import RepoReader, digest_of
 from hub.repos.refs import renew_files
 from hub.storage.git import AddFile, TreeEntry
 from training.engine.errors import EngineError
@@ -24,6 +24,7 @@ from training.engine.recipe import Recipe, RepoRef, parse_recipe, referenced_rep
 from training.materials import has_model, uncleared_files
 
 MAX_RECIPE_BYTES = 64 * 1024
+MOST_NAMED = 8  # revisions that a refusal lists
 
 
 class RecipeRefused(HubError):
@@ -100,8 +101,16 @@ def decode(data: bytes) -> str:
 
 
 def pin(recipe: Recipe, by: User) -> list[Pinned]:
-    """Resolve every named repository as its proposer sees it. Raises RecipeRefused for what is missing or not cleared."""
-    return [pin_one(type, reference, by) for type, reference in referenced_repos(recipe)]
+    """Resolve every named repository as its proposer sees it. Raises RecipeRefused for all that is missing or not cleared."""
+    found, problems = [], []
+    for type, reference in referenced_repos(recipe):
+        try:
+            found.append(pin_one(type, reference, by))
+        except RecipeRefused as problem:
+            problems.append(problem.message)
+    if problems:
+        raise RecipeRefused("\n".join(problems))
+    return found
 
 
 def pin_for_all(recipe: Recipe, pull_request: PullRequest) -> list[Pinned]:
@@ -144,12 +153,21 @@ def pin_one(type: str, reference: RepoRef, by: User) -> Pinned:
         raise RecipeRefused(
             f"{RECIPE} names the {type} {name}, which does not exist here or which you may not read; check the name."
         ) from None
+    except RevisionNotFound as problem:
+        raise RecipeRefused(f"{RECIPE} names the {type} {name}: {problem}{describe_revisions(reader)}") from None
     except HubError as problem:
         raise RecipeRefused(f"{RECIPE} names the {type} {name}: {problem}") from None
     refuse_uncleared(repo, commit, name, [by])
     if type == "model" and not has_model(repo, commit):
         raise RecipeRefused(f"{RECIPE} names the model {name}, which holds no config.json with *.safetensors weights.")
     return Pinned(type, reference, repo, commit)
+
+
+def describe_revisions(reader: RepoReader) -> str:
+    """The branches and tags that this reader may name instead."""
+    names = [ref.split("/", 2)[2] for ref in reader.refs() if ref.startswith(("refs/heads/", "refs/tags/"))]
+    more = ", ..." if len(names) > MOST_NAMED else ""
+    return f" There are {', '.join(sorted(names)[:MOST_NAMED])}{more}." if names else ""
 
 
 def refuse_uncleared(repo: Repo, commit: str, name: str, people: list[User]) -> None:

@@ -22,7 +22,7 @@ from training import runs
 from training.budgets import TRAIN_BUDGET_S
 from training.models import Corpus, Run
 from training.pages.begin import in_words
-from training.recipes import RecipeRefused, propose
+from training.recipes import RecipeRefused, pin, propose, read_recipe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -120,6 +120,14 @@ def test_what_a_recipe_names_must_be_there(line: Line, old: str, new: str, sente
     assert sentence in str(refused.value)
     assert not PullRequest.objects.exists()  # nothing is stored by the doors that can refuse
     assert prepare_problem(propose_by_commit(line, line.alice, text)) == str(refused.value)
+
+
+def test_all_names_that_are_not_there_are_told_at_once_with_the_revisions_that_are(line: Line) -> None:
+    text = line.recipe(data="alice/nothing@main").replace("alice/tiny@main", "alice/tiny@v9")
+    with pytest.raises(RecipeRefused) as refused:
+        pin(read_recipe(text), line.alice)
+    assert "alice/tiny@v9" in refused.value.message and "There are main." in refused.value.message
+    assert "alice/nothing@main" in refused.value.message
 
 
 def test_a_private_dataset_looks_missing_to_a_stranger(line: Line, charlie: Any) -> None:
