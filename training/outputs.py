@@ -126,9 +126,13 @@ def describe_run(run: Run, lock: Any) -> str:
             {p["contributor"] for rows in repository.contributors.values() for p in rows if p["contributor"]}
         )
         lines.append(f"| {repository.id} | `{repository.commit[:12]}` | {', '.join(people) or '-'} |")
-    lines += ["", f"Weights: `{run.model_digest}`. Every pin is in `recipe.lock`; run it again with", ""]
-    lines += ["    python -m training.engine fetch recipe.lock --into inputs"]
-    lines += ["    python -m training.engine run inputs/recipe.yaml --inputs inputs --out out"]
+    lines += [
+        "",
+        f"Weights: `{run.model_digest}`. Every pin is in `recipe.lock`; run it again in a clone of the hub's project with",
+        "",
+    ]
+    lines += ["    .venv/bin/python -m training.engine fetch PATH/OF/recipe.lock --into inputs"]
+    lines += ["    .venv/bin/python -m training.engine run inputs/recipe.yaml --inputs inputs --out out"]
     rows = [row for evaluation in evaluations_of(run) for row in evaluation_rows(evaluation)]
     if rows:
         lines += [

@@ -112,8 +112,8 @@ def write_command(place: Place, dataset: Repo, site: str) -> str:
         return ""
     suite = f"{dataset.full_name} --repo-type dataset --revision {place.measure.suite_commit} --local-dir suite"
     model = f"{place.repo.full_name} --revision {place.measure.model_commit} --local-dir model"
-    lines = [f"export HF_ENDPOINT={site}", f"hf download {suite}", f"hf download {model}"]
-    command = "python -m training.engine evaluate --suite suite --model model --out out"
+    lines = ["cd PATH/OF/YOUR/CLONE", f"export HF_ENDPOINT={site}", f"hf download {suite}", f"hf download {model}"]
+    command = ".venv/bin/python -m training.engine evaluate --suite suite --model model --out out"
     for number, judge in enumerate(place.measure.judges, start=1):
         name, _, commit = judge.partition("@")
         lines.append(f"hf download {name} --revision {commit} --local-dir judge{number}")

@@ -89,7 +89,8 @@ def test_the_command_measures_the_same_again(line: Line, hub_url: str, tmp_path:
 
     rows = rows_of(line.suite, stranger())
     place = make_boards(rows, measures=measures_of(line.suite, rows))["overall"][0]
-    export, suite, model, command = write_command(place, line.suite, hub_url).splitlines()
+    clone, export, suite, model, command = write_command(place, line.suite, hub_url).splitlines()
+    assert clone.startswith("cd ")
     assert export == f"export HF_ENDPOINT={hub_url}"
     for text in (suite, model):
         words = shlex.split(text)
@@ -100,7 +101,7 @@ def test_the_command_measures_the_same_again(line: Line, hub_url: str, tmp_path:
             local_dir=tmp_path / options["--local-dir"], token=False,
         )  # fmt: skip
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "training.engine"]
+    assert words[:3] == [".venv/bin/python", "-m", "training.engine"]
     assert run_engine([str(tmp_path / word) if word in ("suite", "model", "out") else word for word in words[3:]]) == 0
     again = yaml.safe_load((tmp_path / "out" / "evaluation.json").read_text())
     assert again["overall"]["score"] == place.result.value

@@ -52,8 +52,11 @@ def main(argv: list[str] | None = None) -> int:
         forbid_hub_access()
     from training.engine import events
 
-    module = importlib.import_module(f"training.engine.{COMMANDS[command][0]}")
-    return events.report_failures(lambda: module.main(rest))
+    def work() -> int:
+        code: int = importlib.import_module(f"training.engine.{COMMANDS[command][0]}").main(rest)
+        return code
+
+    return events.report_failures(work)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,14 @@ def report_failures(work: Callable[[], int]) -> int:
     except EngineError as error:
         emit_error(error)
         return 2
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package == "training":
+            raise
+        hint = "run it in a clone of this project as .venv/bin/python -m training.engine; ./manage.py up makes .venv"
+        message = f"This Python has no package {package}; {hint}."
+        emit("error", code="missing_package", message=message, hint=hint)
+        return 2
     except BrokenPipeError:
         # Who read the events is gone. What was saved stays; a new start goes on from it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -350,3 +350,17 @@ def test_a_disk_without_room_is_told_before_the_first_byte(
 def test_only_web_addresses_are_hubs(endpoint: str) -> None:
     with pytest.raises(EngineError, match="not the address of a hub"):
         open_source(endpoint)
+
+
+def test_a_python_without_the_packages_is_told_which_one_to_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Outside of the clone's .venv the engine ended with a traceback."""
+
+    def missing(*_: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    assert run_engine(["run", "recipe.yaml"]) == 2
+    said = capsys.readouterr()
+    assert "no package torch" in said.out and ".venv/bin/python" in said.out and "Traceback" not in said.err
