@@ -26,6 +26,7 @@ from training.models import Run
 from training.outputs import output_operations
 from training.parents import LOCK, has_new_parent
 from training.recipes import digest_text, pin_for_all, read_recipe, write_lock_text
+from training.suite_checks import check_suites
 
 NEW_PARENT = "The target has other weights now; it is compared with them next."
 NEEDS_PUSH = {"needs_push": True}  # of a check: looking again finds the same until somebody pushes
@@ -75,6 +76,7 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
         return None
     try:
         pins = pin_for_all(recipe, pull_request)
+        check_suites(recipe, pins)
     except HubError as problem:
         refuse(pull_request, str(problem))
         return None

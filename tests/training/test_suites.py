@@ -3,10 +3,22 @@
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from hub.community.models import PullRequest
 from hub.repos.places import pair
-from tests.training.line import SUITE, Line, checks_of, make_repo, push, run_waiting_jobs, summary_of
+from tests.training.line import (
+    CHOICES,
+    SUITE,
+    TEXTS,
+    Line,
+    as_jsonl,
+    checks_of,
+    make_repo,
+    push,
+    run_waiting_jobs,
+    summary_of,
+)
 from training import evaluations
 from training.engine.lock import parse_lock
 from training.models import Evaluation, Run
@@ -69,7 +81,8 @@ def test_a_margin_counts_that_the_target_has_merged(line: Line, asked: str, coun
 def test_a_stranger_does_not_drop_a_suite_of_the_target(line: Line, charlie: Any, evaluate: str) -> None:
     from hub.repos.refs import create_branch
 
-    make_repo("dataset", "easy", line.alice, {"suite.yaml": SUITE.encode()})
+    files = {"suite.yaml": SUITE.encode(), "choices.jsonl": as_jsonl(CHOICES), "texts.jsonl": as_jsonl(TEXTS)}
+    make_repo("dataset", "easy", line.alice, files)
     line.suite.refresh_from_db()
     create_branch(repo=line.suite, by=line.alice, name="old", start=line.suite.head)
     push(line.target, line.alice, {"recipe.yaml": line.recipe().encode()})
@@ -88,3 +101,35 @@ def test_a_suite_at_a_second_revision_does_not_hide_the_first(line: Line) -> Non
     _, run = start_judging(line, line.alice, f"evaluate: [{{suite: alice/core@main}}, {{suite: 'alice/core@{old}'}}]")
     judged = newest_evaluations(run, parse_lock(read_inputs_lock(run)))
     assert [row.suite_commit for row in judged] == [pair(line.suite).members.resolve("main"), old]
+
+
+HARNESS = """\
+task: tides
+output_type: multiple_choice
+test_split: test
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+process_docs: !function utils.process
+doc_to_text: "{{question}}"
+doc_to_choice: [a, b]
+doc_to_target: 0
+tidy: true
+"""
+
+
+def test_a_suite_that_cannot_be_read_is_refused_before_any_training(line: Line) -> None:
+    """It was read by the evaluation alone, after the training was paid for."""
+    line.propose()
+    whole = {"suite.yaml": b"version: 1\nname: T\ntasks: [{name: t, kind: harness, file: tides.yaml}]\n"}
+    push(line.suite, line.alice, whole | {"tides.yaml": HARNESS.encode(), "rows.jsonl": b'{"question": "When?"}\n'})
+    client = Client()
+    client.force_login(line.alice)
+    form = {"recipe": line.recipe(), "act": "check"}
+    refused = client.post("/alice/tides/propose/recipe", form)
+    said = refused.content.decode()
+    assert refused.status_code == 400 and "The suite alice/core@main cannot be read" in said
+    assert "tides.yaml:6:" in said and "process_docs" in said and "tides.yaml:10:" in said and "tidy" in said
+    run_waiting_jobs(kinds=("training.rebuild",))
+    pull_request = PullRequest.objects.get()
+    assert checks_of(pull_request)["prepare"] == "failed" and not Run.objects.exists()
+    assert "tides.yaml:10:" in summary_of(pull_request, "prepare")

@@ -11,6 +11,7 @@ from training.engine.corpus.formats import Reading
 from training.engine.corpus.pipeline import Pipeline, Settings, Source, Tally
 from training.engine.digests import digest_json
 from training.engine.errors import EngineError
+from training.engine.evals.suite import read_suite
 from training.engine.events import emit
 from training.engine.hf_format import replace_folder
 from training.engine.inputs import InputRepo, Inputs
@@ -26,6 +27,8 @@ def prepare_corpus(job: Job) -> tuple[Corpus, Any]:
     emit("stage", stage="prepare", state="started")
     key = digest_json(describe_inputs(job))
     corpus = find_built(job.out / "corpus", key)
+    if corpus is None:
+        check_suites(job.suites)
     pipeline = None if corpus else make_pipeline(job)
     tokenizer = open_tokenizer(job, pipeline)
     if corpus is None:
@@ -57,6 +60,18 @@ def find_suites(recipe: Recipe, inputs: Inputs) -> list[InputRepo]:
             if recipe.prepare.decontaminate:
                 emit("warning", code="not_decontaminated", message=f"Rows are not compared with a suite: {error}")
     return found
+
+
+def check_suites(suites: list[InputRepo]) -> None:
+    """A suite that cannot be read is refused before the training, not after it. Raises EngineError."""
+    for suite in suites:
+        if not (suite.folder / "suite.yaml").is_file():
+            continue  # rows are compared with whatever lies there; the hub refuses it as a suite
+        try:
+            read_suite(suite.folder)
+        except EngineError as error:
+            message = f"The suite {suite.id}@{suite.revision} cannot be read:\n{error.message}"
+            raise EngineError(message, code=error.code, hint=error.hint) from None
 
 
 def describe_inputs(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hub.community.pull_requests import find_pull_request
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import clones, joins, recipes
+from training import clones, joins, recipes, suite_checks
 from training.engine.errors import EngineError, RecipeErrors
 from training.engine.recipe import describe_schema, parse_recipe
 from training.pages.runs import find_run
@@ -51,7 +51,8 @@ def edit_recipe(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRes
         try:
             if request.POST.get("act") == "propose":
                 return send(request, repo, text)
-            recipes.pin(recipes.read_recipe(text), request.user)  # type: ignore[arg-type]
+            recipe = recipes.read_recipe(text)
+            suite_checks.check_suites(recipe, recipes.pin(recipe, request.user))  # type: ignore[arg-type]
         except HubError as refused:
             problem, lines = refused.message, mark_lines(text)
     return render_repo_page(

@@ -86,7 +86,7 @@ class SuiteError(EngineError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        super().__init__("\n".join(problems), code="suite_invalid", hint="mend these lines and evaluate again")
+        super().__init__("\n".join(problems), code="suite_invalid", hint="mend these lines in the suite")
 
 
 def read_suite(folder: Path) -> Suite:
@@ -100,6 +100,18 @@ def read_suite(folder: Path) -> Suite:
     names = ["suite.yaml", *sorted({*data, *(task.file for task in tasks)})]
     digest = digest_listing((name, digest_file(folder / name)) for name in names)
     return replace(suite, tasks=tuple(tasks), digest=digest)
+
+
+def check_task_file(task: Task, folder: Path) -> list[str]:
+    """What is wrong with the file that a task names, cheaply: every row of a .jsonl file, and of the harness what its
+    file says, without writing out its templates."""
+    problems: list[str] = []
+    if task.kind != "harness" or not (folder / task.file).is_file():
+        _with_rows(task, folder, problems)
+        return problems[:MAX_PROBLEMS]
+    from training.engine.evals.harness_file import read_harness_file
+
+    return read_harness_file(folder / task.file, task.file)[1][:MAX_PROBLEMS]
 
 
 def _read_description(path: Path) -> Suite:
