@@ -58,7 +58,7 @@ def rebuild(pull_request: PullRequest) -> Run | None:
 
 
 def build_inputs(pull_request: PullRequest) -> Run | None:
-    merger = RecipeMerger()
+    merger = RecipeMerger(pull_request.discussion.repo.full_name, pull_request.target)
     merged = merge_into_candidate(pull_request, resolve=merger)
     if merged is None:
         files = ", ".join(pull_request.conflict_paths[:5])

@@ -35,23 +35,43 @@ def read_known(repo: Repo, commit: str) -> Recipe | None:
         return None
 
 
+def prefers(recipe: Recipe) -> bool:
+    """Whether it learns which of two answers is better."""
+    return any(row.format == "preference" for row in recipe.contributions)
+
+
+def refuse_mixing(model: str, target: str, ours: Recipe, theirs: Recipe) -> str:
+    """Why a preference step is not joined with the step before it; "" where there is nothing against it."""
+    if prefers(ours) == prefers(theirs):
+        return ""
+    return (
+        f"One of the two learns from rows with two answers and the other does not: a preference step begins from this "
+        f"model. Open a new proposal from {target} whose {RECIPE} says base: {model}@{target} and names the rows of that "
+        "step alone."
+    )
+
+
 class RecipeMerger:
     """Joins two changes of recipe.yaml that clash as lines. `problem` says what clashes in truth."""
 
-    def __init__(self) -> None:
-        self.problem = ""
+    def __init__(self, model: str, target: str) -> None:
+        self.model, self.target, self.problem = model, target, ""
 
     def __call__(self, path: str, base: bytes | None, ours: bytes, theirs: bytes) -> bytes | None:
         if path != RECIPE:
             return None
         try:
             before = read_recipe(decode(base)) if base is not None else None
-            joined = merge_recipes(before, read_recipe(decode(ours)), read_recipe(decode(theirs)))
+            sides = read_recipe(decode(ours)), read_recipe(decode(theirs))
+            if before is None and (problem := refuse_mixing(self.model, self.target, *sides)):
+                self.problem = problem
+                return None
+            joined = merge_recipes(before, *sides)
             text = format_recipe(joined)
             read_recipe(text)  # two changes may be right each and not together
             return text.encode()
-        except RecipeRefused as problem:
-            self.problem = f"It cannot be joined with the target's {RECIPE}: {problem}"
+        except RecipeRefused as refused:
+            self.problem = f"It cannot be joined with the target's {RECIPE}: {refused}"
         except RecipeConflict as conflict:
             keys = ", ".join(conflict.keys)
             self.problem = (
@@ -100,6 +120,8 @@ def take_over(*, pull_request: PullRequest, by: User) -> None:
     base = members.merge_base(target_head(pull_request), pull_request.head)
     before = read_known(repo, base) if base else None
     theirs = read_recipe(recipe_at(repo, pull_request.head))
+    if problem := refuse_mixing(repo.full_name, pull_request.target, ours, theirs):
+        raise InvalidInput(problem)
     text = format_recipe(merge_recipes(before, ours, theirs, prefer_ours=True))
     read_recipe(text)
     commit(

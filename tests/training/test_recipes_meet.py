@@ -11,6 +11,7 @@ from hub.repos.places import pair
 from tests.training.line import PAIRS, Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
 from training.engine.lock import parse_lock
 from training.engine.recipe import parse_recipe
+from training.joins import RecipeMerger, refuse_mixing
 from training.models import Run
 from training.recipes import propose
 
@@ -83,6 +84,18 @@ def test_settings_that_clash_are_taken_over_by_one_press(line: Line, charlie: An
     judged = parse_recipe(pair(line.target).members.read(run.input_commit, "recipe.yaml").decode())
     assert [row.repo.repo for row in judged.contributions] == ["alice/tide-tables", "alice/boats"]
     assert judged.train is not None and judged.train.steps == 2
+
+
+def test_a_preference_step_is_not_joined_with_the_step_before_it(line: Line) -> None:
+    """It ended in a problem at a line of a joined file that nobody had seen."""
+    push(line.target, line.alice, {"recipe.yaml": line.recipe(train=TWO_STEPS).encode()})
+    ours = parse_recipe(line.recipe(train=TWO_STEPS))
+    text = line.recipe(train="{method: full, objective: dpo, steps: 2}").replace("format: chat", "format: preference")
+    assert "begins from this model" in (said := refuse_mixing("alice/tides", "main", ours, parse_recipe(text)))
+    assert "base: alice/tides@main" in said and refuse_mixing("alice/tides", "main", ours, ours) == ""
+    merger = RecipeMerger("alice/tides", "main")
+    assert merger("recipe.yaml", None, line.recipe(train=TWO_STEPS).encode(), text.encode()) is None
+    assert merger.problem == said
 
 
 def test_nobody_else_takes_over_in_a_strangers_proposal(line: Line, charlie: Any, client: Any) -> None:
