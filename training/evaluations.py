@@ -100,7 +100,7 @@ def carry_out(lease: Lease) -> None:
     )
     run = Run.objects.select_related("pull_request__discussion", "repo", "proposed_by").get(pk=lease.payload["run_id"])
     if run.is_superseded or run.pull_request is None or evaluation.suite_repo is None:
-        raise JobRefused("A newer push replaced this run.")
+        raise JobRefused("Newer inputs replaced this run.")
     show(run, Check.State.RUNNING, f"Comparing it with its parent on {evaluation.suite_name}.")
     folder = Path(settings.DATA_DIR) / "runs" / f"evaluation-{evaluation.pk}"
     suite = folder / "suite"

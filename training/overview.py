@@ -12,8 +12,10 @@ from django.utils import timezone
 
 from hub.accounts.permissions import can
 from hub.common.models import Job
-from hub.community.models import Check
+from hub.community.candidates import members_of, target_head
+from hub.community.models import Check, Discussion, PullRequest
 from hub.repos.models import Repo
+from hub.storage.errors import StorageError
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, parse_lock
 from training.models import LedgerEntry, Run, Sampling
@@ -26,6 +28,9 @@ STATIONS = (
     ("evaluate", "training.evaluate", "Evaluate"),
     ("screen", "training.sample", "Screen answers"),
 )
+
+MOST_AHEAD = 50  # jobs that an estimate adds up
+QUEUED = "queued"  # a station whose job no worker has taken yet
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Now:
     total: int | None = None
     eta_s: float | None = None
     ahead: int = 0  # jobs that come before it in its queue
+    is_queued: bool = False  # no worker has it yet: `eta_s` then counts those ahead, and stands still
     next: str = ""  # the station after this one
 
 
@@ -82,9 +88,35 @@ def list_stations(run: Run) -> list[Station]:
         check, job = checks.get(name), jobs.get(kind)
         is_mine = check is not None and not run.is_superseded and check.evidence.get("run", run.pk) == run.pk
         state = check.state if check and is_mine else job.state if job else Check.State.WAITING
+        if job is not None and job.state == Job.State.WAITING:
+            state = QUEUED
         summary = check.summary if check and is_mine else job.reason if job else ""
         stations.append(Station(name, title, state, summary, job, past.get(kind)))
     return stations
+
+
+def why_out_of_date(run: Run) -> str:
+    """What came after a run that counts no more: a push, a merge into its target, or another commit of what it names."""
+    pull_request = run.pull_request
+    if pull_request is None:
+        return "its proposal is gone"
+    discussion = pull_request.discussion
+    if discussion.status == Discussion.Status.CLOSED:
+        return "its proposal was closed"
+    git = members_of(pull_request)
+    try:
+        if not git.is_ancestor(pull_request.head, run.input_commit):
+            return "a newer push replaced it"
+        if git.is_ancestor(target_head(pull_request), run.input_commit):
+            return "something that its recipe names moved on"
+    except StorageError:
+        return "a newer push replaced it"  # of commits that a purge took
+    merged = PullRequest.objects.filter(
+        discussion__repo=run.repo, target=pull_request.target, merged_at__gte=run.created_at
+    ).exclude(pk=pull_request.pk)
+    first = merged.select_related("discussion").order_by("merged_at").first()
+    moved = f"{pull_request.target} moved on"
+    return f"{moved}: #{first.discussion.number} was merged" if first is not None else moved
 
 
 def last_times(run: Run) -> dict[str, float]:
@@ -112,7 +144,7 @@ def describe_now(stations: list[Station]) -> Now | None:
     if job.state == Job.State.WAITING:
         ahead = count_ahead(job)
         sentence = job.reason or ("It is next in the queue." if not ahead else f"{ahead} before it in the queue.")
-        return Now(job, sentence, eta_s=station.last_time_s, ahead=ahead, next=following)
+        return Now(job, sentence, eta_s=wait_and_work(station), ahead=ahead, next=following, is_queued=True)
     if job.lease_until is not None and job.lease_until < timezone.now():
         silent = "Its worker has not been heard of for a while; another one goes on as soon as it is free."
         return Now(job, silent, next=following)
@@ -128,9 +160,39 @@ def describe_now(stations: list[Station]) -> Now | None:
     )
 
 
-def count_ahead(job: Job) -> int:
+def list_ahead(job: Job) -> QuerySet[Job]:
     waiting = Q(state=Job.State.WAITING, created_at__lt=job.created_at) | Q(state=Job.State.RUNNING)
-    return Job.objects.filter(waiting, queue=job.queue).exclude(pk=job.pk).count()
+    return Job.objects.filter(waiting, queue=job.queue).exclude(pk=job.pk)
+
+
+def count_ahead(job: Job) -> int:
+    return list_ahead(job).count()
+
+
+def wait_and_work(station: Station) -> float | None:
+    """Seconds until a queued job is done, with those ahead of it one after another; None where one has no time yet."""
+    assert station.job is not None
+    if station.last_time_s is None:
+        return None
+    total, usual = station.last_time_s, {station.job.kind: station.last_time_s}
+    for other in list_ahead(station.job)[:MOST_AHEAD]:
+        if other.kind not in usual:
+            usual[other.kind] = usual_time(other.kind) or station.last_time_s
+        gone = (timezone.now() - other.started_at).total_seconds() if other.started_at else 0.0
+        known = other.progress.get("eta_s") if other.state == Job.State.RUNNING else None
+        total += known if known is not None else max(0.0, usual[other.kind] - gone)
+    return total
+
+
+def usual_time(kind: str) -> float | None:
+    """Median of the last jobs of a kind on this hub."""
+    rows = Job.objects.filter(kind=kind, state=Job.State.SUCCEEDED, started_at__isnull=False, finished_at__isnull=False)
+    times = [
+        (end - start).total_seconds()
+        for start, end in rows.order_by("-finished_at").values_list("started_at", "finished_at")[:9]
+        if start and end
+    ]
+    return statistics.median(times) if times else None
 
 
 def remaining(station: Station) -> float | None:

@@ -47,6 +47,7 @@ def show_evidence(request: HttpRequest, context: dict[str, Any]) -> str:
         "training/evidence.html",
         {
             "run": run,
+            "out_of_date": overview.why_out_of_date(run) if run.is_superseded else "",
             "now": overview.describe_now(overview.list_stations(run)) if not run.is_superseded else None,
             "curve": records.read_curve(run),
             "samples": records.read_samples(run) if may_see else [],

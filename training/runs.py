@@ -23,6 +23,7 @@ LIVING = (State.HELD, State.PREPARING, State.TRAINING, State.SUCCEEDED)
 PREPARE_BUDGET_S = 900
 MOST_STARTED = 200  # held runs that are looked at in one round
 WORK = ("training.prepare", "training.train")  # kinds of the jobs that move a run on
+REPLACED = "Newer inputs replaced it: a push, or a merge into its target."
 JUDGES = ("evaluate", "screen")  # checks behind the weights
 
 
@@ -54,7 +55,7 @@ def start_preparing(run: Run) -> None:
     )
     Run.objects.filter(pk=run.pk).update(prepare_job=job, state=State.PREPARING, reason="")
     run.refresh_from_db()
-    show(run, "prepare", Check.State.RUNNING, "Waiting for a worker to read and pack the data.")
+    show(run, "prepare", Check.State.RUNNING, "Waiting for a worker to read and pack the data.", queued=True)
 
 
 def show(run: Run, name: str, state: str, summary: str, **evidence: Any) -> None:
@@ -92,7 +93,7 @@ def start_training(run: Run, budget_s: int = TRAIN_BUDGET_S) -> None:
     Run.objects.filter(pk=run.pk).update(train_job=job)
     run.refresh_from_db()
     set_state(run, State.TRAINING, "")
-    show(run, "train", Check.State.RUNNING, "Waiting for a worker to train.")
+    show(run, "train", Check.State.RUNNING, "Waiting for a worker to train.", queued=True)
 
 
 def trained(run: Run, result: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ def start_run(*, run: Run, by: User) -> Run:
     require(by, "run", run.repo)
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded:
-        raise Conflict("A newer push replaced this run; start the newest one.")
+        raise Conflict("Newer inputs replaced this run; start the newest one.")
     if row.approved_by is None or not can(row.approved_by, "run", row.repo):
         row.approved_by = by
         row.save(update_fields=["approved_by"])
@@ -142,7 +143,7 @@ def rerun(*, run: Run, by: User) -> Run:
         require(by, "run", row.repo)
     require(by, "propose", row.repo)
     if row.is_superseded:
-        raise Conflict("A newer push replaced this run; start the newest one.")
+        raise Conflict("Newer inputs replaced this run; start the newest one.")
     if row.state not in (State.FAILED, State.CANCELLED):
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; only an ended one starts again.")
     if any(job.kind in WORK for job in living_jobs(row)):
@@ -198,11 +199,11 @@ def living_jobs(run: Run) -> list[Job]:
 
 @transaction.atomic
 def supersede(pull_request: PullRequest) -> None:
-    """A newer push: what runs for the old one stops, and its results no longer count."""
+    """Other inputs, by a push or a merge into the target: what runs for the old ones stops, and its results no longer count."""
     for run in Run.objects.filter(pull_request=pull_request, is_superseded=False):
         lock_jobs(run)
         Run.objects.filter(pk=run.pk).update(is_superseded=True)
-        stop(run, "A newer push replaced it.")  # its evaluation, too: nobody will read that
+        stop(run, REPLACED)  # its evaluation, too: nobody will read that
 
 
 def job_ended(job: Job) -> None:

@@ -50,7 +50,7 @@ def carry_out(lease: Lease) -> None:
     sampling = Sampling.objects.get(pk=lease.payload["sampling_id"])
     run = Run.objects.select_related("pull_request__discussion", "repo").get(pk=lease.payload["run_id"])
     if run.is_superseded or run.pull_request is None:
-        raise JobRefused("A newer push replaced this run.")
+        raise JobRefused("Newer inputs replaced this run.")
     prompts: list[dict[str, Any]] = lease.payload["prompts"]
     limit = sampling.settings["max_new_tokens"]
     candidate = answers_of(lease, run.repo, run.pull_request.candidate, prompts, limit, sampling)

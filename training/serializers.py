@@ -37,7 +37,7 @@ class RunSerializer(serializers.Serializer[Run]):
     pull_request = serializers.IntegerField(source="pull_request.discussion.number", default=None, allow_null=True)
     state = serializers.ChoiceField(choices=Run.State.choices)
     reason = serializers.CharField(help_text="One sentence: why it waits, failed or was cancelled.")
-    is_superseded = serializers.BooleanField(help_text="A newer push replaced it.")
+    is_superseded = serializers.BooleanField(help_text="Newer inputs replaced it: a push, or a merge into its target.")
     proposed_by = serializers.CharField(source="proposed_by.username", default=None, allow_null=True)
     approved_by = serializers.CharField(source="approved_by.username", default=None, allow_null=True)
     recipe_digest = serializers.CharField()

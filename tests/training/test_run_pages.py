@@ -1,8 +1,10 @@
 """Pages and REST of runs: what they say at each moment, to whom, and what one may press."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
@@ -11,7 +13,8 @@ from hub.common.models import Job
 from hub.community.checks import set_check
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
-from tests.training.line import Line, checks_of, run_waiting_jobs
+from tests.training.line import Line, checks_of, push, run_waiting_jobs
+from training import overview, runs
 from training.models import Corpus, Evaluation, Run, Sampling
 
 
@@ -187,6 +190,8 @@ def test_the_proposal_shows_the_evidence(run: Run, line: Line, client: Client) -
     assert "alice/core" in page and "+0.030" in page and "−0.050" in page and "0.510 to 0.710" in page
     assert "Worse" in page and "3 better, 5 worse, 32 alike" in page
     assert "new words" in page and "old words" in page
+    assert "Plus means that the new model is better" in page and "is smoothed" in page
+    assert "bits per byte alone" in page and "Seen in training is a share" not in page  # it was not measured
 
 
 def test_a_run_that_is_over_asks_for_nothing(run: Run, line: Line, client: Client) -> None:
@@ -256,6 +261,57 @@ def test_queue_positions_count_what_is_before(line: Line, client: Client) -> Non
         kind="training.prepare", queue="cpu", state="waiting", created_at=run.created_at.replace(year=2020)
     )
     assert "1 before it in the queue." in read(client, f"/runs/{run.pk}")
+    assert "Queued" in (page := read(client, f"/runs/{run.pk}")) and "Running" not in page
+    assert "Queued" in read(client, run.pull_request.discussion.path)  # type: ignore[union-attr]
+
+
+def test_a_queued_run_counts_those_ahead_and_stands_still(line: Line) -> None:
+    """It showed its own time alone, "about 9 min left", while others were trained for hours."""
+    line.propose()
+    run_waiting_jobs(kinds=("training.rebuild",))
+    job, now = Job.objects.get(kind="training.prepare"), timezone.now()
+    station = overview.Station("prepare", "Prepare data", "running", "", job, 100.0)
+    past = {"state": "succeeded", "created_at": now, "started_at": now - timedelta(seconds=30), "finished_at": now}
+    Job.objects.create(kind="other", queue="cpu", **past)
+    Job.objects.create(kind="other", queue="cpu", state="waiting", created_at=job.created_at - timedelta(days=1))
+    Job.objects.create(
+        kind="other",
+        queue="cpu",
+        state="running",
+        created_at=now,
+        started_at=now,
+        lease_until=now,
+        progress={"eta_s": 7},
+    )
+    Job.objects.create(
+        kind="other",
+        queue="gpu",
+        state="running",
+        created_at=now,
+        started_at=now,
+        lease_until=now,
+        progress={"eta_s": 9999},
+    )
+    found = overview.describe_now([station])
+    assert found is not None and found.is_queued and found.eta_s == 100 + 30 + 7
+    page = render_to_string("training/progress.html", {"now": found})
+    assert "done in about 2 min 17 s, those before it counted in" in page and "data-eta" not in page
+
+
+def test_a_run_out_of_date_names_the_merge_that_made_it_so(run: Run, line: Line, client: Client) -> None:
+    """It said "a newer push replaced it" of a proposal to which nobody had pushed."""
+    runs.supersede(run.pull_request)  # type: ignore[arg-type]
+    run.refresh_from_db()
+    other = line.propose(line.bob)
+    push(line.target, line.alice, {"notes.md": b"Merged.\n"})
+    PullRequest.objects.filter(pk=other.pk).update(merged_at=timezone.now())
+    assert overview.why_out_of_date(run) == f"main moved on: #{other.discussion.number} was merged"
+    client.force_login(line.alice)
+    assert f"Out of date: main moved on: #{other.discussion.number}" in read(client, f"/runs/{run.pk}")
+    assert f"Main moved on: #{other.discussion.number}" in read(client, run.pull_request.discussion.path)  # type: ignore[union-attr]
+    push(line.target, line.alice, {"notes.md": b"More.\n"}, revision=run.pull_request.ref)  # type: ignore[union-attr]
+    run.refresh_from_db()
+    assert overview.why_out_of_date(Run.objects.get(pk=run.pk)) == "a newer push replaced it"
 
 
 def send(client: Client, person: Any, address: str, body: dict[str, Any] | None = None) -> Any:

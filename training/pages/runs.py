@@ -145,7 +145,7 @@ def describe_verdict(run: Run, stations: list[overview.Station], *, is_moving: b
     tone, icon = TONES.get(run.state, ("info", "running"))
     title = run.get_state_display()
     if run.is_superseded:
-        title = "Out of date: a newer push replaced it"
+        title = f"Out of date: {overview.why_out_of_date(run)}"
     elif run.state == Run.State.SUCCEEDED:
         states = {station.state for station in stations}
         if is_moving:

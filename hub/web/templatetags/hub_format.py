@@ -40,6 +40,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "training": ("running", "info", "Training"),
     "proposed": ("waiting", "info", "Waiting for approvals"),
     "waiting": ("waiting", "quiet", "Waiting"),
+    "queued": ("waiting", "info", "Queued"),
     "pending": ("waiting", "warn", "Waiting for screening"),
     "comment": ("comment", "quiet", "Commented"),
     "closed": ("cancelled", "quiet", "Closed"),
