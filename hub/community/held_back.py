@@ -31,6 +31,19 @@ def describe_held(repo: Repo, commits: list[str], by: User, *, page: str, told: 
     return [*lines, f"  Look at {page}"]
 
 
+def summarize_held(repo: Repo, commits: list[str], by: User, *, page: str) -> str:
+    """The same in short, for a header; empty where all is cleared. What is screened later still waits."""
+    contents = list({content.path: content for content in reversed(held_contents(repo, commits))}.values())[::-1]
+    if not contents:
+        return ""
+    first = contents[0]
+    is_named = first.added_by_id == by.pk or can(by, "read_members", repo)
+    more = f", and {len(contents) - 1:,} more" if len(contents) > 1 else ""
+    told = describe(first, is_named).rstrip(".")
+    reach = f"only you and the members of {repo.full_name} can read it"
+    return f"{told}{more}. Until it is cleared, {reach}; look at {page}"
+
+
 def describe(content: Content, is_named: bool) -> str:
     """Without name and reason where somebody else brought the same bytes: both can tell what is hidden of them."""
     what = "is withheld" if content.clearance == Content.Clearance.WITHHELD else "waits for screening"

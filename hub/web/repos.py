@@ -58,6 +58,7 @@ def show_repo(request: HttpRequest, repo: Repo, reader: RepoReader) -> HttpRespo
         board=describe_board(repo, request.user),
         parameters=measure_model(reader, entries) if repo.type == "model" else None,
         waiting=count_waiting(reader),
+        behind=count_behind(reader),
         is_empty=not files - {".gitattributes", "README.md"},
     )
 
@@ -79,6 +80,14 @@ def count_waiting(reader: RepoReader) -> dict[str, int]:
     rows = Content.objects.filter(repo=reader.repo).exclude(clearance=Content.Clearance.CLEARED)
     rows = rows.exclude(added_by__is_system=True)  # what the hub made waits for a release, not for a screen
     return {row["clearance"]: row["count"] for row in rows.values("clearance").annotate(count=Count("pk"))}
+
+
+def count_behind(reader: RepoReader) -> int:
+    """Commits of the main branch that strangers do not see yet; for members of a public repository."""
+    repo = reader.repo
+    if not reader.is_member or repo.is_private or not repo.public_head or repo.public_head == repo.head:
+        return 0
+    return len(reader.git.ancestors_not_in(repo.head, [repo.public_head]))
 
 
 def measure_model(reader: RepoReader, entries: list[TreeEntry]) -> dict[str, Any] | None:

@@ -8,11 +8,13 @@ from django.http import HttpRequest, HttpResponse
 
 from hub.accounts.permissions import require_commit
 from hub.api.addresses import absolute
+from hub.api.error_responses import header_text
 from hub.api.hf.commit_body import CommitBody, read_commit_body
 from hub.api.hf.endpoints import announced_length, answer, endpoint, flag_of, open_body, signed_in, with_repo
 from hub.common.errors import InvalidInput, NotSupported
 from hub.community.contributions import Contribution
 from hub.community.contributions import commit as contribute
+from hub.community.held_back import summarize_held
 from hub.community.spools import open_spool
 from hub.repos.models import Repo, StoredBlob
 from hub.storage.git import AddPointer
@@ -45,7 +47,7 @@ def take_commit(request: HttpRequest, repo: Repo, *, rest: str) -> HttpResponse:
             create_pr=create_pr,
             door="api",
         )
-    return answer(describe_contribution(request, repo, made))
+    return answer(describe_contribution(request, repo, made), headers=warn_of_held(request, repo, made))
 
 
 def with_sizes(body: CommitBody) -> list[Any]:
@@ -78,6 +80,15 @@ def describe_contribution(request: HttpRequest, repo: Repo, made: Contribution) 
     if made.pull_request is not None:
         item["pullRequestUrl"] = absolute(request, made.pull_request.discussion.path)
     return item
+
+
+def warn_of_held(request: HttpRequest, repo: Repo, made: Contribution) -> dict[str, str]:
+    """The stock client logs a warning once for each topic, so each commit is one of its own."""
+    oid = made.revision.commit
+    path = f"{repo.path}/commit/{oid}" if made.pull_request is None else made.pull_request.discussion.path
+    user: Any = request.user
+    sentence = summarize_held(repo, [oid], user, page=absolute(request, path))
+    return {"X-HF-Warning": header_text(f"held-{oid[:12]}; {sentence}")} if sentence else {}
 
 
 commit = endpoint(POST=take_commit)
