@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ MAX_WHOLE_BYTES = 24 * 1024**2  # of one file; of longer ones by lines the begin
 MAX_TOTAL_BYTES = 64 * 1024**2
 MAX_TOKENIZER_BYTES = 48 * 1024**2
 TIMEOUT_S = 25
+KEPT_S = 3600.0
+KEPT_FOR_NOW_S = 30.0  # of what was not looked at: the machine was busy, and soon may not be
+BYTES_PER_TOKEN = 4  # roughly, where nobody looked
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 CUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_SUITE_BYTES = 8 * 1024**2  # of a suite with which rows are compared
@@ -83,6 +86,10 @@ class Preview:
     share_kept: float = 1.0  # of them
     findings: list[dict[str, Any]] = field(default_factory=list)  # {"name", "count", "place", ...}: training.faults
     model_context: int = 0  # tokens that the model reads at most; 0 where it does not say
+    is_for_now: bool = (
+        False  # the problem is that nobody looked: it says nothing of the rows, and looking again may help
+    )
+    bytes: int = 0  # of the data files, where nobody looked
 
     @property
     def rows_kept(self) -> int:
@@ -90,6 +97,8 @@ class Preview:
 
     @property
     def tokens(self) -> int:
+        if self.is_for_now:
+            return self.bytes // BYTES_PER_TOKEN
         return round(self.rows * self.share_kept * self.tokens_per_row)
 
     @property
@@ -123,9 +132,15 @@ def preview(
             with looks.take(getattr(data.user, "pk", None) or 0):
                 found = look_afresh(data, commit, split, format, model, model_commit, examples, how)
         except Impatient as problem:
-            return Preview(problem=str(problem))
-        cache.set(key, found, timeout=3600)
+            found = Preview(problem=str(problem), is_for_now=True)
+        if found.is_for_now:
+            found = replace(found, bytes=sum(entry.size for entry in list_data(data, commit)))
+        cache.set(key, found, timeout=KEPT_FOR_NOW_S if found.is_for_now else KEPT_S)
     return found
+
+
+def list_data(data: RepoReader, commit: str) -> list[TreeEntry]:
+    return [entry for entry in data.tree(commit, recursive=True) if entry.type == "file" and is_data(entry.path)]
 
 
 def look_afresh(*asked: Any) -> Preview:
@@ -158,7 +173,7 @@ def look(
     request["limit"] = min(how.limit, context) if context else how.limit
     answer = run_program(place, request)
     if "problem" in answer:
-        return Preview(problem=answer["problem"])
+        return Preview(problem=answer["problem"], is_for_now=bool(answer.get("is_for_now")))
     answer["rows"] = round(answer["rows"] / share) if share else answer["rows"]
     return Preview(**answer, is_estimate=share < 1, model_context=context)
 
@@ -166,7 +181,7 @@ def look(
 def copy_beginnings(data: RepoReader, commit: str, folder: Path) -> float:
     """Write the data files, long ones cut after a line; returns the share of the bytes that was written."""
     folder.mkdir()
-    entries = [entry for entry in data.tree(commit, recursive=True) if entry.type == "file" and is_data(entry.path)]
+    entries = list_data(data, commit)
     written = 0
     for entry in entries[:MAX_FILES]:
         limit = min(MAX_WHOLE_BYTES, MAX_TOTAL_BYTES - written)
@@ -246,12 +261,18 @@ def run_program(place: Path, request: dict[str, Any]) -> dict[str, Any]:
                 timeout=TIMEOUT_S,
             )
     except subprocess.TimeoutExpired:
-        return {"problem": "Looking at this dataset takes too long; its rows will be checked when you propose."}
+        sentence = (
+            "Looking at this dataset took too long; look again in a minute, or go on: it is checked when you propose."
+        )
+        return {"problem": sentence, "is_for_now": True}
     lines = done.stdout.splitlines()
     try:
         answer = json.loads(lines[-1]) if done.returncode == 0 and len(lines) == 2 else None
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        return {"problem": "This dataset could not be looked at here; its rows will be checked when you propose."}
+        sentence = (
+            "This dataset could not be looked at; look again in a minute, or go on: it is checked when you propose."
+        )
+        return {"problem": sentence, "is_for_now": True}
     return answer

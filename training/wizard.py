@@ -43,7 +43,9 @@ class Chosen:
 
     @property
     def refusal(self) -> str:
-        """Why nothing can be proposed with it, or ""."""
+        """Why nothing can be proposed with it, or "": what nobody has looked at yet is looked at by the run."""
+        if self.preview.is_for_now:
+            return ""
         return self.problem or next((fault.sentence for fault in self.faults if fault.blocks), "")
 
 
@@ -105,7 +107,7 @@ def look_at_one(name: str, draft: Draft, user: Any, start: Start | None) -> Chos
     if not found.problem:
         chosen.faults = fault_rules.find_faults(draft, chosen, goal, start, user)
         chosen.mended = fault_rules.list_mended(draft, chosen)
-    if found.format != goal.format and not chosen.refusal:
+    if found.format != goal.format and not found.is_for_now and not chosen.refusal:
         chosen.problem = f"Nothing of {repo.full_name} can be read for this goal; {goal.needs} need {found.accepted}."
     return chosen
 

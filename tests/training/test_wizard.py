@@ -200,3 +200,24 @@ def test_the_memory_that_is_shown_is_the_engines_own_estimate(settings: Any) -> 
     assert estimates.fit_memory(start, is_paired=True).needed_bytes > 1.2 * shown[16].needed_bytes, "rows twice as long"
     unknown = Start(None, None, None, "", parameters=1_000_000_000, config={"model_type": "unheard"})
     assert estimates.fit_memory(unknown).needed_bytes > 8e9
+
+
+def test_data_that_nobody_could_look_at_may_be_proposed_all_the_same(
+    line: Line, signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine under load kept a teacher from her proposal for an hour: the failed look was remembered like a good one."""
+    from django.core.cache import cache
+
+    from training import previews
+
+    monkeypatch.setattr(previews, "TIMEOUT_S", 0.001)
+    seen = page(signed_in, f"/alice/tiny/propose?{CHAT}")
+    assert "took too long; look again in a minute, or go on" in seen and ">Look again</a>" in seen
+    assert "disabled" not in seen[seen.index("Next: how thoroughly?") - 80 :]
+    size = page(signed_in, f"/alice/tiny/propose?{CHAT.replace('preview', 'size')}")
+    assert "A taste" in size and "Next: look it over" in size
+    last = page(signed_in, f"/alice/tiny/propose?{CHAT.replace('preview', 'send')}&size=thorough")
+    assert "alice/tide-tables" in last
+    monkeypatch.undo()
+    cache.clear()  # as after half a minute
+    assert "When is tide 0?" in page(signed_in, f"/alice/tiny/propose?{CHAT}")
