@@ -47,3 +47,13 @@ def train_budget_s(run: Run) -> int:
     if payer is None or can(payer, "run", run.repo):
         return TRAIN_BUDGET_S
     return min(TRAIN_BUDGET_S, free_budget_s(payer))
+
+
+def has_enough_under_way(user: User) -> bool:
+    """Whether as many trainings of this person wait or run as may at once: whoever proposes in a repository of their own has
+    a budget there, and could fill the queue for everybody."""
+    if not settings.TRAININGS_AT_ONCE or user.is_staff:
+        return False
+    User.objects.select_for_update().get(pk=user.pk)  # two that are prepared at once are counted one by one
+    living = Job.objects.filter(kind__in=CHARGED, charged_to=user).exclude(state__in=Job.ENDED)
+    return living.count() >= settings.TRAININGS_AT_ONCE

@@ -14,7 +14,7 @@ from hub.common.errors import Conflict, InvalidInput
 from hub.common.models import Job
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
-from training.budgets import CHARGED, TRAIN_BUDGET_S, starts_by_itself, train_budget_s
+from training.budgets import CHARGED, TRAIN_BUDGET_S, has_enough_under_way, starts_by_itself, train_budget_s
 from training.events import run_changed, run_steered
 from training.models import LedgerEntry, Run
 
@@ -72,6 +72,14 @@ def prepared(run: Run) -> None:
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded or row.state != State.PREPARING:
         return  # an attempt before this one came so far before its worker died: one training is enough
+    if row.approved_by is not None and has_enough_under_way(row.approved_by):
+        sentence = (
+            f"{count(settings.TRAININGS_AT_ONCE)} of {row.approved_by} already under way; "
+            "this one starts by itself when one has ended."
+        )
+        set_state(row, State.HELD, sentence)
+        show(row, "train", Check.State.WAITING, sentence)
+        return
     if row.approved_by is not None and (budget_s := train_budget_s(row)):
         start_training(row, budget_s)
         return
@@ -80,6 +88,10 @@ def prepared(run: Run) -> None:
     more = ", or for your free training time to be there again" if settings.FREE_TRAIN_BUDGET_S else ""
     set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
     show(row, "train", Check.State.WAITING, f"Waiting for a maintainer to press 'run'{more}.")
+
+
+def count(trainings: int) -> str:
+    return "1 training" if trainings == 1 else f"{trainings} trainings"
 
 
 def start_training(run: Run, budget_s: int = TRAIN_BUDGET_S) -> None:
@@ -123,6 +135,8 @@ def start_run(*, run: Run, by: User) -> Run:
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded:
         raise Conflict("Newer inputs replaced this run; start the newest one.")
+    if row.state == State.HELD and has_enough_under_way(by):
+        raise Conflict(f"{count(settings.TRAININGS_AT_ONCE)} of yours already under way; start it when one has ended.")
     if row.approved_by is None or not can(row.approved_by, "run", row.repo):
         row.approved_by = by
         row.save(update_fields=["approved_by"])
@@ -227,8 +241,8 @@ def job_ended(job: Job) -> None:
 
 
 def start_held() -> None:
-    """Runs whose proposers have free training time again: the oldest first, as many as it suffices for."""
-    if not settings.FREE_TRAIN_BUDGET_S:
+    """Runs whose proposers have free training time again, or fewer trainings under way: the oldest first."""
+    if not settings.FREE_TRAIN_BUDGET_S and not settings.TRAININGS_AT_ONCE:
         return
     held = Run.objects.filter(state=State.HELD, is_superseded=False, pull_request__isnull=False)
     for pk in held.order_by("pk").values_list("pk", flat=True)[:MOST_STARTED]:
@@ -240,11 +254,15 @@ def start_if_free(pk: int) -> None:
     row = Run.objects.select_for_update(of=("self",)).filter(pk=pk, state=State.HELD, is_superseded=False).first()
     if row is None or row.pull_request is None or not can(row.proposed_by, "propose", row.repo):
         return
-    if not starts_by_itself(row.pull_request):
+    payer = row.approved_by or row.proposed_by
+    if payer is None or has_enough_under_way(payer):
         return
-    row.approved_by = row.proposed_by
+    if row.approved_by is None and not starts_by_itself(row.pull_request):
+        return
+    row.approved_by = payer
     row.save(update_fields=["approved_by"])
-    start_training(row, train_budget_s(row))
+    if budget_s := train_budget_s(row):
+        start_training(row, budget_s)
 
 
 def forgotten_runs() -> QuerySet[Run]:
@@ -286,5 +304,7 @@ def settle(job: Job) -> None:
         return
     kind = LedgerEntry.Kind.SETTLED if job.worked_s else LedgerEntry.Kind.REFUNDED
     LedgerEntry.objects.create(user=job.charged_to, job=job, kind=kind, seconds=job.worked_s)
-    if settings.FREE_TRAIN_BUDGET_S:
-        jobs.enqueue("training.start_held", subject="housekeeping")  # what it did not use is there again
+    if settings.FREE_TRAIN_BUDGET_S or settings.TRAININGS_AT_ONCE:
+        jobs.enqueue(
+            "training.start_held", subject="housekeeping"
+        )  # what it did not use, and its place, is there again

@@ -166,6 +166,10 @@ FREE_TRAIN_BUDGET_S = env_int(
     "FREE_TRAIN_BUDGET_S", 0
 )  # seconds of training that start without a maintainer, per person and day
 
+TRAININGS_AT_ONCE = env_int(
+    "TRAININGS_AT_ONCE", 3
+)  # of one person who is no operator, waiting or running; 0 = any number
+
 # The public dataset with the rules of the hub, as NAMESPACE/NAME; made under this name, and followed when it moves.
 POLICY_REPOSITORY = env_str("POLICY_REPOSITORY", "model-commons/moderation-policy")
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.common import jobs
-from hub.common.errors import Forbidden
+from hub.common.errors import Conflict, Forbidden
 from hub.common.models import Job
 from hub.community.candidates import target_head
 from hub.community.contributions import commit
@@ -216,6 +216,31 @@ def test_free_training_that_runs_is_counted_before_it_is_charged(line: Line, cha
     run_waiting_jobs(kinds=("training.start_held",))
     second.refresh_from_db()
     assert second.state == Run.State.TRAINING and 3500 < second.train_job.budget_s < 3600
+
+
+def test_nobody_fills_the_queue_for_everybody(line: Line, settings: Any) -> None:
+    """Whoever proposes in a repository of their own has a budget there: four proposals were four trainings of six hours."""
+    settings.TRAININGS_AT_ONCE = 1
+    for seed in (3, 4):
+        train = (
+            f"{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
+        )
+        line.propose(line.alice, train=train)
+    run_waiting_jobs(kinds=("training.rebuild",))
+    first, second = Run.objects.order_by("pk")
+    for run in (first, second):
+        with jobs.claim(str(run.prepare_job_id), now=timezone.now()).hold():
+            Run.objects.filter(pk=run.pk).update(corpus=Corpus.objects.get_or_create(digest=f"sha256:{run.pk}")[0])
+            runs.prepared(run)
+        run.refresh_from_db()
+    assert (first.state, second.state) == (Run.State.TRAINING, Run.State.HELD)
+    assert "1 training of alice already under way" in summary_of(second.pull_request, "train")
+    with pytest.raises(Conflict, match="when one has ended"):
+        runs.start_run(run=second, by=line.alice)
+    jobs.finish(jobs.claim(str(first.train_job.pk), now=timezone.now()), Job.State.FAILED, "It broke after a moment.")
+    run_waiting_jobs(kinds=("training.start_held",))
+    second.refresh_from_db()
+    assert second.state == Run.State.TRAINING and second.approved_by == line.alice
 
 
 def test_who_starts_a_run_again_pays_for_it(line: Line, charlie: Any, settings: Any) -> None:
