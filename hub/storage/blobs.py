@@ -158,11 +158,13 @@ class BlobStore:
             check(descriptions)
         verifier = Verifier(self._records.index_of, may_use)
         checked = []
-        for description in descriptions:
-            verifier.check(description)
-            checked.append(self._check_sha256(description, upload if len(descriptions) == 1 else None))
-        if upload is not None:
-            self._running.forget(upload)
+        try:
+            for description in descriptions:
+                verifier.check(description)
+                checked.append(self._check_sha256(description, upload if len(descriptions) == 1 else None))
+        finally:
+            if upload is not None:
+                self._running.forget(upload)
         return [self._records.register(description) for description in checked]
 
     def plan(self, xet_hash: str, start: int = 0, end: int | None = None) -> Plan:

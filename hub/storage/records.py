@@ -49,6 +49,7 @@ class Records:
     def __init__(self, root: Path, bucket: Bucket | None = None, *, cache_bytes: int = 0) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.incoming = root / "incoming"
+        self.followed = root / "followed"  # notes about uploads under way: hub.storage.running_digest
         self.lock = root / "sweep.lock"
         if bucket is None:
             self.xorbs = Folder(root / "xorbs", self.incoming, levels=2)

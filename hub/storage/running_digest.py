@@ -6,13 +6,14 @@ reads each xorb as soon as that and those before it are stored, and notes the di
 these xorbs, whole and in this order, its digest is known. If not, the file is read as ever: a wrong guess costs time and
 nothing else, for what is noted is the digest of bytes that the store has proven.
 
-An upload has one file among what is on its way. Its lines, each appended in one write by whichever process it is:
+An upload has one file. Its lines, each appended in one write by whichever process it is:
 
     > <xorb hash>   a xorb begins to arrive
     = <xorb hash>   it is stored
     # <sha256>      in the k-th line of these: the digest of the first k xorbs
 
-Who follows holds the lock of that file, as writers of incoming files do; a sweep takes it once nobody does."""
+Who follows holds the lock of that file, as writers of incoming files do; a sweep takes it once nobody does. They lie in a
+folder of their own: what is on its way is content, and these are none."""
 
 import fcntl
 import hashlib
@@ -132,7 +133,7 @@ class RunningDigests:
     def _path(self, upload: str) -> Path:
         if not _UPLOAD.fullmatch(upload):
             raise ValueError("an upload is named by at most 64 hexadecimal digits")
-        return self._records.incoming / f"upload-{upload}"
+        return self._records.followed / upload
 
     def _note(self, upload: str, line: str) -> int:
         """Bytes of all notes so far; too many are not kept."""

@@ -43,7 +43,8 @@ def sweep(
             size = _drop_xorb(records, index, xorb, before, dry_run=dry_run)
             report.xorbs += size > 0
             report.freed_bytes += size
-    _sweep_incoming(records.incoming, before, report, dry_run=dry_run)
+    for folder in (records.incoming, records.followed):
+        _sweep_incoming(folder, before, report, dry_run=dry_run)
     return report
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from hub.site.bootstrap.requirements import CHECKOUT
 
-# The first of two halves about equal in time: what makes, judges and releases models; the pass on PostgreSQL and fresh
+# The first of two halves about equal in time: what makes, judges, keeps and talks about models; the pass on PostgreSQL and fresh
 # clones. Rooms whose tests begin with the same scene stay together: each half builds its own.
-FIRST = {"not slow": ("tests/training", "tests/moderation"), "slow": ("tests/site",)}
+FIRST = {
+    "not slow": ("tests/training", "tests/moderation", "tests/hub/storage", "tests/hub/repos", "tests/hub/community"),
+    "slow": ("tests/site",),
+}
 
 
 def run_tests(arguments: list[str], *, marks: str, data_dir: Path) -> int:

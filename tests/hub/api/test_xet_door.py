@@ -268,7 +268,7 @@ def test_tokens_and_addresses_end_after_an_hour(client: Client, shared: XetFile,
     monkeypatch.setattr(time, "time", lambda: later)
     assert ask_plan(client, shared, reader).status_code == 401
     gone = client.get(path_of(piece["url"]))
-    assert (gone.status_code, gone.json()["error"]) == (403, "This address has expired; ask for the file again.")
+    assert (gone.status_code, gone.json()["error"]) == (403, "This address has expired; ask for the file again")
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "left"])

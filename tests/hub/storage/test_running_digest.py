@@ -81,7 +81,7 @@ def test_a_file_that_came_in_order_is_not_read_again_for_its_digest(store, parts
     (stored,) = store.add_shard(parts.shard(), may_use=nothing, upload=UPLOAD)
     assert stored.sha256 == parts.sha256 and readings == []
     assert b"".join(store.read(stored.sha256)) == parts.content
-    assert not list(store.root.glob("incoming/upload-*"))
+    assert not list(store.root.glob("followed/*"))
 
 
 def test_another_process_may_have_followed_it(lay, tmp_path, parts, readings):
@@ -162,6 +162,15 @@ def test_one_process_follows_few_uploads_and_the_others_are_read(lay, tmp_path, 
     assert store.add_shard(parts.shard(), may_use=nothing, upload=UPLOAD)[0].sha256 == parts.sha256
     assert readings == [4 * PART]
     store._running.forget("c" * 64)
+
+
+def test_notes_of_an_upload_that_broke_off_are_swept(store, parts):
+    send(store, parts, [0])
+    assert len(list(store.root.glob("followed/*"))) == 1
+    store.sweep(set(), grace_s=60, now=time.time() + 50)
+    assert len(list(store.root.glob("followed/*"))) == 1
+    assert store.sweep(set(), grace_s=60, now=time.time() + 120).leftovers == 1
+    assert not list(store.root.glob("followed/*"))
 
 
 def test_a_name_that_leads_elsewhere_is_no_upload(store, parts):

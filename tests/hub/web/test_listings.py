@@ -41,7 +41,7 @@ def test_the_files_of_a_folder_cost_the_same_however_many_they_are(
     files = {f"more/{number}.txt": b"x\n" for number in range(60)}
     commit_as(alice, tides, files)
     address = f"{tides.path}/tree/main/more"
-    with django_assert_num_queries(5):  # name, repository, collaborators, last changes, open counts
+    with django_assert_num_queries(6):  # name, repository, collaborators, what is held back, last changes, open counts
         browser_of(None).get(address)
 
 
