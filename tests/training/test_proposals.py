@@ -192,22 +192,33 @@ def test_a_stranger_within_the_free_budget_needs_nobody(line: Line, charlie: Any
     assert Run.objects.get().approved_by == charlie.user
 
 
-def test_free_training_that_runs_is_counted_before_it_is_charged(line: Line, charlie: Any, settings: Any) -> None:
-    """Any number of proposals started for nothing, for as long as none of them had ended."""
-    settings.FREE_TRAIN_BUDGET_S = 3600
+def propose_twice(line: Line, by: Any) -> tuple[Run, Run]:
+    """Two proposals that differ in their seed, as far as their data is prepared next."""
     for seed in (3, 4):
         train = (
             f"{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
         )
-        line.propose(charlie.user, train=train)
+        line.propose(by, train=train)
     run_waiting_jobs(kinds=("training.rebuild",))
     first, second = Run.objects.order_by("pk")
-    assert first.approved_by == second.approved_by == charlie.user  # nothing is reserved while data is prepared
-    for run in (first, second):
+    return first, second
+
+
+def finish_preparing(*waiting: Run) -> None:
+    """As a worker does, one after the other."""
+    for run in waiting:
         with jobs.claim(str(run.prepare_job_id), now=timezone.now()).hold():
             Run.objects.filter(pk=run.pk).update(corpus=Corpus.objects.get_or_create(digest=f"sha256:{run.pk}")[0])
             runs.prepared(run)
         run.refresh_from_db()
+
+
+def test_free_training_that_runs_is_counted_before_it_is_charged(line: Line, charlie: Any, settings: Any) -> None:
+    """Any number of proposals started for nothing, for as long as none of them had ended."""
+    settings.FREE_TRAIN_BUDGET_S = 3600
+    first, second = propose_twice(line, charlie.user)
+    assert first.approved_by == second.approved_by == charlie.user  # nothing is reserved while data is prepared
+    finish_preparing(first, second)
     job = first.train_job
     assert (first.state, second.state, job.budget_s) == (Run.State.TRAINING, Run.State.HELD, 3600)
     assert second.approved_by is None and "free training time" in summary_of(second.pull_request, "train")
@@ -221,18 +232,8 @@ def test_free_training_that_runs_is_counted_before_it_is_charged(line: Line, cha
 def test_nobody_fills_the_queue_for_everybody(line: Line, settings: Any) -> None:
     """Whoever proposes in a repository of their own has a budget there: four proposals were four trainings of six hours."""
     settings.TRAININGS_AT_ONCE = 1
-    for seed in (3, 4):
-        train = (
-            f"{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
-        )
-        line.propose(line.alice, train=train)
-    run_waiting_jobs(kinds=("training.rebuild",))
-    first, second = Run.objects.order_by("pk")
-    for run in (first, second):
-        with jobs.claim(str(run.prepare_job_id), now=timezone.now()).hold():
-            Run.objects.filter(pk=run.pk).update(corpus=Corpus.objects.get_or_create(digest=f"sha256:{run.pk}")[0])
-            runs.prepared(run)
-        run.refresh_from_db()
+    first, second = propose_twice(line, line.alice)
+    finish_preparing(first, second)
     assert (first.state, second.state) == (Run.State.TRAINING, Run.State.HELD)
     assert "1 training of alice already under way" in summary_of(second.pull_request, "train")
     with pytest.raises(Conflict, match="when one has ended"):
