@@ -20,9 +20,10 @@ def answer_deletion(sender: type, repo: Repo, by: User, **_: Any) -> None:
     refuse_with_release(repo)
     case = Case.objects.filter(repo=repo, state=Case.State.OPEN).order_by("pk").first()
     if case is not None:
+        way_out = f", or when you purge {case.content.path} from its history" if case.content is not None else ""
         raise Conflict(
             f"{repo.full_name} cannot be deleted while a moderator has to decide about it (case {case.pk}); "
-            f"it can be when that is decided{', or when you purge the file from its history' if case.content_id else ''}."
+            f"it can be when that is decided{way_out}."
         )
     cases = Case.objects.filter(repo=repo)
     settle_news([queue_of(repo), *(path_of(row) for row in cases)])  # its cases are missing, too, until it is back

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.common.errors import Conflict, InvalidInput
-from hub.repos.commits import create_commit, move_ref
+from hub.repos.commits import author_of, create_commit, move_ref
 from hub.repos.models import Content, Repo, Revision, RevisionContent
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
-from hub.storage.git import ANY, AddFile, CopyFile, DeleteFile
+from hub.storage.git import ANY, AddFile, CopyFile, DeleteFile, GitRepo
 from moderation import audit
 from moderation.gate import contents_by_digest
 from moderation.models import Case
@@ -21,6 +21,7 @@ from moderation.queue import State, resolve_case
 
 SQL_BATCH = 500
 MAX_LARGE = 500  # large files looked up in the tree
+MAX_CO_AUTHORS = 50
 WORK_REF = "refs/convert/clean_history"
 
 
@@ -112,7 +113,7 @@ def clean_history(*, repo: Repo, by: User) -> Revision:
         ref=WORK_REF,
         operations=operations,
         title=f"Take {count} commit{'s' if count > 1 else ''} out of the history",
-        description="Left out: " + ", ".join(left_out[:50]) if left_out else "",
+        description=describe(members, hidden.commits, left_out, by),
         base=repo.public_head,
         door="hub",
     )
@@ -124,6 +125,15 @@ def clean_history(*, repo: Repo, by: User) -> Revision:
         members.move_ref(WORK_REF, None, ANY)
     settle(repo, by, hidden, head, made)
     return made
+
+
+def describe(members: GitRepo, commits: list[str], left_out: list[str], by: User) -> str:
+    """What was left out, and everybody whose commits became this one, as git and its tools know it."""
+    own = author_of(by).email
+    authors = {info.author.email: info.author.name for info in map(members.commit_info, commits)}
+    others = [f"Co-authored-by: {name} <{email}>" for email, name in authors.items() if email != own]
+    parts = ["Left out: " + ", ".join(left_out[:50])] if left_out else []
+    return "\n\n".join([*parts, *(["\n".join(others[:MAX_CO_AUTHORS])] if others else [])])
 
 
 def list_operations(repo: Repo, base: str, head: str) -> tuple[list[AddFile | CopyFile | DeleteFile], list[str]]:

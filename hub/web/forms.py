@@ -241,7 +241,10 @@ class RepoSettingsForm(forms.Form):
     description = forms.CharField(label="In one sentence", max_length=300, required=False)
     visibility = forms.ChoiceField(
         label="Who sees it",
-        choices=[("public", "Public: everybody sees what is cleared"), ("private", "Private: only its members")],
+        choices=[
+            ("public", "Public: everybody sees what is cleared"),
+            ("private", "Private: only its members, and the moderators of this hub"),
+        ],
         widget=forms.RadioSelect,
     )
 

@@ -75,6 +75,16 @@ def test_a_clean_history_shows_all_that_is_cleared_and_nothing_else(leaky: Any, 
         clean_history(repo=leaky, by=alice.user)
 
 
+def test_a_clean_history_still_names_who_wrote_it(alice: Person, bob: Person) -> None:
+    """The work of others became a commit of whoever pressed the button."""
+    repo = make_repo("dataset", "tides", alice.user, {"keys.txt": SECRET.encode()})
+    RepoCollaborator.objects.create(repo=repo, user=bob.user, role="write")
+    bring(repo, bob.user, {"b.txt": b"second"})
+    made = clean_history(repo=repo, by=alice.user)
+    said = pair(repo).members.commit_info(made.commit).message
+    assert "Left out: keys.txt" in said and "Co-authored-by: Bob <" in said and "Alice <" not in said
+
+
 def test_a_secret_that_is_still_there_is_left_out(alice: Person) -> None:
     repo = make_repo("dataset", "tides", alice.user, {"keys.txt": SECRET.encode(), "b.txt": b"second"})
     clean_history(repo=repo, by=alice.user)
