@@ -6,7 +6,7 @@ from typing import Any
 from hub.accounts.models import User
 from hub.accounts.people import hub_account
 from hub.accounts.permissions import can, require
-from hub.common.errors import EntryNotFound, InvalidInput, NotFound
+from hub.common.errors import EntryNotFound, Forbidden, InvalidInput, NotFound
 from hub.community.contributions import commit, reader_for
 from hub.community.models import PullRequest
 from hub.repos.commits import create_commit
@@ -39,7 +39,12 @@ def open_suite(case: Case, by: User) -> Repo:
     """A new dataset repository for the tests of this model, with the model's owner. Where `by` may make none there, the hub
     makes it, and what `by` adds is a proposal to its owner."""
     owner = case.repo.owner
-    maker = by if can(by, "create_repo", owner) else hub_account()
+    may_create = can(by, "create_repo", owner)
+    if case.repo.is_private and not may_create and not can(by, "moderate"):
+        raise Forbidden(
+            f"The tests of a private model lie with its owner; ask an admin of {owner.name} to make this one."
+        )
+    maker = by if may_create else hub_account()
     name = f"{case.repo.name[:80]}-reports"
     try:
         return find_repo("dataset", f"{owner.name}/{name}", by)  # made before, and its first row was refused

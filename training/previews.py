@@ -131,12 +131,16 @@ def preview(
         try:
             with looks.take(getattr(data.user, "pk", None) or 0):
                 found = look_afresh(data, commit, split, format, model, model_commit, examples, how)
-        except Impatient as problem:
-            found = Preview(problem=str(problem), is_for_now=True)
+        except Impatient as problem:  # is about who asks: not remembered, others look
+            return for_now(Preview(problem=str(problem), is_for_now=True), data, commit)
         if found.is_for_now:
-            found = replace(found, bytes=sum(entry.size for entry in list_data(data, commit)))
+            found = for_now(found, data, commit)
         cache.set(key, found, timeout=KEPT_FOR_NOW_S if found.is_for_now else KEPT_S)
     return found
+
+
+def for_now(found: Preview, data: RepoReader, commit: str) -> Preview:
+    return replace(found, bytes=sum(entry.size for entry in list_data(data, commit)))
 
 
 def list_data(data: RepoReader, commit: str) -> list[TreeEntry]:

@@ -23,6 +23,7 @@ from hub.common import jobs
 from hub.common.errors import Conflict, Forbidden, RevisionNotFound
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
+from hub.community.candidates import people_behind
 from hub.repos.models import Content
 from hub.storage.errors import StorageError
 from training.budgets import TRAIN_BUDGET_S
@@ -35,7 +36,7 @@ from training.materials import cached_file, lay_out, link_or_copy, uncleared_fil
 from training.models import Checkpoint, Evaluation, Replay, Run
 from training.outputs import evaluations_of
 from training.replay_verdicts import TOLERANCES, judge
-from training.runs import settle
+from training.runs import refuse_more, settle
 from training.worker import engine_processes, engine_threads, in_processes, relay, require_success, supervise
 
 State = Replay.State
@@ -80,6 +81,8 @@ def ask(*, run: Run, by: User | None) -> Replay:
         row = Run.objects.select_for_update(of=("self",)).select_related("repo").get(pk=run.pk)
         if reason := why_not_replay(row):
             raise Conflict(reason)
+        if payer is not None:
+            refuse_more(payer)
         try:
             with transaction.atomic():
                 replay = Replay.objects.create(run=row, asked_by=by)
@@ -126,7 +129,9 @@ def folder_of(replay: Replay) -> Path:
 def carry_out(lease: Lease) -> None:
     """Body of training.replay. An attempt goes on where the one before stopped; nothing of it is kept but the report."""
     replay = (
-        Replay.objects.select_related("run__repo", "run__proposed_by").filter(pk=lease.payload["replay_id"]).first()
+        Replay.objects.select_related("run__repo", "run__proposed_by", "run__pull_request__discussion")
+        .filter(pk=lease.payload["replay_id"])
+        .first()
     )
     if replay is None or replay.state != State.RUNNING:
         raise JobRefused("The run or its repository is gone.")
@@ -224,7 +229,8 @@ def score_again(lease: Lease, run: Run, evaluation: Evaluation, folder: Path) ->
         lay_out(evaluation.suite_repo, evaluation.suite_commit, suite)
     except RevisionNotFound as problem:
         raise JobRefused(problem.message) from None
-    judges = lay_out_judges(suite, run.proposed_by)
+    behind = people_behind(run.pull_request) if run.pull_request else {run.proposed_by_id}
+    judges = lay_out_judges(suite, *User.objects.filter(pk__in=behind).order_by("pk"))
     arguments = ["evaluate", "--suite", str(suite), "--model", str(remade), "--out", str(own), *arguments_of(judges)]
     reads = [suite, remade, *judges.values()]
     require_success(supervise(lease, arguments, own=own, reads=reads, on_event=relay(lease)))

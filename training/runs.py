@@ -90,6 +90,11 @@ def prepared(run: Run) -> None:
     show(row, "train", Check.State.WAITING, f"Waiting for a maintainer to press 'run'{more}.")
 
 
+def refuse_more(by: User) -> None:
+    if has_enough_under_way(by):
+        raise Conflict(f"{count(settings.TRAININGS_AT_ONCE)} of yours already under way; start it when one has ended.")
+
+
 def count(trainings: int) -> str:
     return "1 training" if trainings == 1 else f"{trainings} trainings"
 
@@ -135,9 +140,9 @@ def start_run(*, run: Run, by: User) -> Run:
     row = Run.objects.select_for_update().get(pk=run.pk)
     if row.is_superseded:
         raise Conflict("Newer inputs replaced this run; start the newest one.")
-    if row.state == State.HELD and has_enough_under_way(by):
-        raise Conflict(f"{count(settings.TRAININGS_AT_ONCE)} of yours already under way; start it when one has ended.")
-    if row.approved_by is None or not can(row.approved_by, "run", row.repo):
+    if row.state == State.HELD:
+        refuse_more(by)
+    if row.state == State.HELD or row.approved_by is None or not can(row.approved_by, "run", row.repo):
         row.approved_by = by
         row.save(update_fields=["approved_by"])
     if row.state == State.HELD:
@@ -162,6 +167,8 @@ def rerun(*, run: Run, by: User) -> Run:
         raise InvalidInput(f"This run is {row.get_state_display().lower()}; only an ended one starts again.")
     if any(job.kind in WORK for job in living_jobs(row)):
         raise Conflict("What was cancelled is still ending; try again in half a minute.")
+    if row.corpus_id is not None:
+        refuse_more(by)
     row.finished_at = None
     row.approved_by = by if may_spend else row.approved_by  # who presses the button spends, whoever did before
     row.save(update_fields=["finished_at", "approved_by"])
@@ -245,6 +252,8 @@ def start_held() -> None:
     if not settings.FREE_TRAIN_BUDGET_S and not settings.TRAININGS_AT_ONCE:
         return
     held = Run.objects.filter(state=State.HELD, is_superseded=False, pull_request__isnull=False)
+    if not settings.FREE_TRAIN_BUDGET_S:
+        held = held.filter(approved_by__isnull=False)  # the others wait for a person
     for pk in held.order_by("pk").values_list("pk", flat=True)[:MOST_STARTED]:
         start_if_free(pk)
 
@@ -252,7 +261,9 @@ def start_held() -> None:
 @transaction.atomic
 def start_if_free(pk: int) -> None:
     row = Run.objects.select_for_update(of=("self",)).filter(pk=pk, state=State.HELD, is_superseded=False).first()
-    if row is None or row.pull_request is None or not can(row.proposed_by, "propose", row.repo):
+    if row is None or row.pull_request is None:
+        return
+    if row.approved_by is None and not can(row.proposed_by, "propose", row.repo):
         return
     payer = row.approved_by or row.proposed_by
     if payer is None or has_enough_under_way(payer):

@@ -61,4 +61,7 @@ def check_task(pinned: Pinned, task: Task, entry: TreeEntry | None, folder: Path
                 place.write_bytes(pair(pinned.repo).members.read_blob(entry.oid))
         except StorageError:
             return []  # bytes that cannot be had now are said when the inputs are laid out
-    return check_task_file(task, folder)
+    try:
+        return check_task_file(task, folder)
+    except ImportError:  # the packages of models are still being installed; 'prepare' reads it with them
+        return []

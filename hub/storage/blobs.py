@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,7 @@ from hub.storage.footprint import Footprint, measure
 from hub.storage.ingest import Ingest
 from hub.storage.reading import PIECE_BYTES, FileBytes, FileReader
 from hub.storage.records import Records, StoredFile, describe
-from hub.storage.running_digest import RunningDigests
+from hub.storage.running_digest import RunningDigests, Waiting
 from hub.storage.sweep import SweepReport
 from hub.storage.xet import hashes
 from hub.storage.xet.reconstruction import Plan, plan_download
@@ -145,23 +146,26 @@ class BlobStore:
         max_total_bytes: int | None = None,
         check: Callable[[list[FileDescription]], None] | None = None,
         upload: str | None = None,
+        waiting: Waiting = nullcontext,
     ) -> list[StoredFile]:
         """Register the files that a client describes, all of them or none, after checking every statement.
 
         `may_use(xorb hash)`: whether the uploader brought this xorb or may read it; others need a right verification
         hash, which only who holds the chunks can make. `max_total_bytes`: of all files; `check` may raise what stands
-        against them, before their bytes are read. `upload`: as with the xorbs.
+        against them, before their bytes are read. `upload`: as with the xorbs;
+        `waiting()` is entered where their digests are waited for.
         Raises MalformedShard, NotOwned, DigestMismatch, TooLarge."""
-        descriptions = parse_shard(data)
-        self._check_sizes(descriptions, max_total_bytes)
-        if check is not None:
-            check(descriptions)
-        verifier = Verifier(self._records.index_of, may_use)
         checked = []
         try:
+            descriptions = parse_shard(data)
+            self._check_sizes(descriptions, max_total_bytes)
+            if check is not None:
+                check(descriptions)
+            verifier = Verifier(self._records.index_of, may_use)
             for description in descriptions:
                 verifier.check(description)
-                checked.append(self._check_sha256(description, upload if len(descriptions) == 1 else None))
+                followed = upload if len(descriptions) == 1 else None
+                checked.append(self._check_sha256(description, followed, waiting))
         finally:
             if upload is not None:
                 self._running.forget(upload)
@@ -304,13 +308,13 @@ class BlobStore:
         if max_total_bytes is not None and total > max_total_bytes:
             raise TooLarge(f"These files hold {total} bytes; only {max_total_bytes} more are allowed.")
 
-    def _check_sha256(self, description: FileDescription, upload: str | None) -> FileDescription:
+    def _check_sha256(self, description: FileDescription, upload: str | None, waiting: Waiting) -> FileDescription:
         """The description with the SHA-256 of the bytes. Raises DigestMismatch if another one was stated."""
         known = self._records.find_by_xet(hashes.to_hex(description.file_hash))
         # The file hash is a digest of the content, so the SHA-256 of an equal file need not be computed twice.
         sha256 = known.sha256 if known is not None else None
         if sha256 is None and upload is not None:
-            sha256 = self._running.find(upload, description)
+            sha256 = self._running.find(upload, description, waiting)
         if sha256 is None:
             digest = hashlib.sha256()
             FileBytes(self._records, description).digest_into(digest.update)

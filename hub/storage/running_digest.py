@@ -10,7 +10,7 @@ An upload has one file. Its lines, each appended in one write by whichever proce
 
     > <xorb hash>   a xorb begins to arrive
     = <xorb hash>   it is stored
-    # <sha256>      in the k-th line of these: the digest of the first k xorbs
+    # <k> <sha256>  the digest of the first k xorbs
 
 Who follows holds the lock of that file, as writers of incoming files do; a sweep takes it once nobody does. They lie in a
 folder of their own: what is on its way is content, and these are none."""
@@ -22,8 +22,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from hub.storage.errors import StorageError
@@ -35,9 +35,12 @@ from hub.storage.xet.shards import FileDescription, make_terms
 AT_ONCE = 2  # uploads that one process follows
 PATIENCE_S = 20.0  # without a new line, then an upload is no longer followed
 WAIT_S = 3.0  # for the next digest, then the file is read
+MOST_WAIT_S = 60.0  # for all of them
 MAX_NOTES = 4 * 1024**2  # bytes: some 20,000 xorbs
 _UPLOAD = re.compile(r"[0-9a-f]{1,64}")
+_DIGEST = re.compile(r"# ([0-9]{1,9}) ([0-9a-f]{64})")
 
+Waiting = Callable[[], AbstractContextManager[object]]
 log = logging.getLogger(__name__)
 
 
@@ -49,8 +52,10 @@ class Notes:
         self._rest = b""
         self._position = 0
         self.order: list[str] = []  # xorbs as they began to arrive
+        self._announced: set[str] = set()
         self.stored: set[str] = set()
         self.digests: list[str] = []
+        self.is_torn = False
 
     def read_on(self) -> bool:
         """Whether there was something new."""
@@ -58,15 +63,24 @@ class Notes:
         self._position += len(piece)
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
-            mark, _, value = line.decode().partition(" ")
+            mark, _, value = line.decode(errors="replace").partition(" ")
             if mark == ">":
-                if value not in self.order:  # sent again after a broken connection
+                if value not in self._announced:  # else sent again after a broken connection
+                    self._announced.add(value)
                     self.order.append(value)
             elif mark == "=":
                 self.stored.add(value)
             else:
-                self.digests.append(value)
+                self._take_digest(line.decode(errors="replace"))
         return bool(lines)
+
+    def _take_digest(self, line: str) -> None:
+        """A line that a full disk cut in two, or anything else, ends what is believed of this upload."""
+        found = _DIGEST.fullmatch(line)
+        if found and not self.is_torn and int(found[1]) == len(self.digests) + 1:
+            self.digests.append(found[2])
+        else:
+            self.is_torn = True
 
     def are_gone(self) -> bool:
         return os.fstat(self._descriptor).st_nlink == 0
@@ -81,15 +95,18 @@ class RunningDigests:
 
     def announce(self, upload: str, xorb_hash: str) -> None:
         """A xorb of this upload (at most 64 hexadecimal digits) begins to arrive."""
-        self._note(upload, f"> {xorb_hash}\n")
+        with _only_a_guess():
+            self._note(upload, f"> {xorb_hash}\n")
 
     def note_stored(self, upload: str, xorb_hash: str) -> None:
         """It is stored. From the second one on somebody follows: a single xorb is read in no time."""
-        if self._note(upload, f"= {xorb_hash}\n") > 2 * len(f"> {xorb_hash}\n"):
-            self._follow(upload)
+        with _only_a_guess():
+            if self._note(upload, f"= {xorb_hash}\n") > 2 * len(f"> {xorb_hash}\n"):
+                self._follow(upload)
 
-    def find(self, upload: str, description: FileDescription) -> str | None:
-        """The SHA-256 of a file that consists of the xorbs of this upload, None if it is not known and will not be soon."""
+    def find(self, upload: str, description: FileDescription, waiting: Waiting = nullcontext) -> str | None:
+        """The SHA-256 of a file that consists of the xorbs of this upload, None if it is not known and will not be soon.
+        Waits within `waiting()`."""
         xorbs = [hashes.to_hex(term["xorb"].tobytes()) for term in description.terms]
         if len(xorbs) < 2 or not self._are_whole(description):
             return None
@@ -98,7 +115,8 @@ class RunningDigests:
         except (FileNotFoundError, ValueError):
             return None
         try:
-            return self._await(Notes(descriptor), descriptor, xorbs)
+            with waiting():
+                return self._await(Notes(descriptor), descriptor, xorbs)
         finally:
             os.close(descriptor)
 
@@ -109,17 +127,18 @@ class RunningDigests:
 
     def _await(self, notes: Notes, descriptor: int, xorbs: Sequence[str]) -> str | None:
         until = time.monotonic() + WAIT_S
+        last = time.monotonic() + MOST_WAIT_S
         known = -1
         while True:
             is_followed = not _try_lock(descriptor, fcntl.LOCK_SH)  # first, so that the last lines are not missed
             notes.read_on()
-            if notes.order[: len(xorbs)] != xorbs:
+            if notes.is_torn or notes.order[: len(xorbs)] != xorbs:
                 return None
             if len(notes.digests) >= len(xorbs):
                 return notes.digests[len(xorbs) - 1]
             if len(notes.digests) > known:
                 known, until = len(notes.digests), time.monotonic() + WAIT_S
-            if not is_followed or time.monotonic() > until:
+            if not is_followed or time.monotonic() > min(until, last):
                 return None
             time.sleep(0.005)
 
@@ -160,7 +179,12 @@ class RunningDigests:
             os.close(descriptor)
             self._free.release()
             return
-        threading.Thread(target=self._run, args=(upload, descriptor), name="running-digest", daemon=True).start()
+        follower = threading.Thread(target=self._run, args=(upload, descriptor), name="running-digest", daemon=True)
+        try:
+            follower.start()
+        except RuntimeError:  # no more threads
+            os.close(descriptor)
+            self._free.release()
 
     def _run(self, upload: str, descriptor: int) -> None:
         try:
@@ -185,7 +209,9 @@ class RunningDigests:
             if done < len(notes.order) and notes.order[done] in notes.stored:
                 self._read_xorb(notes.order[done], digest.update)
                 done += 1
-                os.write(descriptor, f"# {digest.hexdigest()}\n".encode())
+                line = f"# {done} {digest.hexdigest()}\n".encode()
+                if os.write(descriptor, line) < len(line):
+                    return  # a full disk
                 quiet_since = time.monotonic()
             elif notes.read_on():
                 quiet_since = time.monotonic()
@@ -202,6 +228,15 @@ class RunningDigests:
             raise StorageError(f"Xorb {xorb_hash} is not there any more.")
         terms = make_terms([(raw_hash, 0, len(index), index.raw_size(0, len(index)))])
         FileBytes(self._records, FileDescription(raw_hash, terms, None, None)).digest_into(update)
+
+
+@contextmanager
+def _only_a_guess() -> Iterator[None]:
+    """What fails here costs the upload nothing but the time that following it would have saved."""
+    try:
+        yield
+    except OSError as problem:
+        log.warning("An upload is not followed: %s", problem)
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

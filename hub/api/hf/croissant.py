@@ -22,6 +22,8 @@ from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
 
+BROKEN = re.compile(r"[\ud800-\udfff]")  # halves of characters: JSON may write them, UTF-8 has none for them
+
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -108,7 +110,7 @@ def describe_dataset(reader: RepoReader, commit: str, site: str) -> dict[str, An
         "conformsTo": CONFORMS_TO,
         "name": UNSAFE.sub("-", repo.full_name.replace("/", "-")),
         "alternateName": repo.full_name,
-        "description": str(card.get("pretty_name") or f"{repo.full_name} at {commit}"),
+        "description": BROKEN.sub("", str(card.get("pretty_name") or f"{repo.full_name} at {commit}")),
         "url": f"{site}{repo.path}",
         "version": "1.0.0",
         "identifier": commit,
@@ -118,8 +120,12 @@ def describe_dataset(reader: RepoReader, commit: str, site: str) -> dict[str, An
         "recordSet": sets,
     }
     if licence:
-        described["license"] = [str(item) for item in licence] if isinstance(licence, list) else str(licence)
-    if keywords := [tag for tag in repo.tags if isinstance(tag, str)][:50]:
+        described["license"] = (
+            [BROKEN.sub("", str(item)) for item in licence]
+            if isinstance(licence, list)
+            else BROKEN.sub("", str(licence))
+        )
+    if keywords := [BROKEN.sub("", tag) for tag in repo.tags if isinstance(tag, str)][:50]:
         described["keywords"] = keywords
     return described
 
@@ -232,7 +238,7 @@ def merge_types(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     seen: dict[str, set[str]] = {}
     for row in rows:
         for name, value in row.items():
-            if value is not None:
+            if value is not None and not BROKEN.search(str(name)):
                 seen.setdefault(str(name), set()).add(type_of(value))
     chosen = {name: choose_type(types) for name, types in seen.items()}
     return dict([(name, type) for name, type in chosen.items() if type][:MAX_COLUMNS])

@@ -14,7 +14,7 @@ def describe_missing_object(reader: RepoReader, sha256: str) -> str:
     """One sentence. Only of a pointer that this reader's half of the history holds it says that the file exists at all."""
     repo = reader.repo
     content = Content.objects.filter(repo=repo, digest=f"sha256:{sha256}").first()
-    if content is None and is_purged_file(repo, sha256):
+    if content is None and reader.is_member and is_purged_file(repo, sha256):
         return f"{sha256[:12]} was deleted from {repo.full_name} for good; {THE_REST}."
     path = find_path(reader, content) if content is not None else None
     if content is None or path is None:

@@ -15,6 +15,7 @@ from hub.api.hf.ranges import read_range
 from hub.api.xet.tokens import Access, read_access, sign_pieces
 from hub.common.errors import Forbidden, HubError, InvalidInput, NotFound, RangeNotSatisfiable, TooLarge
 from hub.common.paging import read_number
+from hub.common.waiting import giving_way
 from hub.community.contributions import reader_for
 from hub.repos.blobs import list_told_chunks, record_upload, store
 from hub.repos.loose import count_xorbs, hold_xorbs, is_held
@@ -89,6 +90,7 @@ def put_shard(request: HttpRequest) -> HttpResponse:
             max_total_bytes=settings.MAX_FILE_BYTES,
             check=lambda files: check_claims(access, files),
             upload=name_upload(request),
+            waiting=giving_way,
         )
     except StorageError as problem:
         raise refuse(problem) from None

@@ -22,6 +22,7 @@ ROWS = b'{"question": "When?", "turns": ["a"], "n": 1}\n{"question": null, "n": 
         ("a.jsonl", ROWS, {"question": "sc:Text", "n": "sc:Float", "sure": "sc:Boolean"}),
         ("a.jsonl", b'not json\n["list"]\n{"a": 1}\n{"a": "x"}\n', {"a": "sc:Text"}),
         ("a.jsonl", b"[" * 5000 + b"\n", {}),
+        ("a.jsonl", b'{"\\ud800 x": 1, "a": 1}\n', {"a": "sc:Integer"}),  # half a character made the page a 500
         ("a.csv", b'a\n"' + b"x" * 200_000, {}),
         ("a.parquet", b"PAR1", {}),
     ],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.storage import blobs, running_digest
-from hub.storage.errors import DigestMismatch, MalformedXorb
+from hub.storage.errors import DigestMismatch, MalformedXorb, StorageError
 from hub.storage.xet import hashes
 from hub.storage.xet.shards import FileDescription, format_shard, make_terms
 from tests.hub.storage.conftest import ClientUpload
@@ -193,3 +193,22 @@ def test_the_digest_is_that_of_the_file_whatever_arrived_when(order, listed, han
     sha256 = hashlib.sha256(content).hexdigest()
     (stored,) = stores[0].add_shard(parts.shard(listed, sha256=sha256), may_use=nothing, upload=UPLOAD)
     assert stored.sha256 == sha256
+
+
+@pytest.mark.parametrize("torn", ["# 1 12ab", "# 3 " + "0" * 64 + "\n", "\0" * 70 + "\n"])
+def test_a_line_that_was_cut_is_no_digest(store, parts, readings, torn):
+    """Of a full disk that had room again: all later digests would have been those of one xorb more."""
+    send(store, parts, [0])
+    (notes,) = store.root.glob("followed/*")
+    with open(notes, "a") as file:
+        file.write(torn)
+    send(store, parts, [1, 2, 3])
+    assert store.add_shard(parts.shard(), may_use=nothing, upload=UPLOAD)[0].sha256 == parts.sha256
+    assert readings == [4 * PART]
+
+
+def test_a_refused_shard_ends_the_notes(store, parts):
+    send(store, parts, [0, 1])
+    with pytest.raises(StorageError):
+        store.add_shard(b"nonsense", may_use=nothing, upload=UPLOAD)
+    assert not list(store.root.glob("followed/*"))
