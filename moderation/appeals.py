@@ -18,7 +18,7 @@ def may_appeal(case: Case, user: Any) -> bool:
     """Whether this decision concerns the person, and nobody asked for another look yet."""
     if case.state != Case.State.REFUSED or case.decided_by_id is None or not getattr(user, "is_authenticated", False):
         return False
-    if Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk).exists():
+    if "appeal_of" in case.subject or Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk).exists():
         return False
     return user.pk in {person.pk for person in concerned(case) if person is not None}
 

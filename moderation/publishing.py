@@ -215,7 +215,7 @@ def why_not_lift(release: Release, by: User) -> str:
         return ""
     if role_of(by, release.repo) in ("write", "admin") or why_has_stake(release, by):
         return "You have a part in this release; another moderator has to give it out again."
-    return ""
+    return quarantines.why_not_give_back(release, by)
 
 
 def change_state(row: Release, by: User | None, state: str, reason: str) -> None:

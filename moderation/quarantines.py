@@ -1,20 +1,23 @@
 """Taking something offline at once: one moderator is enough, and not for long. Within 72 hours another one agrees, or it
 ends by itself. Each has a case, decided at once, whose reasons its people read and appeal against."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from hub.accounts.models import User
+from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require
-from hub.common.errors import Conflict, Forbidden, InvalidInput
+from hub.common.errors import Conflict, Forbidden, HubError, InvalidInput
 from hub.community.listeners import notify
 from hub.repos.clearance import note_publication
 from hub.repos.models import Repo
 from hub.repos.publication import publish
+from hub.storage.errors import StorageError
 from moderation import audit
 from moderation.models import Case, Quarantine, Release
 from moderation.people import moderators
@@ -35,6 +38,8 @@ from moderation.queue import why_has_stake as why_has_stake_in_case
 give_back_release: list[Callable[[Release, User | None, dict[str, Any], str], None]] = []
 LASTS = timedelta(hours=72)  # on one person's word
 RENEWED_BY_ANOTHER = timedelta(days=30)  # for so long who let one lapse cannot begin it again alone
+
+log = logging.getLogger(__name__)
 
 
 def find_quarantine(repo: Repo, release: Release | None = None) -> Quarantine | None:
@@ -82,6 +87,7 @@ def begin(
 def follow_release(release: Release, by: User | None, before: dict[str, Any]) -> None:
     """A release changed its state: out of quarantine, its record ends; into it, one begins."""
     if release.state == Release.State.QUARANTINED and by is not None:
+        refuse_renewal(release.repo, by, timezone.now(), release)
         subject = {"release": release.tag, **before}
         title = f"{release.repo} {release.tag} taken offline: {release.state_reason}"
         begin(release.repo, by, title, release.state_reason, "", subject, timezone.now(), release=release)
@@ -90,10 +96,11 @@ def follow_release(release: Release, by: User | None, before: dict[str, Any]) ->
             write_end(row, by, release.state_reason, timezone.now())
 
 
-def refuse_renewal(repo: Repo, by: User, now: datetime) -> None:
-    lapsed = Quarantine.objects.filter(repo=repo, by=by, ended_by=None, ended_at__gt=now - RENEWED_BY_ANOTHER)
-    if lapsed.exists():
-        raise Forbidden("Yours lapsed, since nobody seconded it; another moderator has to take it offline again.")
+def refuse_renewal(repo: Repo, by: User, now: datetime, release: Release | None = None) -> None:
+    """Whether it lapsed or was lifted in time by who began it: one moderator alone has 72 hours, and not again and again."""
+    alone = Quarantine.objects.filter(repo=repo, release=release, by=by, seconded_by=None)
+    if count_active_people() > 1 and alone.filter(ended_at__gt=now - RENEWED_BY_ANOTHER).exists():
+        raise Forbidden("Yours ended, and nobody seconded it; another moderator has to take it offline again.")
 
 
 def show_later(repo: Repo) -> None:
@@ -147,6 +154,12 @@ def why_not_end(quarantine: Quarantine, by: User) -> str:
     return why_has_stake_in_case(quarantine.case, by)
 
 
+def why_not_give_back(release: Release, by: User) -> str:
+    """The same of a release, by whichever page: what a second moderator agreed to is not ended by the first."""
+    row = Quarantine.objects.filter(release=release, ended_at=None).select_related("case", "seconded_by").first()
+    return why_not_end(row, by) if row is not None else ""
+
+
 @transaction.atomic
 def lift(*, quarantine: Quarantine, by: User, reason: str, now: datetime | None = None) -> Quarantine:
     require(by, "moderate")
@@ -163,7 +176,13 @@ def lapse_due(now: datetime | None = None) -> int:
     """End what nobody seconded in time. Returns how many."""
     now = now or timezone.now()
     due = Quarantine.objects.filter(ended_at=None, seconded_by=None, lapses_at__lte=now)
-    return sum(lapse(row, now) for row in due.order_by("pk"))
+    ended = 0
+    for row in due.order_by("pk"):
+        try:
+            ended += lapse(row, now)
+        except (HubError, StorageError, DatabaseError):  # one that cannot be given back must not keep the others closed
+            log.exception("Quarantine %s could not lapse.", row.pk)
+    return ended
 
 
 @transaction.atomic

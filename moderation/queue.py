@@ -216,7 +216,9 @@ def why_has_stake(case: Case, user: Any) -> str:
         return "This is your own contribution; another moderator has to decide it."
     if has_part(case, user):
         return "You have a part in what this case judges; another moderator has to decide it."
-    if case.kind in (Case.Kind.REPORT, Case.Kind.OFFLINE) and role_of(user, case.repo) in ("write", "admin"):
+    of_maintainers = (Case.Kind.REPORT, Case.Kind.OFFLINE, Case.Kind.EXEMPT)
+    # The rules of the hub are kept by all moderators: with them this would leave nobody.
+    if case.kind in of_maintainers and not case.repo.is_policy and role_of(user, case.repo) in ("write", "admin"):
         return f"You maintain {case.repo}; another moderator has to decide about a report on it."
     if case.opened_by_id == user.pk:
         return "You opened this case; another moderator has to decide it."

@@ -176,8 +176,9 @@ def refuse_withdrawn(lock: Lock) -> None:
             files = uncleared_files(repo_of(pin), pin.commit)
         except StorageError:
             continue  # laying it out says which commit is gone, and what stands in its place
-        if bad := next((row for row in files if row.clearance == Content.Clearance.WITHHELD), None):
-            raise JobRefused(f"{bad.path} of {pin.id} was withheld since; what was taken back is not trained on again.")
+        if any(row.clearance == Content.Clearance.WITHHELD for row in files):
+            # Not which one: the reason stands in the public log, and the input may be somebody's own.
+            raise JobRefused("An input was withheld since; what was taken back is not trained on again.")
 
 
 def train_again(lease: Lease, folder: Path) -> None:

@@ -100,7 +100,18 @@ def test_it_ends_by_itself_after_72_hours_unless_another_moderator_agrees(
     for person in (alice, charlie, mona, nora):  # nobody has to find out by chance
         assert Notification.objects.filter(user=person.user, text__contains="online again").exists()
     report = Case.objects.get(kind="report")
-    with pytest.raises(Forbidden, match="Yours lapsed"):
+    with pytest.raises(Forbidden, match="Yours ended"):
+        take_offline(case=report, by=mona.user, reason=REASON)
+    assert take_offline(case=report, by=nora.user, reason=REASON).by == nora.user
+
+
+def test_nobody_begins_one_again_and_again_by_lifting_it_in_time(
+    offline: Quarantine, mona: Person, nora: Person
+) -> None:
+    """Lifted in its 71st hour it began with a fresh 72, for ever."""
+    lift(quarantine=offline, by=mona.user, reason="A moment.")
+    report = Case.objects.get(kind="report")
+    with pytest.raises(Forbidden, match="Yours ended"):
         take_offline(case=report, by=mona.user, reason=REASON)
     assert take_offline(case=report, by=nora.user, reason=REASON).by == nora.user
 

@@ -205,7 +205,9 @@ def test_withheld_data_is_not_trained_on_again(trained: Run, line: Line, engine:
     content = Content.objects.get(repo=line.data, path="train.jsonl")
     set_clearance(contents=[content], clearance="withheld", reason="Copied.")
     replay = carry_out(replays.ask(run=trained, by=line.bob))
-    assert replay.state == "failed" and "train.jsonl of alice/tide-tables was withheld" in replay.sentence
+    assert (
+        replay.state == "failed" and "An input was withheld since" in replay.sentence and "alice" not in replay.sentence
+    )
     assert engine["commands"] == []
 
 

@@ -22,6 +22,7 @@ from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.storage.git import TreeEntry
 
+MAX_CELL = 100_000  # characters; the limit of the csv module is one for all of a process
 BROKEN = re.compile(r"[\ud800-\udfff]")  # halves of characters: JSON may write them, UTF-8 has none for them
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
@@ -204,10 +205,10 @@ def read_columns(path: str, data: bytes, *, is_whole: bool) -> dict[str, str]:
         delimiter = "," if kind == "text/csv" else "\t"
         try:
             rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-            return merge_types(
-                {name: guess(cell) for name, cell in row.items() if name}
-                for row, _ in zip(rows, range(MAX_ROWS), strict=False)
-            )  # noqa: E501
+            first = [row for row, _ in zip(rows, range(MAX_ROWS), strict=False)]
+            if any(len(cell) > MAX_CELL for row in first for cell in row.values() if isinstance(cell, str)):
+                return {}  # a quotation mark that nothing closes
+            return merge_types({name: guess(cell) for name, cell in row.items() if name} for row in first)
         except csv.Error:
             return {}
     return {}

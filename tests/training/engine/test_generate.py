@@ -216,13 +216,3 @@ def test_the_command_answers_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert answers[1]["messages"] == rows[1]["messages"]
     assert all(a["tokens"] <= 5 and a["seconds"] >= 0 for a in answers)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "done"
-
-
-def test_an_answer_may_hold_any_mark(tmp_path: Path) -> None:
-    """A model that draws its tokens said U+2028, and its answers were cut in two there."""
-    from training.sampling import read_answers
-
-    said = "one\u2028two\x85three\x1cfour\nfive"
-    path = tmp_path / "answers.jsonl"
-    path.write_text(json.dumps({"id": "a", "text": said + "\0"}, ensure_ascii=False) + "\n", "utf-8")
-    assert read_answers(path) == {"a": said + "\N{REPLACEMENT CHARACTER}"}
