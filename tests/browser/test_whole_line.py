@@ -155,7 +155,7 @@ def watch_the_run(maria: Any, ada: Any, proposal: str, gallery: Gallery) -> None
     ada.get_by_role("link", name="Teach it the tide questions").first.click()
     ada.get_by_role("button", name="Run it").click()
     ada.get_by_text("It starts as soon as a worker is free.").wait_for()
-    check_state(maria, "train", "Running").wait_for(timeout=RUN_MS)
+    check_state(maria, "train", re.compile("Queued|Running")).wait_for(timeout=RUN_MS)
     gallery.keep(maria, "proposal-runs")
     watch_the_page_of_the_run(maria, gallery)
     for name in ("train", "evaluate"):
@@ -201,7 +201,7 @@ def watch_the_page_of_the_run(maria: Any, gallery: Gallery) -> None:
     page.close()
 
 
-def check_state(page: Any, name: str, word: str) -> Any:
+def check_state(page: Any, name: str, word: "str | re.Pattern[str]") -> Any:
     """The badge of a check of the proposal that is shown."""
     return page.locator(f"#check-{name} .badge", has_text=word)
 
