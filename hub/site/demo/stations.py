@@ -245,8 +245,9 @@ def fetch_inputs(line: Line, folder: Path) -> None:
 
 
 def run_at_home(command: str, home: Path) -> None:
-    """A printed command as it stands, by somebody who has the program and no setting of a hub."""
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    """A printed command, its paths filled in, by somebody who has the program and no setting of a hub."""
+    filled = {".venv/bin/python": sys.executable, "python": sys.executable, "PATH/OF/recipe.lock": "recipe.lock"}
+    words = [filled.get(word, word) for word in shlex.split(command)]
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH")}
     environment |= {"PYTHONPATH": str(settings.BASE_DIR), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
