@@ -14,8 +14,8 @@ from typing import Any
 
 from moderation.screens.comparison import Limits
 from training.engine.errors import EngineError
-from training.engine.recipe_fields import INVALID, Choice, ListOf, Number, Record, Text, key
-from training.engine.yaml_document import MAX_BYTES, Node, Problem, read_yaml
+from training.engine.recipe_fields import Choice, ListOf, Number, Record, Text, key, read_record
+from training.engine.yaml_document import MAX_BYTES, Node, Problem
 
 FILE = "policy.yaml"
 PACKAGED = Path(__file__).with_name(FILE)
@@ -119,28 +119,14 @@ def packaged_text() -> bytes:
 @lru_cache(maxsize=64)
 def parse_policy(data: bytes) -> Policy:
     """Raises PolicyError naming every problem with its place."""
-    problems: list[Problem] = []
-    policy: Any = INVALID
-    try:
-        root, problems = read_yaml(decode(data))
-        policy = Record(Policy, "a policy").read(root, problems)
-        if policy is not INVALID:
-            problems += list(find_contradictions(policy, root))
-    except Problem as problem:
-        problems = [*problems, problem]
+    if len(data) > MAX_BYTES:
+        too_large = f"the file is larger than {MAX_BYTES // 1024} KiB"
+        raise PolicyError([f"{FILE}:{Problem(1, 1, too_large, 'shorten its clauses')}"])
+    policy, problems = read_record(data, Record(Policy, "a policy"), find_contradictions)
     if problems:
-        raise PolicyError([f"{FILE}:{row}" for row in sorted(problems, key=lambda row: (row.line, row.column))])
+        raise PolicyError([f"{FILE}:{problem}" for problem in problems])
     assert isinstance(policy, Policy)
     return policy
-
-
-def decode(data: bytes) -> str:
-    if len(data) > MAX_BYTES:
-        raise Problem(1, 1, f"the file is larger than {MAX_BYTES // 1024} KiB", "shorten its clauses")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem(1, 1, "this is not UTF-8 text", "save it as UTF-8") from None
 
 
 def find_contradictions(policy: Policy, root: Node) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import cases, exceptions, hidden, log, policy, releases, reports
+from moderation.pages import case_acts, cases, exceptions, hidden, log, policy, releases, reports
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -38,14 +38,14 @@ def repo_patterns(prefix: str, type: str) -> list[URLPattern]:
 urlpatterns: list[URLPattern] = [
     path("moderation", cases.list_cases),
     path("moderation/cases/<int:number>", cases.show_case),
-    path("moderation/cases/<int:number>/decide", cases.decide_case),
-    path("moderation/cases/<int:number>/file", cases.judge_file),
-    path("moderation/cases/<int:number>/claim", cases.claim_case),
-    path("moderation/cases/<int:number>/recuse", cases.step_back),
-    path("moderation/cases/<int:number>/offline", cases.act_on_offline),
-    path("moderation/cases/<int:number>/say", cases.say_in_case),
-    path("moderation/cases/<int:number>/test", cases.make_test),
-    path("moderation/cases/<int:number>/appeal", cases.appeal_case),
+    path("moderation/cases/<int:number>/decide", case_acts.decide_case),
+    path("moderation/cases/<int:number>/file", case_acts.judge_file),
+    path("moderation/cases/<int:number>/claim", case_acts.claim_case),
+    path("moderation/cases/<int:number>/recuse", case_acts.step_back),
+    path("moderation/cases/<int:number>/offline", case_acts.act_on_offline),
+    path("moderation/cases/<int:number>/say", case_acts.say_in_case),
+    path("moderation/cases/<int:number>/test", case_acts.make_test),
+    path("moderation/cases/<int:number>/appeal", case_acts.appeal_case),
     path("audit", log.show_log),
     path("audit.jsonl", log.download_log),
     path("policy", policy.show_policy),

@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can
+from hub.common.errors import Conflict
 from hub.common.models import Job
 from hub.community.candidates import people_behind
 from hub.community.models import PullRequest
@@ -57,3 +58,14 @@ def has_enough_under_way(user: User) -> bool:
     User.objects.select_for_update().get(pk=user.pk)  # two that are prepared at once are counted one by one
     living = Job.objects.filter(kind__in=CHARGED, charged_to=user).exclude(state__in=Job.ENDED)
     return living.count() >= settings.TRAININGS_AT_ONCE
+
+
+def refuse_more(user: User) -> None:
+    """Before a training that somebody asks for by hand. Raises Conflict."""
+    if has_enough_under_way(user):
+        raise Conflict(f"{trainings_at_once()} of yours already under way; start it when one has ended.")
+
+
+def trainings_at_once() -> str:
+    most = settings.TRAININGS_AT_ONCE
+    return "1 training" if most == 1 else f"{most} trainings"

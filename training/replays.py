@@ -26,7 +26,7 @@ from hub.common.models import Job
 from hub.community.candidates import people_behind
 from hub.repos.models import Content
 from hub.storage.errors import StorageError
-from training.budgets import TRAIN_BUDGET_S
+from training.budgets import TRAIN_BUDGET_S, refuse_more
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, parse_lock
 from training.events import replay_told
@@ -36,7 +36,7 @@ from training.materials import cached_file, lay_out, link_or_copy, uncleared_fil
 from training.models import Checkpoint, Evaluation, Replay, Run
 from training.outputs import evaluations_of
 from training.replay_verdicts import TOLERANCES, judge
-from training.runs import refuse_more, settle
+from training.runs import settle
 from training.worker import engine_processes, engine_threads, in_processes, relay, require_success, supervise
 
 State = Replay.State

@@ -14,7 +14,15 @@ from hub.common.errors import Conflict, InvalidInput
 from hub.common.models import Job
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
-from training.budgets import CHARGED, TRAIN_BUDGET_S, has_enough_under_way, starts_by_itself, train_budget_s
+from training.budgets import (
+    CHARGED,
+    TRAIN_BUDGET_S,
+    has_enough_under_way,
+    refuse_more,
+    starts_by_itself,
+    train_budget_s,
+    trainings_at_once,
+)
 from training.events import run_changed, run_steered
 from training.models import LedgerEntry, Run
 
@@ -74,7 +82,7 @@ def prepared(run: Run) -> None:
         return  # an attempt before this one came so far before its worker died: one training is enough
     if row.approved_by is not None and has_enough_under_way(row.approved_by):
         sentence = (
-            f"{count(settings.TRAININGS_AT_ONCE)} of {row.approved_by} already under way; "
+            f"{trainings_at_once()} of {row.approved_by} already under way; "
             "this one starts by itself when one has ended."
         )
         set_state(row, State.HELD, sentence)
@@ -88,15 +96,6 @@ def prepared(run: Run) -> None:
     more = ", or for your free training time to be there again" if settings.FREE_TRAIN_BUDGET_S else ""
     set_state(row, State.HELD, "A maintainer looks at the proposal and presses 'run'.")
     show(row, "train", Check.State.WAITING, f"Waiting for a maintainer to press 'run'{more}.")
-
-
-def refuse_more(by: User) -> None:
-    if has_enough_under_way(by):
-        raise Conflict(f"{count(settings.TRAININGS_AT_ONCE)} of yours already under way; start it when one has ended.")
-
-
-def count(trainings: int) -> str:
-    return "1 training" if trainings == 1 else f"{trainings} trainings"
 
 
 def start_training(run: Run, budget_s: int = TRAIN_BUDGET_S) -> None:

@@ -3,24 +3,21 @@
 import re
 from typing import Any
 
-from django.contrib import messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.views.decorators.http import require_POST
 
 from hub.accounts.permissions import can
-from hub.common.errors import HubError
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, deadlines, evidence, quarantines, queue, report_tests, withholding
+from moderation import appeals, deadlines, evidence, quarantines, queue, report_tests, withholding
 from moderation.models import Case, ReportTest
 from moderation.policies import in_force, named_in
 from moderation.policy_file import Clause
-from moderation.voices import count_missing, is_half_allowed, recuse
+from moderation.voices import count_missing, is_half_allowed
 
 PER_PAGE = 50
 STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
@@ -168,22 +165,6 @@ def find_clause(case: Case) -> Clause | None:
     return policy.find_clause(case.subject.get("clause", "")) if policy is not None else None
 
 
-@require_POST
-def decide_case(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    given = {name: request.POST.get(name, "") for name in ("state", "reason", "clause")}
-    try:
-        queue.decide_case(case=case, by=request.user, **given)
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    case.refresh_from_db()
-    missing = count_missing(case) if case.state == Case.State.OPEN else 0
-    said = "One more moderator has to agree; they are told, with your reason." if missing else ""
-    messages.success(request, said or "Decided. The people concerned are told, with your reason.")
-    return HttpResponseRedirect(queue.path_of(case))
-
-
 def list_file_acts(case: Case, user: Any) -> list[tuple[str, str]]:
     """(act, words) of what this moderator may do with a file of the case besides deciding it."""
     if not can(user, "moderate") or queue.why_has_stake(case, user):
@@ -195,69 +176,6 @@ def list_file_acts(case: Case, user: Any) -> list[tuple[str, str]]:
         return []  # the decision itself says it
     act = "restore" if case.content.clearance == withholding.WITHHELD else "withhold"
     return [(act, acts[act])]
-
-
-@require_POST
-def judge_file(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    given = {name: request.POST.get(name, "") for name in ("act", "path", "reason", "clause")}
-    try:
-        made = withholding.judge_file(case=case, by=request.user, **given)
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "Done. The people concerned are told, with your reason.")
-    return HttpResponseRedirect(queue.path_of(made))
-
-
-@require_POST
-def claim_case(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    try:
-        deadlines.claim(case=case, by=request.user)
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "It is yours for four hours.")
-    return HttpResponseRedirect(queue.path_of(case))
-
-
-@require_POST
-def step_back(request: HttpRequest, number: int) -> HttpResponse:
-    """A moderator who has a part in it that no row knows."""
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    try:
-        recuse(case=case, by=request.user, reason=request.POST.get("recuse_reason", ""))
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "You stepped back. Another moderator decides it.")
-    return HttpResponseRedirect(queue.path_of(case))
-
-
-@require_POST
-def act_on_offline(request: HttpRequest, number: int) -> HttpResponse:
-    """Take the whole repository of a report offline; second or lift that."""
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    given = {name: request.POST.get(name, "") for name in ("act", "reason", "clause")}
-    try:
-        row = quarantines.act_on(case=case, by=request.user, **given)
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "Done. The people concerned are told, with your reason.")
-    return HttpResponseRedirect(queue.path_of(row.case))
-
-
-@require_POST
-def say_in_case(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    try:
-        conversation.say(case=case, by=request.user, text=request.POST.get("note", ""))
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    return HttpResponseRedirect(f"{queue.path_of(case)}#conversation")
 
 
 def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:
@@ -280,29 +198,3 @@ def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:
         "permission": report_tests.permission_of(case),
         "is_offered": bool(report_tests.offer_prompt(case)),
     }
-
-
-@require_POST
-def make_test(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    given = {name: request.POST.get(name, "").replace("\r\n", "\n") for name in ("prompt", "answer", "suite")}
-    lines = {name: request.POST.get(name, "").splitlines() for name in ("must", "must_not")}
-    try:
-        report_tests.make_test(case=case, by=request.user, **given, **lines)
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "The test is made. Each later release is put to it, and the case closes when one passes.")
-    return HttpResponseRedirect(f"{queue.path_of(case)}#test")
-
-
-@require_POST
-def appeal_case(request: HttpRequest, number: int) -> HttpResponse:
-    require_sign_in(request)
-    case = queue.find_case(number, request.user)
-    try:
-        again = appeals.appeal(case=case, by=request.user, text=request.POST.get("text", ""))
-    except HubError as problem:
-        return show_case(request, number, problem=problem.message, status=problem.status)
-    messages.success(request, "Another moderator will look at it.")
-    return HttpResponseRedirect(queue.path_of(again))

@@ -210,6 +210,7 @@ def test_data_that_nobody_could_look_at_may_be_proposed_all_the_same(
 
     from training import previews
 
+    cache.clear()  # of a look by another test
     monkeypatch.setattr(previews, "TIMEOUT_S", 0.001)
     seen = page(signed_in, f"/alice/tiny/propose?{CHAT}")
     assert "took too long; look again in a minute, or go on" in seen and ">Look again</a>" in seen

@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
-from training.engine.yaml_document import Node, Problem
+from training.engine.yaml_document import Node, Problem, decode, read_yaml
 
 Auto = Literal["auto"]
 REPO_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
@@ -167,6 +167,22 @@ class Record:
                 problems.append(node.problem(f"'{name}' is missing", hint))
                 values[name] = INVALID
         return INVALID if any(v is INVALID for v in values.values()) else self.record(**values)
+
+
+def read_record(
+    data: bytes, record: Record, find_contradictions: Callable[[Any, Node], Iterable[Problem]]
+) -> tuple[Any, list[Problem]]:
+    """A YAML file as a record: the value, INVALID where it cannot be made, and all problems in the order of the file."""
+    problems: list[Problem] = []
+    value: Any = INVALID
+    try:
+        root, problems = read_yaml(decode(data))
+        value = record.read(root, problems)
+        if value is not INVALID:
+            problems += list(find_contradictions(value, root))
+    except Problem as problem:
+        problems = [*problems, problem]
+    return value, sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
 class Unsupported(Problem):

@@ -81,6 +81,14 @@ class Node:
         return self.value
 
 
+def decode(data: bytes) -> str:
+    """Raises Problem."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem(1, 1, "this is not UTF-8 text", "save it as UTF-8") from None
+
+
 def read_yaml(text: str) -> tuple[Node, list[Problem]]:
     """Read one document; the problems are those the text can be read in spite of (duplicate keys, tags, anchors).
 

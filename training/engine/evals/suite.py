@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from training.engine.digests import digest_file, digest_listing
 from training.engine.errors import EngineError
-from training.engine.recipe_fields import INVALID, Choice, Flag, ListOf, Number, Record, Text, key
-from training.engine.yaml_document import Node, Problem, read_yaml
+from training.engine.recipe_fields import Choice, Flag, ListOf, Number, Record, Text, key, read_record
+from training.engine.yaml_document import Node, Problem
 
 if TYPE_CHECKING:
     from training.engine.evals.harness_file import HarnessFile
@@ -123,17 +123,9 @@ def _read_description(path: Path) -> Suite:
 
 def parse_description(data: bytes) -> Suite:
     """The suite of a suite.yaml, without rows. Raises SuiteError naming every problem with its place."""
-    problems: list[Problem] = []
-    suite: Any = INVALID
-    try:
-        root, problems = read_yaml(_decode(data[:MAX_LINE_BYTES]))
-        suite = Record(Suite, "a suite").read(root, problems)
-        if suite is not INVALID:
-            problems += list(_find_contradictions(suite, root))
-    except Problem as problem:
-        problems = [*problems, problem]
+    suite, problems = read_record(data[:MAX_LINE_BYTES], Record(Suite, "a suite"), _find_contradictions)
     if problems:
-        raise SuiteError([f"suite.yaml:{p}" for p in sorted(problems, key=lambda p: (p.line, p.column))])
+        raise SuiteError([f"suite.yaml:{problem}" for problem in problems])
     assert isinstance(suite, Suite)
     return suite
 
@@ -317,10 +309,3 @@ CHECKS = {
 def _is_text(value: object) -> bool:
     """Some text that UTF-8 can hold: a tokenizer refuses lone surrogates."""
     return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
-
-
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem(1, 1, "this is not UTF-8 text", "save it as UTF-8") from None
