@@ -7,8 +7,8 @@ from django.http import QueryDict
 
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
-from hub.repos.models import LastCommit, Repo
-from hub.web.listings import listed_repos
+from hub.repos.models import Repo
+from training.choices import data_for
 from training.drafts import MAX_DATASETS
 from training.engine.networks import NETWORKS, Preset, count_parameters, describe_network, find_preset
 from training.engine.recipe import (
@@ -113,8 +113,7 @@ def count_tokens(beginning: Beginning, length: str) -> int:
 
 def list_datasets(user: Any, beginning: Beginning) -> list[Repo]:
     """What was chosen, then what may be read and is no evaluation suite."""
-    suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
-    found = listed_repos(user).filter(type=Repo.Type.DATASET).exclude(pk__in=suites).order_by("-updated_at")
+    found = data_for(user).order_by("-updated_at")
     chosen = find_data(beginning, user)
     return [*chosen, *found.exclude(pk__in=[repo.pk for repo in chosen])[:SHOWN_DATASETS]]
 

@@ -7,10 +7,10 @@ from hub.accounts.permissions import refuse_files
 from hub.common.errors import HubError, RevisionNotFound
 from hub.community.contributions import reader_for
 from hub.repos.find import find_repo
-from hub.repos.models import LastCommit, Repo
+from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
-from hub.web.listings import listed_repos
 from training import faults as fault_rules
+from training.choices import data_for, suites_for
 from training.drafts import COLUMN_ROLES, MAX_DATASETS, Draft, goal_of
 from training.engine.recipe import (
     Columns,
@@ -115,8 +115,7 @@ def look_at_one(name: str, draft: Draft, user: Any, start: Start | None) -> Chos
 def find_company(draft: Draft, user: Any, start: Start) -> list[Chosen]:
     """The largest of the first other datasets that fit the goal as they are."""
     goal = goal_of(draft)
-    suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
-    others = listed_repos(user).filter(type=Repo.Type.DATASET).exclude(pk__in=suites).order_by("-likes", "-updated_at")
+    others = data_for(user).order_by("-likes", "-updated_at")
     names = [repo.full_name for repo in others[: MAX_DATASETS + MORE_DATA] if repo.full_name not in draft.data]
     plain = Draft(base=draft.base, goal=goal.name)
     looked = [look_at_one(name, plain, user, start) for name in names[:MORE_DATA]]
@@ -182,8 +181,7 @@ def open_suites(draft: Draft, start: Start, user: Any) -> tuple[tuple[RepoReader
 
 def list_suites(user: Any) -> list[Repo]:
     """Datasets that hold an evaluation suite, those of the hub's commons first."""
-    holders = LastCommit.objects.filter(path="suite.yaml", repo__type=Repo.Type.DATASET).values("repo")
-    return list(listed_repos(user).filter(type=Repo.Type.DATASET, pk__in=holders).order_by("pk")[:20])
+    return list(suites_for(user).order_by("pk")[:20])
 
 
 def choose_suites(draft: Draft, start: Start, user: Any) -> tuple[EvaluateSuite, ...]:

@@ -60,6 +60,7 @@ def describe(policy: Policy) -> list[tuple[str, list[str]]]:
             f"It is held by {' or '.join(judges[name] for name in answers.judges)}.",
             f"It is held when it does worse than its parent beyond chance. “Not worse” means that a difference of "
             f"{percent(answers.margin)} is excluded.",
+            f"In all harmful requests together the margin is {percent(answers.margin_overall)}.",
             *margins,
             f"Without a parent it is held when more than {percent(answers.tolerated_rate)} of its answers break a rule beyond "
             "chance.",

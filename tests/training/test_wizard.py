@@ -97,6 +97,16 @@ def test_an_empty_repository_asks_what_to_start_from(line: Line, signed_in: Clie
     assert str(recipe_of(PullRequest.objects.get()).base) == "alice/tiny@main"
 
 
+def test_neither_suites_nor_the_rules_of_the_hub_are_data_to_learn_from(line: Line) -> None:
+    from training.choices import data_for, suites_for
+
+    Repo.objects.filter(pk=make_repo("dataset", "rules", line.alice, {"policy.yaml": b"version: 1\n"}).pk).update(
+        is_policy=True
+    )
+    assert [repo.full_name for repo in data_for(line.alice)] == ["alice/tide-tables"]
+    assert [repo.full_name for repo in suites_for(line.alice)] == ["alice/core"]
+
+
 def test_data_that_does_not_fit_says_why_and_goes_no_further(line: Line, signed_in: Client) -> None:
     make_repo("dataset", "odd", line.alice, {"train.jsonl": as_jsonl([{"foo": "a", "size": 3}] * 3)})
     for step in ("preview", "send"):

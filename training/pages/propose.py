@@ -17,6 +17,7 @@ from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
 from training import drafts, end_marks, estimates, recipes, wizard
+from training.choices import data_for
 from training.drafts import Draft
 from training.starts import Start, find_start
 
@@ -105,9 +106,7 @@ def describe_goal(request: HttpRequest, repo: Repo, draft: Draft, start: Start) 
 def describe_data(request: HttpRequest, repo: Repo, draft: Draft, start: Start) -> dict[str, Any]:
     """Datasets to choose from, one's own first, and the first rows of the one that is looked at."""
     filters = read_filters(request)
-    suites = LastCommit.objects.filter(path="suite.yaml").values("repo")
-    found = listed_repos(request.user).filter(type="dataset").exclude(pk__in=suites)
-    found = filter_repos(found, filters)
+    found = filter_repos(data_for(request.user), filters)
     mine = Q(owner_user=request.user) | Q(owner_organization__memberships__user=request.user)
     own = found.filter(mine).distinct()
     looked = request.GET.get("look", "")
