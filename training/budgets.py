@@ -13,6 +13,7 @@ from training.models import LedgerEntry, Run
 
 TRAIN_BUDGET_S = 6 * 3600
 CHARGED = ("training.train", "training.replay")  # kinds of jobs that somebody's time is spent on
+PREPARE = "training.prepare"
 LEAST_TRAIN_S = 60  # of the free budget: with less no training is begun
 
 
@@ -58,6 +59,22 @@ def has_enough_under_way(user: User) -> bool:
     User.objects.select_for_update().get(pk=user.pk)  # two that are prepared at once are counted one by one
     living = Job.objects.filter(kind__in=CHARGED, charged_to=user).exclude(state__in=Job.ENDED)
     return living.count() >= settings.TRAININGS_AT_ONCE
+
+
+def refuse_more_preparing(user: User) -> None:
+    """Before the data of one more proposal of this person is prepared: that is on the house, so its number is what bounds
+    it. What is being cancelled does not count. Raises Conflict."""
+    most = settings.PREPARATIONS_AT_ONCE
+    if not most or user.is_staff:
+        return
+    User.objects.select_for_update().get(pk=user.pk)  # two that are proposed at once are counted one by one
+    living = Job.objects.filter(kind=PREPARE, charged_to=user, cancel_requested=False).exclude(state__in=Job.ENDED)
+    if (under_way := living.count()) >= most:
+        proposals = "1 proposal" if under_way == 1 else f"{under_way} proposals"
+        raise Conflict(
+            f"The data of {proposals} by {user} is being prepared or waits for it, and at most {most} may at once; press "
+            "'Run again' when one is through, or close a proposal that is no longer wanted."
+        )
 
 
 def refuse_more(user: User) -> None:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from hub.accounts.people import hub_account
-from hub.common.errors import HubError
+from hub.common.errors import Conflict, HubError
 from hub.common.models import Job
 from hub.community.candidates import RECIPE, is_in_target, is_open, members_of, merge_into_candidate, set_candidate
 from hub.community.checks import reset_checks, set_check
@@ -97,13 +97,18 @@ def build_inputs(pull_request: PullRequest) -> Run | None:
     if run is not None:  # at work on the same inputs: it goes on
         Run.objects.filter(pk=run.pk).update(input_commit=inputs)
         return None
-    with transaction.atomic():
-        runs.supersede(pull_request)
-        reset_checks(pull_request, list(CHECKS), "Its turn comes after the checks before it.")
-        runs.create_run(
-            pull_request=pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest
-        )
+    try:
+        begin_run(pull_request, input_commit=inputs, recipe_digest=recipe_digest, lock_digest=lock_digest)
+    except Conflict as problem:  # its proposer has too many of them
+        refuse(pull_request, str(problem))
     return None
+
+
+@transaction.atomic
+def begin_run(pull_request: PullRequest, **inputs: str) -> None:
+    runs.supersede(pull_request)
+    reset_checks(pull_request, list(CHECKS), "Its turn comes after the checks before it.")
+    runs.create_run(pull_request=pull_request, **inputs)
 
 
 def rebuild_ended(job: Job) -> None:

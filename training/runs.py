@@ -19,6 +19,7 @@ from training.budgets import (
     TRAIN_BUDGET_S,
     has_enough_under_way,
     refuse_more,
+    refuse_more_preparing,
     starts_by_itself,
     train_budget_s,
     trainings_at_once,
@@ -37,7 +38,9 @@ JUDGES = ("evaluate", "screen")  # checks behind the weights
 
 @transaction.atomic
 def create_run(*, pull_request: PullRequest, input_commit: str, recipe_digest: str, lock_digest: str) -> Run:
-    """A new run; its preparation starts at once (bounded, on the CPU), its training when somebody may spend."""
+    """A new run; its preparation starts at once (bounded, on the CPU), its training when somebody may spend.
+
+    Raises Conflict where too much of its proposer's is being prepared."""
     author = pull_request.discussion.author
     run = Run.objects.create(
         pull_request=pull_request,
@@ -54,6 +57,9 @@ def create_run(*, pull_request: PullRequest, input_commit: str, recipe_digest: s
 
 
 def start_preparing(run: Run) -> None:
+    """Raises Conflict where too much of its proposer's is being prepared."""
+    if run.proposed_by is not None:
+        refuse_more_preparing(run.proposed_by)
     job = jobs.enqueue(
         "training.prepare",
         subject=f"run:{run.pk}",

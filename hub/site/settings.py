@@ -169,6 +169,7 @@ FREE_TRAIN_BUDGET_S = env_int(
 TRAININGS_AT_ONCE = env_int(
     "TRAININGS_AT_ONCE", 3
 )  # of one person who is no operator, waiting or running; 0 = any number
+PREPARATIONS_AT_ONCE = env_int("PREPARATIONS_AT_ONCE", 20)  # likewise: proposals whose data is read and packed
 
 # The public dataset with the rules of the hub, as NAMESPACE/NAME; made under this name, and followed when it moves.
 POLICY_REPOSITORY = env_str("POLICY_REPOSITORY", "model-commons/moderation-policy")
