@@ -24,14 +24,15 @@ def rerun_check(*, pull_request: PullRequest, name: str, by: User) -> None:
     Its proposer may ask for what is on the house; the rest spends the repository's budget."""
     repo = pull_request.discussion.repo
     require(by, "propose", repo)
-    check = pull_request.checks.filter(name=name).first()
+    run = lock_newest_run(pull_request)
+    # After the run, as a job that ends does; of two who press the button at once, the second finds the check running.
+    check = pull_request.checks.select_for_update().filter(name=name).first()
     if check is None or name not in CHECKS:
         raise InvalidInput(f"There is no check '{name}' that could run again; there are {', '.join(CHECKS)}.")
     if not is_open(pull_request):
         raise Conflict(f"Pull request {pull_request} is {pull_request.discussion.status}; its checks are history.")
     if check.state not in AGAIN:
         raise Conflict(f"The check '{name}' {check.get_state_display().lower()}; only a failed one runs again.")
-    run = Run.objects.filter(pull_request=pull_request, is_superseded=False).last()
     if run is None:  # its inputs were refused: look at them again
         if pull_request.discussion.author_id != by.pk:
             require(by, "run", repo)
@@ -47,3 +48,11 @@ def rerun_check(*, pull_request: PullRequest, name: str, by: User) -> None:
             evaluations.start(run)
         else:
             candidate_trained.send(Run, run=run, pull_request=pull_request)
+
+
+def lock_newest_run(pull_request: PullRequest) -> Run | None:
+    run = Run.objects.filter(pull_request=pull_request, is_superseded=False).last()
+    if run is None:
+        return None
+    runs.lock_jobs(run)
+    return Run.objects.select_for_update().get(pk=run.pk)

@@ -6,11 +6,14 @@ import pytest
 
 from hub.common import jobs
 from hub.common.errors import Conflict
+from hub.common.models import Job
+from hub.community.checks import set_check
 from hub.community.discussions import set_status
-from hub.community.models import PullRequest
+from hub.community.models import Check, PullRequest
+from tests.beside import at_once
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
 from training import runs
-from training.models import Run
+from training.models import Evaluation, Run
 from training.reruns import rerun_check
 
 TRAIN = "{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
@@ -68,3 +71,20 @@ def test_preparing_again_is_bounded_too_and_operators_have_no_bound(line: Line, 
     charlie.user.is_staff = True
     charlie.user.save()
     assert runs.rerun(run=Run.objects.get(pk=run.pk), by=charlie.user).state == Run.State.PREPARING
+
+
+@pytest.mark.parametrize(("name", "kind"), [("evaluate", "training.evaluate"), ("screen", "training.sample")])
+def test_two_who_press_run_again_at_once_start_it_once(line: Line, name: str, kind: str) -> None:
+    """On PostgreSQL, where writers do not wait for each other, both found a failed check and started an evaluation."""
+    (pull_request,) = propose(line, line.alice, 1)
+    Run.objects.update(state=Run.State.SUCCEEDED, model_digest="sha256:1")
+    set_check(pull_request, name, state=Check.State.FAILED, summary="It broke.")
+
+    def press(by: Any) -> None:
+        rerun_check(pull_request=PullRequest.objects.get(pk=pull_request.pk), name=name, by=by)
+
+    results = at_once(lambda: press(line.alice), lambda: press(line.bob))
+    assert [type(result) for result in results if result is not None] == [Conflict]
+    assert "only a failed one runs again" in str([*filter(None, results)][0])
+    assert Job.objects.filter(kind=kind).count() == 1 and checks_of(pull_request)[name] == "running"
+    assert Evaluation.objects.count() == (name == "evaluate")
