@@ -72,7 +72,8 @@ def end_untold(pk: Any, now: datetime, problem: Exception) -> None:
         return
     row.state, row.finished_at, row.lease_until = Job.State.FAILED, now, None
     row.reason = (
-        f"Its worker was not heard of any more, and its end could not be told ({type(problem).__name__}: {problem})."
+        "Its worker was not heard of any more, and what follows its end broke in the hub itself; the hub's log tells more "
+        f"under job {pk}."
     )
     row.save()
     note(row, "state", state=row.state, reason=row.reason)

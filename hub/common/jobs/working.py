@@ -13,7 +13,7 @@ from hub.common.jobs.ending import finish, give_back
 from hub.common.jobs.kinds import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, bodies
 from hub.common.jobs.lease import Lease, claim
 from hub.common.models import Job
-from hub.storage.errors import StoreUnavailable
+from hub.storage.errors import StorageError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,18 @@ def run(job_id: str) -> None:
         if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
             give_back(lease, str(DiskFull()), pause_s=DiskFull.pause_s)
         else:
-            give_back(lease, f"Something broke in the hub itself ({type(problem).__name__}: {problem}).")
+            give_back(lease, describe(problem, lease.job))
     finally:
         stop.set()
         if beater.is_alive():
             beater.join(timeout=HEARTBEAT_S + 1)
+
+
+def describe(problem: Exception, job: Job) -> str:
+    """What people read of a fault. What the exception says is for operators, in the log: it may name paths and secrets."""
+    if isinstance(problem, StorageError):
+        return str(problem)  # a sentence for people
+    return f"Something broke in the hub itself; its log tells more under job {job.pk}."
 
 
 def drop_old_connections() -> None:

@@ -7,6 +7,7 @@ from hub.common import jobs
 from hub.common.errors import InvalidInput
 from hub.common.jobs import JobRefused, JobRetry
 from hub.common.models import Job
+from hub.storage.errors import UnknownRevision
 from tests.hub.common.jobs.moments import after, start
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +39,8 @@ def test_a_refusal_of_the_hub_counts_as_such_input(work):
     ("problem", "words"),
     [
         (JobRetry("The disk was full."), "The disk was full."),
-        (KeyError("x"), "Something broke in the hub itself (KeyError"),
+        (KeyError("x"), "Something broke in the hub itself; its log tells more under job "),
+        (UnknownRevision("There is no commit 1234567."), "There is no commit 1234567."),
     ],
 )
 def test_a_crash_and_a_failing_machine_are_tried_again_later_and_then_given_up(work, problem, words):
@@ -56,6 +58,30 @@ def test_a_crash_and_a_failing_machine_are_tried_again_later_and_then_given_up(w
     job.refresh_from_db()
     assert job.state == "failed" and "It was tried 2 times; re-run it when the cause is mended." in job.reason
     assert [state for state, _ in work.ended] == ["failed"]
+
+
+def test_what_an_exception_says_is_for_the_log_and_not_for_those_who_read_the_job(work, caplog):
+    """Pages of runs and checks of proposals showed paths of the server and parts of queries."""
+
+    def stumble(lease):
+        raise RuntimeError("password=tides for /srv/hub/secret")
+
+    def break_down(job):
+        raise RuntimeError("password=tides for /srv/hub/secret")
+
+    work(stumble, max_attempts=1)
+    job = jobs.enqueue("test.work")
+    jobs.run(str(job.pk))
+    jobs.bodies["test.work"] = jobs.Body(**{**vars(jobs.bodies["test.work"]), "on_end": break_down})
+    silent, _ = start()
+    jobs.sweep(now=after(jobs.LEASE_S + 3600))
+    for ended in (job, silent):
+        ended.refresh_from_db()
+        said = [ended.reason, *(str(event.data) for event in ended.events.all())]
+        assert ended.state == "failed" and not [words for words in said if "secret" in words or "Error" in words]
+        assert f"log tells more under job {ended.pk}." in ended.reason
+        traces = [record for record in caplog.records if str(ended.pk) in record.getMessage() and record.exc_info]
+        assert traces and "password=tides" in str(traces[0].exc_info[1])
 
 
 def test_what_went_wrong_once_may_go_well_later_and_leaves_no_reason(work):
