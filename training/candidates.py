@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from hub.accounts.people import hub_account
 from hub.common.errors import Conflict, HubError
+from hub.common.jobs import enqueue
 from hub.common.models import Job
 from hub.community.candidates import RECIPE, is_in_target, is_open, members_of, merge_into_candidate, set_candidate
 from hub.community.checks import reset_checks, set_check
@@ -44,6 +45,16 @@ def one_builder(pull_request: PullRequest) -> Iterator[None]:
         pull_request.refresh_from_db()
         pull_request.discussion.refresh_from_db()
         yield
+
+
+def queue_rebuild(pull_request: PullRequest) -> None:
+    """On the house; its author's name stands on it so that each person's wait in a line of their own (hub.common.jobs.turns)."""
+    enqueue(
+        "training.rebuild",
+        subject=f"pull:{pull_request.pk}",
+        charged_to=pull_request.discussion.author,
+        pull_request_id=pull_request.pk,
+    )
 
 
 def rebuild(pull_request: PullRequest) -> Run | None:

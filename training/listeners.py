@@ -4,14 +4,13 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from hub.common.jobs import enqueue
 from hub.community.events import pull_request_updated
 from hub.community.models import PullRequest
 from hub.repos.events import history_purged, history_purging, repo_deleting
 from hub.repos.models import Repo
 from hub.repos.purge_models import Purge
 from training import runs
-from training.candidates import CHECKS
+from training.candidates import CHECKS, queue_rebuild
 from training.materials import forget_revisions
 from training.models import Evaluation, Run
 
@@ -21,7 +20,7 @@ def follow_pull_request(sender: type, pull_request: PullRequest, reason: str, **
     if reason == "closed":
         runs.supersede(pull_request)
     elif reason != "merged" and pull_request.is_trained:
-        enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
+        queue_rebuild(pull_request)
     elif reason == "pushed" and Run.objects.filter(pull_request=pull_request, is_superseded=False).exists():
         runs.supersede(pull_request)  # the push took the change of the recipe back: nothing is to be trained
         pull_request.checks.filter(name__in=CHECKS).delete()

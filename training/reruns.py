@@ -5,12 +5,11 @@ from django.db import transaction
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.common.errors import Conflict, InvalidInput
-from hub.common.jobs import enqueue
 from hub.community.candidates import is_open
 from hub.community.checks import set_check
 from hub.community.models import Check, PullRequest
 from training import evaluations, runs
-from training.candidates import CHECKS
+from training.candidates import CHECKS, queue_rebuild
 from training.events import candidate_trained
 from training.models import Run
 
@@ -37,7 +36,7 @@ def rerun_check(*, pull_request: PullRequest, name: str, by: User) -> None:
         if pull_request.discussion.author_id != by.pk:
             require(by, "run", repo)
         set_check(pull_request, name, state=Check.State.RUNNING, summary="Looking at the recipe and its inputs again.")
-        enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
+        queue_rebuild(pull_request)
     elif name in ("prepare", "train"):
         runs.rerun(run=run, by=by)
     else:

@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from hub.common.jobs import JobRefused, JobRetry, Lease, enqueue, job_body
+from hub.common.jobs import JobRefused, JobRetry, Lease, job_body
 from hub.community.models import Check, PullRequest
 from training import commit_evaluations, conversations, evaluations, replays, runs, sampling
-from training.candidates import add_outputs, forgotten_rebuilds, rebuild, rebuild_ended
+from training.candidates import add_outputs, forgotten_rebuilds, queue_rebuild, rebuild, rebuild_ended
 from training.engine.config import FINAL_LOSS_STEPS
 from training.engine.lock import parse_lock
 from training.engine.smaller import make_smaller
@@ -100,7 +100,7 @@ def rebuild_candidate(lease: Lease) -> None:
 def rebuild_forgotten(lease: Lease) -> None:
     """What broke in the hub while a candidate was built is tried again when it may have been mended."""
     for pull_request in forgotten_rebuilds():
-        enqueue("training.rebuild", subject=f"pull:{pull_request.pk}", pull_request_id=pull_request.pk)
+        queue_rebuild(pull_request)
 
 
 @job_body("training.end_forgotten", queue="quick", every_s=600)

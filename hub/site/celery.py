@@ -32,10 +32,14 @@ def close_inherited_connections(**_: object) -> None:
 
 
 @app.task(name="hub.run_job")
-def run_job(job_id: str) -> None:
-    from hub.common.jobs import run
+def run_job(job_id: str, queue: str = "") -> None:
+    """Carry out a job of the queue: the one whose turn it is. A message of an older hub names no queue."""
+    from hub.common.jobs import run, run_next
 
-    run(job_id)
+    if queue:
+        run_next(queue)
+    else:
+        run(job_id)
 
 
 @app.task(name="hub.sweep_jobs")

@@ -1,4 +1,5 @@
-"""Jobs by name. `enqueue("training.run", run_id=3)` writes a row and wakes a worker after the commit.
+"""Jobs by name. `enqueue("training.run", run_id=3)` writes a row and wakes a worker after the commit; the worker takes the
+job of that queue whose turn it is (`turns`).
 
 A body is registered with `@job_body("training.run", queue="cpu")` in the room that owns it and is called with a
 `Lease`. Bodies are idempotent: a worker may die at any moment and another starts the body again (attempt + 1).
@@ -11,7 +12,8 @@ from hub.common.jobs.lease import LEASE_S, Lease, claim
 from hub.common.jobs.queueing import enqueue
 from hub.common.jobs.sweeping import WAKE_AGAIN_S, sweep
 from hub.common.jobs.telling import job_changed, note
-from hub.common.jobs.working import run
+from hub.common.jobs.turns import claim_next
+from hub.common.jobs.working import run, run_next
 
 __all__ = [
     "Body",
@@ -27,6 +29,7 @@ __all__ = [
     "bodies",
     "cancel",
     "claim",
+    "claim_next",
     "end",
     "enqueue",
     "finish",
@@ -35,5 +38,6 @@ __all__ = [
     "job_changed",
     "note",
     "run",
+    "run_next",
     "sweep",
 ]

@@ -61,7 +61,7 @@ def wake(job: Job, *, now: datetime | None = None) -> None:
         log.warning("Job %s was not announced (the broker does not listen); the sweeper will try again.", job.pk)
         return
     try:
-        task.apply_async(args=[str(job.pk)], queue=job.queue, retry=False)
+        task.apply_async(args=[str(job.pk), job.queue], queue=job.queue, retry=False)
     except Exception as problem:  # kombu raises many kinds; all mean "not announced", which the sweeper mends
         log.warning("Job %s was not announced (%s); the sweeper will try again.", job.pk, problem)
 

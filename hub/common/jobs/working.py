@@ -12,6 +12,7 @@ from hub.common.errors import HubError
 from hub.common.jobs.ending import finish, give_back
 from hub.common.jobs.kinds import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, bodies
 from hub.common.jobs.lease import Lease, claim
+from hub.common.jobs.turns import claim_next
 from hub.common.models import Job
 from hub.storage.errors import StorageError, StoreUnavailable
 
@@ -21,11 +22,21 @@ HEARTBEAT_S = 5
 
 
 def run(job_id: str) -> None:
-    """Claim and carry out one job; the Celery task is only this call."""
+    """Claim and carry out this very job."""
     drop_old_connections()
-    lease = claim(job_id, now=timezone.now())
-    if lease is None:
-        return
+    if lease := claim(job_id, now=timezone.now()):
+        carry_out(lease)
+
+
+def run_next(queue: str) -> None:
+    """Claim and carry out the job of this queue whose turn it is; the Celery task is only this call."""
+    drop_old_connections()
+    if lease := claim_next(queue, now=timezone.now()):
+        carry_out(lease)
+
+
+def carry_out(lease: Lease) -> None:
+    job_id = lease.job.pk
     stop = threading.Event()
     beater = threading.Thread(target=keep_beating, args=(lease, stop), daemon=True)
     in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
