@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.accounts.permissions import can
+from hub.common.jobs import list_ahead
 from hub.common.models import Job
 from hub.community.candidates import members_of, target_head
 from hub.community.models import Check, Discussion, PullRequest
@@ -142,7 +143,7 @@ def describe_now(stations: list[Station]) -> Now | None:
     later = stations[stations.index(station) + 1 :]
     following = next((other.title.lower() for other in later if other.state == Check.State.WAITING), "")
     if job.state == Job.State.WAITING:
-        ahead = count_ahead(job)
+        ahead = list_ahead(job).count()
         sentence = job.reason or ("It is next in the queue." if not ahead else f"{ahead} before it in the queue.")
         return Now(job, sentence, eta_s=wait_and_work(station), ahead=ahead, next=following, is_queued=True)
     if job.lease_until is not None and job.lease_until < timezone.now():
@@ -158,15 +159,6 @@ def describe_now(stations: list[Station]) -> Now | None:
         eta_s=eta if eta is not None else remaining(station),
         next=following,
     )
-
-
-def list_ahead(job: Job) -> QuerySet[Job]:
-    waiting = Q(state=Job.State.WAITING, created_at__lt=job.created_at) | Q(state=Job.State.RUNNING)
-    return Job.objects.filter(waiting, queue=job.queue).exclude(pk=job.pk)
-
-
-def count_ahead(job: Job) -> int:
-    return list_ahead(job).count()
 
 
 def wait_and_work(station: Station) -> float | None:

@@ -12,7 +12,7 @@ from hub.common.jobs.lease import LEASE_S, Lease, claim
 from hub.common.jobs.queueing import enqueue
 from hub.common.jobs.sweeping import WAKE_AGAIN_S, sweep
 from hub.common.jobs.telling import job_changed, note
-from hub.common.jobs.turns import claim_next
+from hub.common.jobs.turns import claim_next, list_ahead
 from hub.common.jobs.working import run, run_next
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "give_back",
     "job_body",
     "job_changed",
+    "list_ahead",
     "note",
     "run",
     "run_next",

@@ -1,6 +1,7 @@
 """Whose turn it is: a message wakes a worker for a queue, and the worker takes the fairest job of it, not the one that the
 message was sent for. There is a message for each job, so each is reached."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,8 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 
 from hub.common.jobs.lease import Lease, claim
 from hub.common.models import Job
+
+MOST_LOOKED_AT = 2000  # waiting jobs of a queue, for a page that says how many come before one of them
 
 
 def claim_next(queue: str, *, now: datetime) -> Lease | None:
@@ -53,3 +56,31 @@ def choose_person(queue: str, oldest: dict[Any, datetime]) -> Any:
 def claim_oldest(rows: QuerySet[Job], now: datetime) -> Lease | None:
     pk = rows.order_by("created_at", "pk").values_list("pk", flat=True).first()
     return claim(str(pk), now=now) if pk is not None else None
+
+
+def list_ahead(job: Job) -> QuerySet[Job]:
+    """What is at work in the queue of a waiting job, and what waits and comes before it as things stand, so that a page
+    can count it. Who was served last is not looked at: among people with as much at work, the older job is taken for first."""
+    queue = Job.objects.filter(queue=job.queue).exclude(pk=job.pk)
+    ahead = Q(state=Job.State.WAITING, created_at__lt=job.created_at)
+    if job.charged_to_id is not None:
+        ahead = Q(state=Job.State.WAITING, pk__in=find_earlier_turns(job))
+    return queue.filter(ahead | Q(state=Job.State.RUNNING))
+
+
+def find_earlier_turns(job: Job) -> list[Any]:
+    """Ids of waiting jobs before this one of a person. A person's first waiting job is in the round that has the number of
+    those at work, the second in the next; rounds go by in order, and nobody's jobs by their age."""
+    queue = Job.objects.filter(queue=job.queue)
+    rounds: Counter[int | None] = Counter(queue.filter(state=Job.State.RUNNING).values_list("charged_to", flat=True))
+    waiting = queue.filter(state=Job.State.WAITING).order_by("created_at", "pk")
+    turns: dict[Any, tuple[int, datetime]] = {}
+    nobodys: list[Any] = []
+    for pk, person, created_at in waiting.values_list("pk", "charged_to", "created_at")[:MOST_LOOKED_AT]:
+        if person is not None:
+            turns[pk] = (rounds[person], created_at)
+            rounds[person] += 1
+        elif created_at < job.created_at:
+            nobodys.append(pk)
+    mine = turns.get(job.pk, (rounds[job.charged_to_id], job.created_at))
+    return [*nobodys, *(pk for pk, turn in turns.items() if turn < mine)]

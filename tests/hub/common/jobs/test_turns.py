@@ -101,6 +101,24 @@ def test_a_message_of_an_older_hub_names_its_job_alone(alice):
     assert [Job.objects.get(pk=job.pk).state for job in (first, second)] == ["waiting", "succeeded"]
 
 
+def test_a_page_counts_those_ahead_as_they_are_taken(alice, bob, charlie):
+    """It counted by age: two hundred that are no longer before it, or none where four others are."""
+    made = queue_up(alice, alice, None, alice, bob, bob, charlie, None)
+    told = {job.pk: jobs.list_ahead(job).count() for job in made}
+    order = []
+    while lease := take():
+        order.append(lease.job.pk)
+        jobs.finish(lease, Job.State.SUCCEEDED, "")
+    of_people = [job.pk for job in made if job.charged_to]
+    counted = sorted(of_people, key=lambda pk: told[pk])
+    assert counted == [pk for pk in order if pk in of_people]
+    (last,) = queue_up(alice)
+    (first,) = queue_up(bob)
+    jobs.claim(str(last.pk), now=timezone.now())
+    (behind,) = queue_up(alice)
+    assert [jobs.list_ahead(job).count() for job in (first, behind)] == [1, 2]  # what is at work counts, too
+
+
 def test_whose_turn_it_is_costs_the_same_however_many_wait(alice, bob, charlie, django_assert_num_queries):
     queue_up(*[alice, bob, charlie] * 3)
     with django_assert_num_queries(7):  # lines, at work, served, the oldest; claim, row, event
