@@ -59,6 +59,10 @@ def in_force() -> Standing:
         repo = find_repository()
         if last is not None and is_current(last, repo):
             return stand(last)
+        if last is not None and repo is not None and is_taken_back(last, repo):
+            # No pull request changed the rules: something in their history was withheld, and what the public sees moved back.
+            log.warning("%s shows an older policy than the one in force; the policy stays as it was", repo)
+            return stand(last)
         text = read_text(pair(repo).public, repo.public_head) if repo is not None and repo.public_head else b""
         if repo is not None and not is_readable(text):
             # Nobody can merge such a file, so what was in force was taken from the public: it stays in force.
@@ -76,6 +80,14 @@ def is_current(last: PolicyVersion, repo: Repo | None) -> bool:
     if repo is None:
         return is_packaged(last)
     return (last.key, last.commit) == (repo.key, repo.public_head)
+
+
+def is_taken_back(last: PolicyVersion, repo: Repo) -> bool:
+    """Whether the public sees only what the text in force was built upon."""
+    members = pair(repo).members
+    if last.key != repo.key or not repo.public_head or not members.has_commit(last.commit):
+        return False
+    return members.is_ancestor(repo.public_head, last.commit)
 
 
 def is_packaged(row: PolicyVersion) -> bool:

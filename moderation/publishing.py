@@ -235,23 +235,24 @@ def change_state(row: Release, by: User | None, state: str, reason: str) -> None
     tell_of_state(row, by)
 
 
-def give_back(release: Release, by: User | None, before: dict[str, Any], reason: str) -> None:
+def give_back(release: Release, by: User | None, before: dict[str, Any], reason: str) -> str:
     """A quarantine ended by an appeal, or because nobody seconded it. What the gate refuses by now stays closed, until a
-    moderator who reads its reasons lifts it."""
+    moderator who reads its reasons lifts it: they are returned, else ""."""
     row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
     if row.state != State.QUARANTINED:
-        return
+        return ""
     try:
         hold_still(row.repo)
         look_again(row.repo, row.commit, "Its quarantine ended, and it cannot be given out again.", is_lifting=True)
     except HubError as problem:
         audit.record("release.stays_closed", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=problem.message)
         notify(list(moderators()), f"{row.repo} {row.tag}: {problem.message}", path_of(row))
-        return
+        return problem.message
     change_state(row, by, before.get("was", State.PUBLISHED), reason)
     if row.state == State.YANKED:
         row.is_held_by_moderator = bool(before.get("was_held"))
         row.save(update_fields=["is_held_by_moderator"])
+    return ""
 
 
 quarantines.give_back_release.append(give_back)

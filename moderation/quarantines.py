@@ -34,8 +34,9 @@ from moderation.queue import (
 )
 from moderation.queue import why_has_stake as why_has_stake_in_case
 
-# Gives a release out again: (release, by, what it was before, reason). Set by moderation.publishing, which stands above this room.
-give_back_release: list[Callable[[Release, User | None, dict[str, Any], str], None]] = []
+# Gives a release out again: (release, by, what it was before, reason); "" or why it stays closed. Set by moderation.publishing,
+# which stands above this room.
+give_back_release: list[Callable[[Release, User | None, dict[str, Any], str], str]] = []
 LASTS = timedelta(hours=72)  # on one person's word
 RENEWED_BY_ANOTHER = timedelta(days=30)  # for so long who let one lapse cannot begin it again alone
 
@@ -94,6 +95,7 @@ def follow_release(release: Release, by: User | None, before: dict[str, Any]) ->
     elif before["was"] == Release.State.QUARANTINED:
         for row in Quarantine.objects.select_for_update().filter(release=release, ended_at=None):
             write_end(row, by, release.state_reason, timezone.now())
+            tell_end(row, by, release.state_reason)
 
 
 def refuse_renewal(repo: Repo, by: User, now: datetime, release: Release | None = None) -> None:
@@ -202,29 +204,44 @@ def lock(quarantine: Quarantine) -> Quarantine:
 
 
 def end(row: Quarantine, by: User | None, reason: str, now: datetime) -> None:
-    """In the transaction that holds the row: online again, remembered, and told."""
+    """In the transaction that holds the row: online again, or why not, remembered, and told."""
     write_end(row, by, reason, now)
     if row.release is not None:
-        give_back_release[0](row.release, by, row.case.subject, reason)
+        tell_end(row, by, reason, stays_closed=give_back_release[0](row.release, by, row.case.subject, reason))
         return
     repo = Repo.everything.select_for_update().get(pk=row.repo_id)
     repo.is_disabled, repo.disabled_reason = False, ""
     repo.save(update_fields=["is_disabled", "disabled_reason"])
     show_later(repo)
+    tell_end(row, by, reason)
 
 
 def write_end(row: Quarantine, by: User | None, reason: str, now: datetime) -> None:
     row.ended_at, row.ended_by, row.end_reason = now, by, reason
     row.save(update_fields=["ended_at", "ended_by", "end_reason"])
+
+
+def tell_end(row: Quarantine, by: User | None, reason: str, stays_closed: str = "") -> None:
+    """To the log and the people. `stays_closed`: why it is not given out although nobody holds it any more; then an appeal
+    that waits goes on waiting."""
     action = "quarantine.lifted" if by is not None else "quarantine.lapsed"
-    audit.record(action, name_of(row), by=by, is_public=is_public(row), case=row.case_id, reason=reason)
-    for again in Case.objects.filter(subject__appeal_of=row.case_id, state=State.OPEN).select_related("repo"):
+    if stays_closed:
+        action, row.end_reason = "quarantine.ended", f"{reason} It stays offline: {stays_closed}"
+        row.save(update_fields=["end_reason"])
+    audit.record(action, name_of(row), by=by, is_public=is_public(row), case=row.case_id, reason=row.end_reason)
+    waiting = Case.objects.filter(subject__appeal_of=row.case_id, state=State.OPEN).select_related("repo")
+    for again in [] if stays_closed else waiting:
         resolve_case(again, f"It is online again. {reason}")
     reporter = Case.objects.filter(pk=row.case.subject.get("follows") or 0).select_related("opened_by").first()
     people = {user.pk: user for user in [*concerned(row.case), *moderators()] if user is not None}
     if reporter is not None and reporter.opened_by is not None:
         people[reporter.opened_by.pk] = reporter.opened_by
-    notify(list(people.values()), f"{name_of(row)} is online again: {reason}", path_of(row.case), actor=by)
+    text = f"{name_of(row)} is online again: {reason}"
+    if stays_closed:
+        text = (
+            f"The quarantine of {name_of(row)} ended, but it stays offline until a moderator lifts it. {row.end_reason}"
+        )
+    notify(list(people.values()), text, path_of(row.case), actor=by)
 
 
 def name_of(row: Quarantine) -> str:

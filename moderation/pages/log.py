@@ -42,6 +42,7 @@ WORDS = {
     "report.reopened": "opened a report again on",
     "quarantine.seconded": "agreed to keep offline",
     "quarantine.lifted": "put online again",
+    "quarantine.ended": "ended the quarantine, without putting it online, of",
     "quarantine.lapsed": "put online again, since nobody seconded it,",
     "release.stays_closed": "could not give out again",
     "release.proposed": "proposed to release",

@@ -8,6 +8,7 @@ from hub.common.errors import Conflict
 from hub.community.models import Check, Notification, PullRequest
 from hub.community.pull_requests import merge
 from hub.community.reviews import review
+from hub.repos.clearance import set_clearance
 from hub.repos.models import Repo
 from moderation import policies, policy_repository
 from moderation.models import AuditEntry, PolicyVersion, Release, Screening
@@ -15,7 +16,7 @@ from moderation.policy_file import FILE, digest_of_text
 from moderation.recomputing import recompute_all
 from tests.hub.scenes import propose
 from tests.moderation.reading import Browser, words
-from tests.moderation.scenes import good_answers, run_jobs
+from tests.moderation.scenes import content_at, good_answers, run_jobs
 from tests.moderation.test_policy_file import PACKAGED, changed
 from tests.people import Person, make_person
 from training.models import Run, Sampling
@@ -83,6 +84,18 @@ def test_two_moderators_change_the_rules_and_everybody_reads_who_did(
         assert "is no day" in words(browser.get(f"/policy/history?on={day}"))
     for number in ("9", "9" * 30):
         assert browser.get(f"/policy/{number}").status_code == 404
+
+
+def test_withholding_an_older_text_does_not_put_one_before_it_in_force(rules: Repo, mona: Person, nora: Person) -> None:
+    put_in_force(rules, mona, nora, changed(margin="0.05"))
+    content = content_at(rules, FILE)
+    put_in_force(rules, mona, nora, changed(margin="0.04"))
+    before = policies.in_force()
+    set_clearance(contents=[content], clearance="withheld", reason="It names a person.")
+    rules.refresh_from_db()
+    assert rules.public_head not in (before.commit, "")  # the public sees the first text again
+    assert policies.in_force() == before and before.policy.answers.margin == 0.04
+    assert PolicyVersion.objects.count() == before.number
 
 
 @pytest.mark.parametrize(

@@ -232,3 +232,26 @@ def test_what_the_gate_refuses_by_now_stays_closed_when_its_quarantine_lapses(
     published.refresh_from_db()
     assert published.state == "quarantined"
     assert AuditEntry.objects.filter(action="release.stays_closed").exists()
+    told = AuditEntry.objects.filter(action__startswith="quarantine.").latest("number")
+    assert told.action == "quarantine.ended" and "stays offline" in told.data["reason"]
+    row = Quarantine.objects.get(release=published)
+    assert "It stays offline: Its quarantine ended" in row.end_reason
+    news = Notification.objects.filter(user=releasable.owner).latest("pk").text
+    assert "stays offline until a moderator lifts it" in news
+    assert not Notification.objects.filter(text__contains="is online again").exists()
+
+
+def test_an_appeal_waits_on_while_the_gate_keeps_a_release_closed(
+    releasable: Workshop, published: Release, mona: Person
+) -> None:
+    from hub.repos.clearance import set_clearance
+    from moderation.appeals import appeal
+    from tests.moderation.scenes import content_at
+
+    set_state(release=published, by=mona.user, state="quarantined", reason="Its data may be stolen.")
+    row = Quarantine.objects.get(release=published)
+    asked = appeal(case=row.case, by=releasable.owner, text="It is not.")
+    set_clearance(contents=[content_at(releasable.data, "train.jsonl")], clearance="withheld", reason="It is.")
+    assert lapse_due(timezone.now() + timedelta(hours=73)) == 1
+    asked.refresh_from_db()
+    assert asked.state == Case.State.OPEN
