@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path, register_converter
 
 import hub.api.addresses  # noqa: F401  registers the converter of repository types
-from moderation import api
+from moderation import api, transparency_api
 
 
 class ActConverter:
@@ -32,6 +32,7 @@ urlpatterns: list[URLPattern] = [
     path(RELEASE, api.ReleaseView.as_view()),
     path(f"{RELEASE}/approve", api.ReleaseApprovalView.as_view()),
     path(f"{RELEASE}/<release_act:act>", api.ReleaseActView.as_view()),
+    path("moderation/transparency", transparency_api.TransparencyView.as_view()),
     path("moderation/cases", api.CasesView.as_view()),
     path(CASE, api.CaseView.as_view()),
     path(f"{CASE}/decide", api.DecisionView.as_view()),

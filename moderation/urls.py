@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import case_acts, cases, exceptions, hidden, log, policy, releases, reports
+from moderation.pages import case_acts, cases, exceptions, hidden, log, policy, releases, reports, transparency
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -46,6 +46,7 @@ urlpatterns: list[URLPattern] = [
     path("moderation/cases/<int:number>/say", case_acts.say_in_case),
     path("moderation/cases/<int:number>/test", case_acts.make_test),
     path("moderation/cases/<int:number>/appeal", case_acts.appeal_case),
+    path("moderation/transparency", transparency.show_figures),
     path("audit", log.show_log),
     path("audit.jsonl", log.download_log),
     path("policy", policy.show_policy),

@@ -103,6 +103,7 @@ class Scenery:
             "run": self.run,
             "policy": "/policy",
             "audit": "/audit",
+            "transparency": "/moderation/transparency",
         }
 
     @property
