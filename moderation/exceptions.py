@@ -16,7 +16,7 @@ from moderation import audit
 from moderation.gate.evidence import find_exception, list_against
 from moderation.models import Case
 from moderation.people import moderators
-from moderation.queue import MAX_REASON_CHARACTERS, SEVERITY_OF_BLOCK, followers, path_of
+from moderation.queue import MAX_REASON_CHARACTERS, SEVERITY_OF_BLOCK, followers, is_for_all, path_of
 from moderation.voices import name_reasons
 from training.models import Evaluation, Run
 
@@ -74,8 +74,7 @@ def ask(*, run: Run | None, by: User, reason: str) -> Case:
         },
         opened_by=by,
     )
-    is_public = not run.repo.is_private
-    audit.record("exception.asked", str(run.repo), by=by, is_public=is_public, case=case.pk, verdict=sentence)
+    audit.record("exception.asked", str(run.repo), by=by, is_public=is_for_all(case), case=case.pk, verdict=sentence)
     notify(list(moderators()), f"To decide by two: {case.title}", path_of(case), actor=by)
     return case
 

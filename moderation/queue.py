@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -24,6 +25,7 @@ from moderation.people import maintainers_of, moderators
 from moderation.policies import in_force
 from moderation.policy import AWAITS_RELEASE, IN_PROGRESS
 from moderation.stakes import data_people, proposers_of
+from training.audience import may_see as may_see_run
 from training.models import Run
 
 State = Case.State
@@ -216,10 +218,10 @@ def why_has_stake(case: Case, user: Any) -> str:
         return "This is your own contribution; another moderator has to decide it."
     if has_part(case, user):
         return "You have a part in what this case judges; another moderator has to decide it."
-    of_maintainers = (Case.Kind.REPORT, Case.Kind.OFFLINE, Case.Kind.EXEMPT)
+    of_maintainers = (Case.Kind.REPORT, Case.Kind.OFFLINE, Case.Kind.OUTPUT, Case.Kind.EXEMPT)
     # The rules of the hub are kept by all moderators: with them this would leave nobody.
     if case.kind in of_maintainers and not case.repo.is_policy and role_of(user, case.repo) in ("write", "admin"):
-        return f"You maintain {case.repo}; another moderator has to decide about a report on it."
+        return f"You maintain {case.repo}; another moderator has to decide about it."
     if case.opened_by_id == user.pk:
         return "You opened this case; another moderator has to decide it."
     if case.subject.get("appeal_of") and user.pk in deciders_of(case):
@@ -260,10 +262,16 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     if row.state == State.OPEN or state != row.state:
         write_decision(row, by, state, reason, clause)
     else:
-        audit.record(
-            "case.seconded", str(row.repo), by=by, is_public=not row.repo.is_private, case=row.pk, reason=reason
-        )
+        audit.record("case.seconded", str(row.repo), by=by, is_public=is_for_all(row), case=row.pk, reason=reason)
     return row
+
+
+def is_for_all(case: Case) -> bool:
+    """Whether the log tells everybody of it: not where strangers see neither the repository nor the run that it judges."""
+    if case.repo.is_private:
+        return False
+    run = Run.objects.select_related("repo").filter(pk=case.subject.get("run") or 0).first()
+    return run is None or may_see_run(AnonymousUser(), run)
 
 
 def check_clause(clause: str) -> None:
@@ -276,9 +284,8 @@ def check_clause(clause: str) -> None:
 
 def ask_for_second(row: Case, by: User, reason: str) -> None:
     """One moderator would set a verdict aside: nothing follows from it until another one says the same."""
-    is_public = not row.repo.is_private
     audit.record(
-        "case.half_allowed", str(row.repo), by=by, is_public=is_public, case=row.pk, kind=row.kind, reason=reason
+        "case.half_allowed", str(row.repo), by=by, is_public=is_for_all(row), case=row.pk, kind=row.kind, reason=reason
     )
     others = [user for user in moderators() if user != by and not voices.why_not_speak(row, user)]
     notify(others, f"A second moderator has to agree: {row.title[:160]}. {by}: {reason}", path_of(row), actor=by)
@@ -297,7 +304,7 @@ def write_decision(row: Case, by: User, state: str, reason: str, clause: str = "
         f"case.{state}",
         str(row.repo),
         by=by,
-        is_public=not row.repo.is_private and row.kind != Case.Kind.REPORT,
+        is_public=is_for_all(row) and row.kind != Case.Kind.REPORT,
         case=row.pk,
         kind=row.kind,
         reason=row.decision_reason,

@@ -7,7 +7,10 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from hub.common.errors import Conflict, Forbidden, InvalidInput
+from hub.community.candidates import RECIPE
 from hub.community.models import Check, Notification
+from hub.repos.clearance import set_clearance
+from hub.repos.models import Content
 from moderation import gate
 from moderation.exceptions import ask, run_of, why_not_ask
 from moderation.models import AuditEntry, Case, CaseVoice, Screening
@@ -72,19 +75,35 @@ def test_either_of_them_refuses_alone(poisoned: Case, mona: Person, nora: Person
         allow(poisoned, make_person("olga", is_moderator=True))
 
 
+def test_who_maintains_the_model_is_none_of_the_two(poisoned: Case, workshop: Workshop, nora: Person) -> None:
+    workshop.owner.is_moderator = True
+    workshop.owner.save(update_fields=["is_moderator"])
+    with pytest.raises(Forbidden, match="You maintain .* another moderator has to decide about it"):
+        decide_case(case=poisoned, by=workshop.owner, state="allowed", reason="It is mine and fine.")
+    allow(poisoned, nora)
+    assert poisoned.voices.count() == 1
+
+
+def test_the_log_tells_strangers_nothing_of_a_run_that_they_may_not_see(poisoned: Case, mona: Person) -> None:
+    recipe = Content.objects.filter(repo=poisoned.repo, path=RECIPE)
+    set_clearance(contents=list(recipe), clearance="withheld", reason="It quotes a person.")
+    allow(poisoned, mona)
+    assert not AuditEntry.objects.get(action="case.half_allowed").is_public
+
+
 def test_who_trained_it_brought_a_row_or_stepped_back_is_none_of_the_two(
     poisoned: Case, workshop: Workshop, mona: Person, bob: Person
 ) -> None:
-    for user in (workshop.teacher, workshop.helper):
-        user.is_moderator = True
-        user.save()
+    workshop.teacher.is_moderator = True
+    workshop.teacher.save(update_fields=["is_moderator"])
+    olga = make_person("olga", is_moderator=True).user
     with pytest.raises(Forbidden, match="your own contribution"):
         decide_case(case=poisoned, by=workshop.teacher, state="allowed", reason="Mine are fine.")
-    recuse(case=poisoned, by=workshop.helper, reason="I taught the proposer.")
+    recuse(case=poisoned, by=olga, reason="I taught the proposer.")
     with pytest.raises(Forbidden, match="stepped back"):
-        decide_case(case=poisoned, by=workshop.helper, state="allowed", reason="All the same.")
+        decide_case(case=poisoned, by=olga, state="allowed", reason="All the same.")
     with pytest.raises(Forbidden, match="stepped back"):
-        recuse(case=poisoned, by=workshop.helper, reason="Twice.")
+        recuse(case=poisoned, by=olga, reason="Twice.")
     assert AuditEntry.objects.filter(action="case.recused").count() == 1
 
 
