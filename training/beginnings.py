@@ -21,7 +21,7 @@ from training.engine.recipe import (
     TrainTokenizer,
     format_recipe,
 )
-from training.estimates import QUICK_S, STARTUP_S, Estimate, Fit, Size, fit_memory, seconds_per_token
+from training.estimates import QUICK_S, STARTUP_S, Estimate, Fit, Size, fit_memory, say_roughly, seconds_per_token
 from training.starts import Start, newest_name
 from training.wizard import list_suites
 
@@ -29,6 +29,7 @@ USUAL_FAMILY, USUAL_SIZE = "llama", "10m"
 MIN_VOCABULARY, MAX_VOCABULARY = 260, 1 << 18
 MIN_TASTE_TOKENS = 20_000
 SHOWN_DATASETS = 24
+SENSIBLE_S = 86400.0  # a plan that takes longer is advised against
 LENGTHS = (
     Size("taste", "A taste", "About a minute of training: it learns which letters follow one another.", 0),
     Size("once", "Once through the data", "Every text is read once; the time depends on how much there is.", 1),
@@ -88,6 +89,10 @@ class Cost:
     lengths: list[Estimate]  # of those whose tokens are known before the data is read
     million_tokens_s: float
 
+    @property
+    def million_tokens(self) -> str:
+        return f"about {say_roughly(self.million_tokens_s)}" if self.million_tokens_s >= 60 else "less than a minute"
+
 
 def cost_of(beginning: Beginning) -> Cost:
     start = start_of(beginning)
@@ -96,6 +101,33 @@ def cost_of(beginning: Beginning) -> Cost:
         Estimate(row, STARTUP_S + count_tokens(beginning, row.name) * pace, False) for row in LENGTHS if not row.passes
     ]
     return Cost(beginning.preset, beginning.parameters, fit_memory(start), rows, 1e6 * pace)
+
+
+def advise(beginning: Beginning) -> str:
+    """What to choose instead where this machine would train for longer than a day, or ""."""
+    pace = seconds_per_token(start_of(beginning))
+    whole_s = STARTUP_S + beginning.preset.tokens * pace
+    if whole_s <= SENSIBLE_S:
+        return ""
+    sizes = [Beginning(beginning.family, size) for size in NETWORKS[beginning.family].sizes]
+    fitting = [row for row in sizes if STARTUP_S + row.preset.tokens * seconds_per_token(start_of(row)) <= SENSIBLE_S]
+    largest = max(fitting, key=lambda row: row.parameters, default=None)
+    instead = (
+        f"The largest size of this family that learns all it can within a day here is {in_words(largest.size)} parameters."
+        if largest
+        else "No size of this family does so within a day here: choose a taste or a larger machine."
+    )
+    million = max(0.0, (SENSIBLE_S - STARTUP_S) / pace / 1e6)
+    return (
+        f"To train this size for as long as it pays takes about {say_roughly(whole_s)} on this machine, which is not "
+        f"sensible. {instead} At this size a day is enough for about {float(f'{million:.2g}'):,g} million tokens: "
+        "passes over the data count each time."
+    )
+
+
+def in_words(size: str) -> str:
+    """10m reads like ten metres: "10 million"."""
+    return f"{size[:-1]} {'billion' if size.endswith('b') else 'million'}"
 
 
 def start_of(beginning: Beginning) -> Start:

@@ -21,6 +21,7 @@ MIN_QUICK_TOKENS = 2_000
 # Of learning from a row. Two answers are read once before the first step, those kept aside four times; reading is half.
 READ_SHARE = 0.7
 STARTUP_S = 20.0  # reading the model and writing it back
+UNITS = (("minute", 60.0), ("hour", 3600.0), ("day", 86400.0), ("month", 2629800.0), ("year", 31557600.0))
 WATTS_PER_THREAD = 15  # of a processor at work, where the operator says nothing
 
 
@@ -74,11 +75,26 @@ def seconds_per_token(start: Start) -> float:
     return operations / (CPU_FLOPS_PER_THREAD * engine_threads())
 
 
+def say_roughly(seconds: float) -> str:
+    """A forecast in its largest unit with two figures at most: "40 minutes", "1.5 hours", "43 years"."""
+    if seconds < 60:
+        return "a minute"
+    name, unit = next(row for row in reversed(UNITS) if seconds >= row[1])
+    count = float(f"{seconds / unit:.2g}")
+    return (
+        f"{count:,.0f} {name}{'' if count == 1 else 's'}" if count >= 10 or count.is_integer() else f"{count} {name}s"
+    )
+
+
 @dataclass(frozen=True)
 class Estimate:
     size: Size
     seconds: float
     is_measured: bool  # from earlier runs here, not by arithmetic alone
+
+    @property
+    def roughly(self) -> str:
+        return say_roughly(self.seconds)
 
     @property
     def watt_hours(self) -> float:

@@ -1,8 +1,10 @@
 """A model from nothing, from the page a person sees to the recipe that is proposed."""
 
+import re
 from typing import Any
 
 import pytest
+from django.http import QueryDict
 from django.test import Client
 
 from hub.community.models import PullRequest
@@ -73,10 +75,27 @@ def test_a_stranger_does_not_see_private_texts_and_must_sign_in(line: Line, sign
 
 
 def test_what_is_not_known_in_an_address_is_taken_as_usual() -> None:
-    from django.http import QueryDict
-
     usual = read_beginning(QueryDict("family=gpt5&size=9t&vocabulary=²&length=ever&data="))
     assert usual == read_beginning(QueryDict("")) and usual.tokens_known == 8192
     assert read_beginning(QueryDict("vocabulary=999999")).vocabulary == 0
     for family in NETWORKS:
         assert read_beginning(QueryDict(f"family={family}&size=30m")).parameters > 2e7
+
+
+def test_a_plan_of_years_is_priced_roughly_and_advised_against(
+    signed_in: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.estimates.CPU_FLOPS_PER_THREAD", 1e11)
+    monkeypatch.setattr("training.estimates.engine_threads", lambda: 2)
+    largest = max(NETWORKS["llama"].sizes, key=lambda size: read_size(size))
+    seen = words(page(signed_in, f"/alice/tides/begin?size={largest}&data={DATA}&length=whole"))
+    assert re.search(r"As long as it pays about [0-9.,]+ years?, ", seen), "no minutes beside years"
+    assert "which is not sensible" in seen and "At this size a day is enough for about" in seen
+    monkeypatch.setattr("training.estimates.CPU_FLOPS_PER_THREAD", 1e13)
+    seen = words(page(signed_in, f"/alice/tides/begin?size={largest}&data={DATA}&length=whole"))
+    assert "The largest size of this family that learns all it can within a day here is" in seen
+    assert "not sensible" not in page(signed_in, f"/alice/tides/begin?size=10m&data={DATA}")
+
+
+def read_size(size: str) -> int:
+    return read_beginning(QueryDict(f"size={size}")).parameters

@@ -10,7 +10,7 @@ from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from training import beginnings, recipes
-from training.beginnings import LENGTHS, Beginning
+from training.beginnings import LENGTHS, Beginning, in_words
 from training.engine.networks import NETWORKS
 
 OCCUPIED = ("config.json", "recipe.yaml")
@@ -65,14 +65,10 @@ def describe(request: HttpRequest, beginning: Beginning) -> dict[str, Any]:
         "families": [(name, network.title) for name, network in NETWORKS.items()],
         "sizes": [beginnings.cost_of(size) for size in sizes],
         "cost": beginnings.cost_of(beginning),
+        "advice": beginnings.advise(beginning),
         "lengths": LENGTHS,
         "datasets": datasets,
     }
-
-
-def in_words(size: str) -> str:
-    """10m reads like ten metres: "10 million"."""
-    return f"{size[:-1]} {'billion' if size.endswith('b') else 'million'}"
 
 
 def send(request: HttpRequest, repo: Repo, beginning: Beginning) -> HttpResponse:
