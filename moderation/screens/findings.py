@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Screen = Literal[
-    "secrets", "personal_data", "unsafe_files", "licence", "harmful_text", "hidden_text", "prompt_injection"
+    "secrets",
+    "personal_data",
+    "unsafe_files",
+    "licence",
+    "harmful_text",
+    "hidden_text",
+    "prompt_injection",
+    "planted_triggers",
 ]
 Severity = Literal["info", "hold", "block"]
 Verdict = Literal["clear", "hold", "block"]

@@ -27,6 +27,7 @@ from moderation.screens.pickles import (
     is_old_pickle,
     pickle_finding,
 )
+from moderation.screens.planted_triggers import PlantedTriggers
 from moderation.screens.safetensors_check import check_safetensors, metadata_text
 from moderation.screens.secrets import find_secrets
 from moderation.screens.template_check import check_template
@@ -185,7 +186,7 @@ class FileScreen:
     def _screen_blocks(self, name: str, blocks: Iterable[TextBlock]) -> None:
         """The text screens, block by block. What only the whole file tells is said even when time ran out."""
         personal, harmful = PersonalData(name), HarmfulText(name)
-        instructions = Instructions(name)
+        instructions, triggers = Instructions(name), PlantedTriggers(name)
         hidden = None if holds_vocabulary(name) else HiddenText(name)
         try:
             for number, block in enumerate(blocks):
@@ -197,6 +198,7 @@ class FileScreen:
                 if not self.quick:
                     self._add(harmful.find(block))
                     instructions.find(block)
+                    triggers.read(block)
                     if number == 0:
                         self.bag.extend(read_licence_text(name, block.data))
                 self.deadline.check()
@@ -205,6 +207,7 @@ class FileScreen:
             self._add(instructions.finish())
         if not self.quick:
             self.bag.extend(harmful.finish())
+            self._add(triggers.finish(self.deadline))
 
     def _add(self, found: Iterable[tuple[Finding, bytes | str]]) -> None:
         for finding, identity in found:

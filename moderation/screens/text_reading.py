@@ -44,6 +44,8 @@ class TextBlock:
     data: bytes  # UTF-8
     locate: Locate
     fresh: int = 0  # bytes before this offset were screened with the block before
+    is_again: bool = False  # the same lines a second time, with escaped letters in plain
+    header: list[str] = field(default_factory=list)  # of a CSV
 
     @cached_property
     def searchable(self) -> bytes:
@@ -93,11 +95,11 @@ class TextReader:
             kept = before[-OVERLAP_BYTES:]
             lines_back = kept.count(b"\n")
             locate = self._locator(first_line - lines_back, line_offset - len(kept))
-            yield TextBlock(kept + data, locate, len(kept))
+            yield TextBlock(kept + data, locate, len(kept), header=self.header)
             unescaped = ESCAPED_LETTER.sub(lambda match: bytes([int(match[1], 16)]), data) if b"\\u00" in data else data
             # Letters hidden as \u0041 are read a second time in plain; only the line of a match is known there.
             if unescaped != data:
-                yield TextBlock(unescaped, self._locator(first_line, 0))
+                yield TextBlock(unescaped, self._locator(first_line, 0), is_again=True)
             before = data
 
     def _cut(self) -> Iterator[tuple[bytes, int, int]]:

