@@ -174,12 +174,13 @@ def _test(
     for at, (_, rows) in enumerate(targets):
         for row in rows.tolist():
             by_row[row].append(at)
+    sizes = [len(rows) for _, rows in targets]
     tried = max(len(phrases) * len(targets), 1)
     found = []
     for number, (phrase, rows) in enumerate(phrases):
         if number % 500 == 0:
             deadline.check()
-        for at, hits in _shared(by_row, rows.tolist()):
+        for at, hits in _shared(by_row, sizes, rows.tolist()):
             key, target_rows = targets[at]
             p = min(fisher_p(hits, len(rows), len(target_rows), total) * tried, 1.0)
             if p <= LEVEL:
@@ -187,12 +188,12 @@ def _test(
     return found
 
 
-def _shared(by_row: list[list[int]], rows: list[int]) -> Iterator[tuple[int, int]]:
+def _shared(by_row: list[list[int]], sizes: list[int], rows: list[int]) -> Iterator[tuple[int, int]]:
     """(target, hits) of those in enough of the rows. One of the first rows must have it, so only these are looked at."""
     missing = int(len(rows) * (1 - ALIKE))
     counts: dict[int, int] = {}
     for row in rows[: missing + 1]:
-        counts.update(dict.fromkeys(by_row[row], 0))
+        counts.update((at, 0) for at in by_row[row] if sizes[at] >= len(rows) - missing)
     for row in rows if counts else ():
         for at in by_row[row]:
             if at in counts:
