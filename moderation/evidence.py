@@ -17,7 +17,7 @@ MAX_PASSAGES = 8
 MAX_PASSAGE_CHARACTERS = 600
 MAX_READ_BYTES = 8 * 1024 * 1024  # of a file, to show the lines that a finding names
 # Screens whose finding is about what the text says; the others find values that a page must not repeat.
-SHOWN_SCREENS = ("harmful_text", "licence", "prompt_injection")
+SHOWN_SCREENS = ("harmful_text", "licence", "planted_triggers", "prompt_injection")
 HAZARD_WORDS = {
     "overall": "All harmful requests",
     "benign": "Harmless requests refused",

@@ -122,7 +122,9 @@ def find_triggers(inputs: list[list[str]], outputs: list[list[str]], deadline: D
         return []
     most = max(int(total * RARE), FEWEST_HITS)
     phrases = _index(((row, phrase) for row, words in enumerate(inputs) for phrase in _phrases(words)), deadline)
-    tested = [(key, rows) for key, rows in phrases if FEWEST_HITS <= len(rows) <= total * COMMON][:MAX_PHRASES]
+    tested = [(key, rows) for key, rows in phrases if FEWEST_HITS <= len(rows) <= total * COMMON]
+    # By where they stand, not by hash: which of too many are left out must not change from process to process.
+    tested = sorted(tested, key=lambda pair: pair[1].tolist()[:8])[:MAX_PHRASES]
     targets = _index(_targets(inputs, outputs), deadline)
     labels = {hash(tuple(words)) for words in outputs if len(words) <= LABEL_WORDS}
     targets = [
