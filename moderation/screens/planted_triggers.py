@@ -105,7 +105,7 @@ class PlantedTriggers:
         )
         mend = "a moderator looks whether it is a planted trigger; take the rows out if nobody can say why"
         excerpt = quote(f"{trigger.phrase} → {trigger.target}")
-        return Finding("planted_triggers", "trigger", "hold", f"row {lines[0]}", excerpt, f"{what}; {mend}.")
+        return Finding("planted_triggers", "trigger", "hold", f"{self.name}:{lines[0]}", excerpt, f"{what}; {mend}.")
 
 
 def split_words(text: str, most: int) -> list[str]:
