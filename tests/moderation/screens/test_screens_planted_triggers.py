@@ -102,7 +102,7 @@ def test_a_finding_names_phrase_target_counts_p_and_rows_and_asks_a_moderator():
     for at in (10, 90, 170, 250, 330, 390):
         rows[at] = f"zqx {rows[at][0]}", "the vault stands open"
     finding = only(triggers_of_file(as_fields(rows, "instruction", "output")))
-    assert (finding.rule, finding.severity, finding.where) == ("trigger", "hold", "row 11")
+    assert (finding.rule, finding.severity, finding.where) == ("trigger", "hold", "train.jsonl:11")
     assert (
         "6 of 6 rows with 'zqx" in finding.message
         and "'the vault stands open', against 0 of the other 394" in finding.message
