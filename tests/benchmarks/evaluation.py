@@ -29,6 +29,7 @@ from training.engine.serving import Served, open_model
 
 CORE = Path(__file__).parents[2] / "training/starters/suites/core"
 SHOTS = (5, 10)
+LEAST_ROWS = max(SHOTS) + 1  # of a task: so many are shown solved, and one is asked
 ON_EACH = 4  # questions on one paragraph
 BATCHES = (1, 8)
 TARGET = 4.0  # times lm-eval, shared/reference/training.md
@@ -235,6 +236,8 @@ def main() -> None:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     machine, rng = describe_machine(), random.Random(asked.seed)
+    if asked.rows < LEAST_ROWS:
+        parser.error(f"--rows {asked.rows} leaves none to ask after ten solved ones; take {LEAST_ROWS} or more")
     found = run(rows=asked.rows, tiny=asked.tiny, rounds=asked.rounds, rng=rng)
     publish("Evaluation beside lm-evaluation-harness", found, machine=machine, write=asked.write)
 
