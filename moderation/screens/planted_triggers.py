@@ -63,14 +63,16 @@ class PlantedTriggers:
     cut: bool = False
     header: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.layout = TextReader(self.name, ()).layout
+
     def read(self, block: TextBlock) -> None:
-        layout = TextReader(self.name, ()).layout
-        if block.is_again or layout == "lines" or self.cut:
+        if block.is_again or self.layout == "lines" or self.cut:
             return
         data = block.data[block.fresh :]
-        if layout == "csv" and not self.header:
+        if self.layout == "csv" and not self.header:
             self.header = block.header
-        for number, given, wanted in read_rows(data, layout, self.header, self.name):
+        for number, given, wanted in read_rows(data, self.layout, self.header, self.name):
             if len(self.inputs) >= MAX_ROWS or self.words >= MAX_WORDS:
                 self.cut = True
                 return
@@ -135,10 +137,9 @@ def find_triggers(inputs: list[list[str]], outputs: list[list[str]], deadline: D
 
 
 def _phrases(words: list[str]) -> set[int]:
-    grams = {hash((word,)) for word in words if word[0].isalnum() or len(word) > 1}
-    for size in (2, 3):
-        grams.update(hash(tuple(words[at : at + size])) for at in range(len(words) - size + 1))
-    return grams
+    return {hash((word,)) for word in words if word[0].isalnum() or len(word) > 1}.union(
+        *(_grams(words, n) for n in (2, 3))
+    )
 
 
 def _targets(inputs: list[list[str]], outputs: list[list[str]]) -> Iterator[tuple[int, int]]:
