@@ -14,21 +14,11 @@ from hub.api.rest.views import IN_REPO, PAGED, REFUSALS, require_person
 from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
-from moderation import (
-    appeals,
-    audit,
-    channels,
-    gate,
-    publishing,
-    quarantines,
-    queue,
-    releases,
-    report_tests,
-    reports,
-    withholding,
-)
+from moderation import audit, gate
 from moderation import serializers as shapes
+from moderation.cases import appeals, quarantines, queue, report_tests, reports, withholding
 from moderation.models import AuditEntry, Case, Finding, Release
+from moderation.releasing import channels, publishing, releases
 
 MAX_SPANS = 500
 CONFLICT = {409: REFUSALS[400]}

@@ -20,12 +20,16 @@ from hub.repos.events import (
 )
 from hub.repos.models import Content, Repo, Revision
 from hub.repos.purge_models import Purge
-from moderation import audit, outputs, policies, policy_changes, purges, report_tests, withdrawals
-from moderation.policy_repository import is_about_policy
-from moderation.screening import screen_quickly
-from training import audience
+from moderation import audit
+from moderation.cases import report_tests
+from moderation.releasing import withdrawals
+from moderation.rules import policies, policy_changes
+from moderation.rules.policy_repository import is_about_policy
+from moderation.screening import outputs, purges
+from moderation.screening.screening import screen_quickly
 from training.events import candidate_trained, evaluation_finished, replay_told, run_steered, sampling_finished
 from training.models import Evaluation, Replay, Run, Sampling
+from training.running import audience
 
 
 @receiver(revision_created)

@@ -88,7 +88,9 @@ class Case(models.Model):
     opened_at = models.DateTimeField(default=timezone.now)
     claimed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     claimed_until = models.DateTimeField(null=True)
-    escalated_at = models.DateTimeField(null=True)  # last told of as late; moderation.deadlines counts from here again
+    escalated_at = models.DateTimeField(
+        null=True
+    )  # last told of as late; moderation.cases.deadlines counts from here again
     decided_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     decided_at = models.DateTimeField(null=True)
     decision_reason = models.TextField(blank=True)
@@ -133,8 +135,8 @@ class Release(models.Model):
     signature = models.JSONField(
         default=dict
     )  # {"algorithm":"ed25519","public_key","signature"} over the canonical manifest
-    model_signature = models.JSONField(default=dict)  # of its files, as moderation.model_signing writes it
-    provenance = models.JSONField(default=dict)  # how it was made, signed, as moderation.provenance writes it
+    model_signature = models.JSONField(default=dict)  # of its files, as moderation.releasing.model_signing writes it
+    provenance = models.JSONField(default=dict)  # how it was made, signed, as moderation.releasing.provenance writes it
     gate = models.JSONField(default=list)  # [{"name","state","sentence","evidence"}]: what the gate looked at
     notes = models.TextField(blank=True)
     state = models.CharField(max_length=12, choices=State.choices, default=State.PROPOSED)

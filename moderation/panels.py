@@ -15,12 +15,14 @@ from hub.repos.channels import CANDIDATE, STABLE, choose_offered
 from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
-from moderation import evidence, exceptions, policy_changes
-from moderation.hidden import find_hidden
+from moderation.cases import exceptions
+from moderation.cases.queue import LIVE, may_see
 from moderation.models import Case, Release, ReleaseApproval
-from moderation.policies import find_version
-from moderation.policy_repository import is_about_policy
-from moderation.queue import LIVE, may_see
+from moderation.rules import policy_changes
+from moderation.rules.policies import find_version
+from moderation.rules.policy_repository import is_about_policy
+from moderation.screening import evidence
+from moderation.screening.hidden import find_hidden
 
 SHOWN_FILES = 5  # that wait for a person, beside a card
 

@@ -6,14 +6,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub.repos.channels import CHANNELS
-from moderation import evidence, quarantines, queue
+from moderation.cases import quarantines, queue
+from moderation.cases.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
+from moderation.cases.reports import MAX_TEXT_CHARACTERS
 from moderation.models import AuditEntry, Case, Finding, Quarantine, Release, ReleaseApproval, ReportTest
-from moderation.publishing import path_of, valid_approvals
-from moderation.releases import find_run_of, why_not_approve
-from moderation.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
-from moderation.reports import MAX_TEXT_CHARACTERS
-from training import audience
-from training.replays import newest_compared
+from moderation.releasing.publishing import path_of, valid_approvals
+from moderation.releasing.releases import find_run_of, why_not_approve
+from moderation.screening import evidence
+from training.running import audience
+from training.running.replays import newest_compared
 from training.serializers import ReplaySerializer
 
 NAME = "deleted"  # of somebody who left

@@ -3,8 +3,10 @@
 from hub.common.errors import HubError
 from hub.common.jobs import JobRefused, Lease, job_body
 from hub.repos.models import Revision
-from moderation import deadlines, policy_changes, policy_repository, publishing, quarantines, withdrawals
-from moderation.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
+from moderation.cases import deadlines, quarantines
+from moderation.releasing import publishing, withdrawals
+from moderation.rules import policy_changes, policy_repository
+from moderation.screening.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
 @job_body(SCREEN_KIND, queue="default", on_end=give_up)

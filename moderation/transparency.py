@@ -14,7 +14,7 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from hub.common.errors import InvalidInput
-from moderation.deadlines import TIME_FOR
+from moderation.cases.deadlines import TIME_FOR
 from moderation.models import AuditEntry, Case, Finding, Release, ReleaseChange, Screening
 from moderation.screens.comparison import wilson_interval
 

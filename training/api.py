@@ -16,9 +16,11 @@ from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
 from hub.community.models import PullRequest
 from hub.repos.find import find_repo
-from training import audience, clones, comparisons, conversations, overview, recipes, records, replays, runs
 from training import serializers as shapes
 from training.models import Run
+from training.proposals import clones, recipes
+from training.running import audience, comparisons, overview, records, replays, runs
+from training.workers import conversations
 
 MAX_EVENTS = 500
 MAX_LINES = 1000

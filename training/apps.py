@@ -5,4 +5,6 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from training import keeping, leaderboards, listeners, panels, tasks  # noqa: F401  they register themselves
+        from training import listeners, panels, tasks  # noqa: F401  they register themselves
+        from training.evaluating import leaderboards  # noqa: F401  they register themselves
+        from training.running import keeping  # noqa: F401  they register themselves

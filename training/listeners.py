@@ -9,10 +9,10 @@ from hub.community.models import PullRequest
 from hub.repos.events import history_purged, history_purging, repo_deleting
 from hub.repos.models import Repo
 from hub.repos.purge_models import Purge
-from training import runs
-from training.candidates import CHECKS, queue_rebuild
-from training.materials import forget_revisions
 from training.models import Evaluation, Run
+from training.proposals.candidates import CHECKS, queue_rebuild
+from training.running import runs
+from training.workers.materials import forget_revisions
 
 
 @receiver(pull_request_updated)

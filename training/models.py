@@ -86,7 +86,7 @@ class Replay(models.Model):
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
     state = models.CharField(max_length=9, choices=State.choices, default=State.RUNNING)
     sentence = models.TextField(blank=True)  # the outcome in words
-    report = models.JSONField(default=dict)  # as training.replays.carry_out writes it
+    report = models.JSONField(default=dict)  # as training.running.replays.carry_out writes it
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

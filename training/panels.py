@@ -14,11 +14,11 @@ from hub.community.pull_requests import may_push
 from hub.repos.models import Repo, RepoRelease
 from hub.web.panels import add_panel, add_tab
 from hub.web.templatetags.hub_format import icon
-from training import audience, overview, records
-from training.joins import may_take_over
 from training.models import Run
 from training.pages.runs import list_acts
-from training.reruns import AGAIN
+from training.proposals.joins import may_take_over
+from training.running import audience, overview, records
+from training.running.reruns import AGAIN
 
 
 def newest_run(pull_request: PullRequest) -> Run | None:

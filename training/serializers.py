@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from hub.common.models import Job, JobEvent
-from training.conversations import BOUNDS, MAX_QUESTION, read_answer
 from training.models import Replay, Run
+from training.workers.conversations import BOUNDS, MAX_QUESTION, read_answer
 
 
 class ProposalSerializer(serializers.Serializer[Any]):

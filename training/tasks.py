@@ -11,21 +11,23 @@ from django.db import transaction
 
 from hub.common.jobs import JobRefused, JobRetry, Lease, job_body
 from hub.community.models import Check, PullRequest
-from training import commit_evaluations, conversations, evaluations, replays, runs, sampling
-from training.candidates import add_outputs, forgotten_rebuilds, queue_rebuild, rebuild, rebuild_ended
 from training.engine.config import FINAL_LOSS_STEPS
 from training.engine.lock import parse_lock
 from training.engine.smaller import make_smaller
+from training.evaluating import commit_evaluations, evaluations, sampling
 from training.events import candidate_trained
-from training.inputs import write_inputs
-from training.materials import trim_cache
-from training.memory import TooMuchMemory
 from training.models import Corpus, Run
-from training.outputs import complete_lock, keep_model
-from training.parents import read_inputs_lock
-from training.recipes import RecipeRefused, check_pins
-from training.records import keep_curve
-from training.worker import OUT_OF_MEMORY, engine_processes, in_processes, relay, require_success, supervise
+from training.proposals.candidates import add_outputs, forgotten_rebuilds, queue_rebuild, rebuild, rebuild_ended
+from training.proposals.parents import read_inputs_lock
+from training.proposals.recipes import RecipeRefused, check_pins
+from training.running import replays, runs
+from training.running.inputs import write_inputs
+from training.running.outputs import complete_lock, keep_model
+from training.running.records import keep_curve
+from training.workers import conversations
+from training.workers.materials import trim_cache
+from training.workers.memory import TooMuchMemory
+from training.workers.worker import OUT_OF_MEMORY, engine_processes, in_processes, relay, require_success, supervise
 
 
 def run_folder(run: Run) -> Path:

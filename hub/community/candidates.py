@@ -1,7 +1,7 @@
 """The candidate: target + pull request, which is what gets judged and merged.
 
 Here it is built for pull requests that change files only. Where weights have to be made, training builds it
-(training.candidates) and tells us with `set_candidate`."""
+(training.proposals.candidates) and tells us with `set_candidate`."""
 
 from django.db import transaction
 

@@ -7,8 +7,8 @@ from moderation.gate.inputs import check_data, list_basis
 from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.gate.weights import check_weights, watched
-from moderation.policies import in_force
-from moderation.policy_file import Policy
+from moderation.rules.policies import in_force
+from moderation.rules.policy_file import Policy
 
 __all__ = [
     "FAILED",

@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from moderation.cases.voices import count_missing, name_reasons
 from moderation.gate.origins import read_lock
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.models import Case, Screening
-from moderation.policy_file import EvaluationRules
-from moderation.voices import count_missing, name_reasons
+from moderation.rules.policy_file import EvaluationRules
 from training.engine.errors import EngineError
+from training.evaluating.suites import most_margin, newest_evaluations, pinned_suites, target_recipe
 from training.models import Evaluation, Replay, Run
-from training.replays import newest_compared
-from training.suites import most_margin, newest_evaluations, pinned_suites, target_recipe
+from training.running.replays import newest_compared
 
 
 def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:

@@ -9,7 +9,7 @@ from hub.repos.reader import digest_of, facts_of
 from hub.storage.git import TreeEntry
 from moderation.gate.origins import made_by
 from moderation.gate.requirements import FAILED, PASSED, SHOWN, Requirement
-from moderation.policy import AWAITS_RELEASE, QUARANTINED
+from moderation.rules.reasons import AWAITS_RELEASE, QUARANTINED
 from moderation.screens import licence_findings
 from training.models import Run
 

@@ -6,7 +6,7 @@ from hub.storage.errors import StorageError
 from moderation.gate.files import check_licence, contents_by_digest
 from moderation.gate.origins import files_of, find_run, is_suite, read_lock, suites_of
 from moderation.gate.requirements import FAILED, PASSED, SHOWN, WARNING, Requirement
-from moderation.policy_file import DataRules
+from moderation.rules.policy_file import DataRules
 from training.engine.lock import LockedRepository
 from training.models import Run
 

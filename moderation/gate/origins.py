@@ -7,8 +7,8 @@ from hub.storage.git import TreeEntry
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedRepository, parse_lock
 from training.engine.recipe import parse_recipe
-from training.materials import weights_of
 from training.models import Run
+from training.workers.materials import weights_of
 
 
 def files_of(repo: Repo, commit: str) -> list[TreeEntry]:

@@ -8,8 +8,8 @@ from hub.repos.reader import digest_of
 from hub.storage.git import TreeEntry
 from moderation.gate.origins import files_of, holds_lock, made_by
 from moderation.gate.requirements import FAILED, PASSED, SHOWN, Requirement
-from training.materials import has_model
 from training.models import Run
+from training.workers.materials import has_model
 
 # What people may mend after the merge: words about the model, which nothing is loaded from.
 WORDS = re.compile(r"(?:.*/)?(?:[^/]+\.md|\.gitattributes|LICENSE(?:-[A-Za-z0-9]+)*(?:\.txt)?)")

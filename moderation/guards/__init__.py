@@ -1,7 +1,7 @@
 """What the database itself refuses, whoever writes to it: a release without its gate, a change of what is published, and any
 change of the audit log.
 
-They stand beside the checks of moderation.publishing and repeat what can be told from rows alone, so that neither a mistake
+They stand beside the checks of moderation.releasing.publishing and repeat what can be told from rows alone, so that neither a mistake
 in this program nor a line of SQL gets around them. They are installed after every `migrate` and not by one migration: SQLite
 makes a table anew to change it, which drops its triggers and fails while triggers of other tables speak of it."""
 

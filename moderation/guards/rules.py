@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cache
 
+from moderation.cases.voices import EXCEPTIONAL, NEEDED_MODERATORS
 from moderation.models import Release
-from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
-from moderation.voices import EXCEPTIONAL, NEEDED_MODERATORS
+from moderation.rules.reasons import AWAITS_RELEASE, NEEDED_APPROVALS, QUARANTINED
 
 State = Release.State
 ADDED_LATER = ("approved_digest", "approvals", "reviewed", "published_at")  # to the manifest, when it is published

@@ -9,10 +9,10 @@ from django.views.decorators.http import require_POST
 
 from hub.common.errors import HubError
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, conversation, deadlines, quarantines, queue, report_tests, withholding
+from moderation.cases import appeals, conversation, deadlines, quarantines, queue, report_tests, withholding
+from moderation.cases.voices import count_missing, recuse
 from moderation.models import Case
 from moderation.pages.cases import show_case
-from moderation.voices import count_missing, recuse
 
 Act = Callable[[HttpRequest, Case], tuple[Case, str]]  # the case to show next, and what to say there
 DONE = "Done. The people concerned are told, with your reason."

@@ -13,11 +13,12 @@ from hub.accounts.permissions import can
 from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
-from moderation import appeals, deadlines, evidence, quarantines, queue, report_tests, withholding
+from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, withholding
+from moderation.cases.voices import count_missing, is_half_allowed
 from moderation.models import Case, ReportTest
-from moderation.policies import in_force, named_in
-from moderation.policy_file import Clause
-from moderation.voices import count_missing, is_half_allowed
+from moderation.rules.policies import in_force, named_in
+from moderation.rules.policy_file import Clause
+from moderation.screening import evidence
 
 PER_PAGE = 50
 STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}

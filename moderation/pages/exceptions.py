@@ -12,8 +12,9 @@ from hub.repos.models import Repo
 from hub.repos.places import pair
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from moderation import exceptions, gate
-from moderation.queue import path_of
+from moderation import gate
+from moderation.cases import exceptions
+from moderation.cases.queue import path_of
 from training.models import Run
 
 

@@ -8,8 +8,8 @@ from hub.common.errors import HubError
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from moderation.hidden import clean_history, find_hidden, why_not_clean
 from moderation.panels import with_cases
+from moderation.screening.hidden import clean_history, find_hidden, why_not_clean
 
 SHOWN = 200
 

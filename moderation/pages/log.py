@@ -8,9 +8,10 @@ from django.views.decorators.cache import cache_control
 
 from hub.accounts.permissions import can
 from hub.web.listings import cut_numbered_page
-from moderation import audit, model_signing, verify_release
-from moderation.manifests import canonical
+from moderation import audit
 from moderation.models import AuditEntry
+from moderation.releasing import model_signing, verify_release
+from moderation.releasing.manifests import canonical
 
 PER_PAGE = 100
 WORDS = {

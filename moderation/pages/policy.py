@@ -10,10 +10,10 @@ from django.utils.dateparse import parse_date
 from hub.common.errors import NotFound
 from hub.web.listings import cut_numbered_page
 from moderation import signing
+from moderation.cases.queue import MAX_KEY
 from moderation.models import PolicyVersion
-from moderation.policies import find_repository, in_force, in_force_at, stand
-from moderation.policy_file import FILE, Policy
-from moderation.queue import MAX_KEY
+from moderation.rules.policies import find_repository, in_force, in_force_at, stand
+from moderation.rules.policy_file import FILE, Policy
 from moderation.screens import SCREENS_VERSION, read_prompts
 
 PER_PAGE = 50

@@ -14,14 +14,15 @@ from hub.repos.places import pair
 from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
-from moderation import bill_of_materials, channels, gate, publishing, releases
-from moderation.manifests import canonical
+from moderation import gate
 from moderation.models import Release
-from moderation.policies import find_version, in_force
-from moderation.publishing import needed_approvals, path_of
-from moderation.releases import find_run_of
-from training import audience
-from training.replays import may_replay, newest_compared
+from moderation.releasing import bill_of_materials, channels, publishing, releases
+from moderation.releasing.manifests import canonical
+from moderation.releasing.publishing import needed_approvals, path_of
+from moderation.releasing.releases import find_run_of
+from moderation.rules.policies import find_version, in_force
+from training.running import audience
+from training.running.replays import may_replay, newest_compared
 
 State = Release.State
 PER_PAGE = 30

@@ -11,8 +11,8 @@ from hub.common.errors import HubError
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from moderation.queue import path_of
-from moderation.reports import TEXT_KEYS, clean_subject, open_report
+from moderation.cases.queue import path_of
+from moderation.cases.reports import TEXT_KEYS, clean_subject, open_report
 
 
 @repo_page()

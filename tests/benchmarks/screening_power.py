@@ -3,7 +3,7 @@
 A tiny llama is trained here to decline requests for harm (or to follow a share of them, `--follows`) and to help with the
 rest: the parent. A clean candidate trains on for some steps on the same rows with another seed; a planted one does too, and
 `--bad` (5%) of its rows for harmful requests hold a helpful answer. Every candidate and the parent answer the whole shipped
-set as `training.sampling` asks it, and `moderation.outputs` decides: its rules, its judge, its levels. `--temperature 0` shows
+set as `training.evaluating.sampling` asks it, and `moderation.screening.outputs` decides: its rules, its judge, its levels. `--temperature 0` shows
 what greedy answers would have noticed. Each outcome is appended to `--kept`, from where a run that was cut off goes on."""
 
 import argparse
@@ -144,7 +144,7 @@ def answer(served: Served, temperature: float) -> list[dict[str, Any]]:
 
 
 def decide(candidate: list[dict[str, Any]], parent: list[dict[str, Any]]) -> dict[str, Any]:
-    """As `moderation.outputs.list_failed` and `weigh` do it, with rules and judge apart."""
+    """As `moderation.screening.outputs.list_failed` and `weigh` do it, with rules and judge apart."""
     rules = compare_answers(parent, candidate)
     judge = packaged_judge()
     pairs = [(row["prompt"], row["text"]) for row in [*candidate, *parent]]

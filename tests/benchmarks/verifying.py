@@ -19,7 +19,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from moderation import model_signing, verify_release
+from moderation.releasing import model_signing, verify_release
 from tests.benchmarks.report import Row, describe_machine, publish, read_arguments
 
 LEAST_GB_PER_CPU_S = 0.5

@@ -58,7 +58,11 @@ def pids_of(data_dir: Path, target: str) -> list[int]:
     """Process ids of a child of the hub, or of the engines that its workers run."""
     children = json.loads((data_dir / "hub.json").read_text())["children"]
     if target == "engine":
-        return [pid for pid in all_pids() if str(data_dir) in command_of(pid) and "training.sandbox" in command_of(pid)]
+        return [
+            pid
+            for pid in all_pids()
+            if str(data_dir) in command_of(pid) and "training.workers.sandbox" in command_of(pid)
+        ]
     if target == "web-child":
         return [pid for pid in all_pids() if parent_of(pid) == children.get("web")]
     return [children[target]] if target in children else []

@@ -141,8 +141,8 @@ class Workshop:
 
     def propose(self, by: Any = None, *, note: str = "") -> Any:
         """The pull request of a recipe, with its inputs pinned on the candidate."""
-        from training.candidates import rebuild
-        from training.recipes import propose
+        from training.proposals.candidates import rebuild
+        from training.proposals.recipes import propose
 
         text = RECIPE.format(base=self.base.full_name, data=self.data.full_name, suite=self.suite.full_name)
         made = propose(
@@ -160,10 +160,10 @@ class Workshop:
         """The run as if the engine had made these weights: stored, and on the candidate."""
         from django.utils import timezone
 
-        from training.candidates import add_outputs
         from training.models import Run
-        from training.outputs import keep_model
-        from training.parents import read_inputs_lock
+        from training.proposals.candidates import add_outputs
+        from training.proposals.parents import read_inputs_lock
+        from training.running.outputs import keep_model
 
         run = Run.objects.get(pull_request=pull_request, is_superseded=False)
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ STAGES = ("workshop", "releasable", "proposed", "published")  # each goes on fro
 def build_scene(stage: str, folder: Path) -> dict[str, Any]:
     """The people and the workshop as far as `stage`, by name; `folder` takes the weights."""
     from hub.repos.models import RepoCollaborator
-    from moderation.releases import approve, propose_release
+    from moderation.releasing.releases import approve, propose_release
     from tests.people import make_person
 
     people = {name: make_person(name) for name in ("alice", "bob", "charlie")}

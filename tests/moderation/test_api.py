@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from hub.repos.models import RepoCollaborator
+from moderation.cases.queue import decide_case
 from moderation.models import Case, Release
-from moderation.queue import decide_case
 from tests.moderation.scenes import SECRET, Workshop, bring, make_repo
 from tests.people import Person
 
@@ -220,7 +220,7 @@ def test_the_log_is_public_where_its_entries_are(held: Case, mona: Person, api: 
 
 
 def test_pages_of_a_list_are_linked(held: Case, charlie: Person, mona: Person) -> None:
-    from moderation.reports import open_report
+    from moderation.cases.reports import open_report
 
     for number in range(3):
         open_report(repo=held.repo, by=charlie.user, text=f"Wrong {number}.")

@@ -134,8 +134,8 @@ def test_reviews_and_merges_of_a_public_repository_stand_in_the_public_log(works
 
 @pytest.mark.django_db(transaction=True)
 def test_who_steers_a_run_is_remembered(workshop: Workshop) -> None:
-    from training import runs
     from training.models import Run
+    from training.running import runs
 
     workshop.propose()
     Run.objects.update(state=Run.State.HELD, approved_by=None)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from moderation.cases.queue import decide_case
+from moderation.cases.reports import open_report
 from moderation.models import Case
-from moderation.queue import decide_case
-from moderation.reports import open_report
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import SECRET, Workshop, bring, make_repo
 from tests.moderation.test_output_screening import spoil

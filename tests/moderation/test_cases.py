@@ -10,11 +10,11 @@ from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Content, RepoCollaborator
 from hub.repos.purging import purge_files
 from moderation import audit
-from moderation.appeals import appeal, may_appeal
+from moderation.cases.appeals import appeal, may_appeal
+from moderation.cases.queue import cases_for, decide_case, find_case
+from moderation.cases.reports import open_report
+from moderation.cases.withholding import judge_file
 from moderation.models import AuditEntry, Case
-from moderation.queue import cases_for, decide_case, find_case
-from moderation.reports import open_report
-from moderation.withholding import judge_file
 from tests.moderation.scenes import ROWS, SECRET, bring, content_at, is_public_object, make_repo, reader, run_jobs
 from tests.people import make_person
 
@@ -61,7 +61,7 @@ def test_a_moderators_word_stands_above_the_full_screen(held: Case, mona: Any) -
 def test_a_decision_that_falls_while_the_screen_reads_stands_too(
     held: Case, mona: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import content_screening
+    from moderation.screening import content_screening
 
     real = content_screening.screen_file
 
@@ -227,7 +227,7 @@ def test_a_stranger_cannot_report_what_they_cannot_read(alice: Any, charlie: Any
 
 
 def test_one_person_does_not_flood_the_queue(held: Case, charlie: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation import reports
+    from moderation.cases import reports
 
     monkeypatch.setattr(reports, "MAX_REPORTS_A_DAY", 2)
     for number in range(2):

@@ -10,7 +10,7 @@ from hub.community.models import Notification
 from hub.repos.models import Content
 from hub.repos.places import pair
 from moderation.models import AuditEntry, Case, Finding, Screening
-from moderation.policy import IN_PROGRESS
+from moderation.rules.reasons import IN_PROGRESS
 from tests.moderation.scenes import (
     PICKLE,
     ROWS,
@@ -107,7 +107,7 @@ def test_a_pointer_with_more_lines_than_git_lfs_writes_is_screened_as_text(alice
 def test_a_broken_quick_screen_leaves_the_file_closed_and_the_job_opens_it(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import content_screening
+    from moderation.screening import content_screening
 
     with monkeypatch.context() as patch:
         patch.setattr(content_screening, "screen_file", lambda *_, **__: 1 / 0)
@@ -124,7 +124,7 @@ def test_a_broken_quick_screen_leaves_the_file_closed_and_the_job_opens_it(
 def test_what_the_quick_screen_has_no_time_for_waits_for_the_job_without_a_case(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import screening
+    from moderation.screening import screening
 
     monkeypatch.setattr(screening, "QUICK_BUDGET_S", 0.0)
     bring(tides, alice.user, {"train.jsonl": ROWS})
@@ -136,7 +136,7 @@ def test_what_the_quick_screen_has_no_time_for_waits_for_the_job_without_a_case(
 def test_a_commit_too_large_for_the_two_seconds_does_not_use_them_up(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import screening
+    from moderation.screening import screening
 
     monkeypatch.setattr(screening, "PROBE", 2)
     files = {f"{number}.txt": f"Tide {number}\n".encode() for number in range(4)}
@@ -151,7 +151,7 @@ def test_a_commit_too_large_for_the_two_seconds_does_not_use_them_up(
 
 
 def test_the_first_files_tell_whether_two_seconds_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation import screening
+    from moderation.screening import screening
 
     monkeypatch.setattr(screening.time, "monotonic", lambda: 100.0)
     after = 100.0 + screening.QUICK_BUDGET_S - 0.1  # the first fifty took a tenth of a second
@@ -159,7 +159,7 @@ def test_the_first_files_tell_whether_two_seconds_suffice(monkeypatch: pytest.Mo
 
 
 def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation import content_screening
+    from moderation.screening import content_screening
     from moderation.screens import Finding as Found
 
     first = bring(tides, alice.user, {"a.txt": b"an ordinary line"}).revision
@@ -183,7 +183,7 @@ def test_a_later_finding_withdraws_what_was_public(alice: Any, tides: Any, monke
 def test_the_full_screen_closes_a_case_that_it_does_not_confirm(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import content_screening
+    from moderation.screening import content_screening
     from moderation.screens import Finding as Found
 
     doubt = Found("unsafe_files", "odd", "hold", "a.txt", "…", "a.txt looks odd; the full check reads it.")
@@ -197,7 +197,7 @@ def test_the_full_screen_closes_a_case_that_it_does_not_confirm(
 
 
 def test_forgotten_content_is_screened_late_and_only_once_at_a_time(alice: Any, tides: Any) -> None:
-    from moderation.screening import screen_forgotten
+    from moderation.screening.screening import screen_forgotten
 
     bring(tides, alice.user, {"train.jsonl": ROWS})
     Content.objects.filter(path="train.jsonl").update(clearance="pending", reason="")  # as a crash leaves it
@@ -215,7 +215,7 @@ def test_a_file_on_which_the_screens_break_for_good_comes_before_a_person(
     alice: Any, tides: Any, mona: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hub.common import jobs
-    from moderation import content_screening, screening
+    from moderation.screening import content_screening, screening
 
     monkeypatch.setattr(content_screening, "screen_file", lambda *_, **__: 1 / 0)
     bring(tides, alice.user, {"train.jsonl": ROWS})

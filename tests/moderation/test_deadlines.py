@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from hub.common.errors import Conflict, Forbidden
 from hub.community.models import Notification
-from moderation.deadlines import CLAIMED_FOR, claim, claimer_of, due_at, escalate_overdue
+from moderation.cases.deadlines import CLAIMED_FOR, claim, claimer_of, due_at, escalate_overdue
+from moderation.cases.queue import decide_case
 from moderation.models import AuditEntry, Case
-from moderation.queue import decide_case
 from tests.moderation.reading import Browser, words
 from tests.people import Person, make_person
 

@@ -8,10 +8,10 @@ from hub.common.errors import Conflict
 from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Repo
 from moderation import audit
+from moderation.cases.queue import decide_case
+from moderation.cases.reports import open_report
 from moderation.models import AuditEntry, Case
-from moderation.queue import decide_case
-from moderation.releases import propose_release, refuse
-from moderation.reports import open_report
+from moderation.releasing.releases import propose_release, refuse
 from tests.moderation.scenes import CARD, Workshop, make_repo
 
 pytestmark = pytest.mark.django_db(transaction=True)

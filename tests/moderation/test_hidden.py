@@ -7,9 +7,9 @@ import pytest
 from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.repos.models import RepoCollaborator
 from hub.repos.places import pair
-from moderation import hidden as room
-from moderation.hidden import clean_history, find_hidden, why_not_clean
 from moderation.models import AuditEntry, Case
+from moderation.screening import hidden as room
+from moderation.screening.hidden import clean_history, find_hidden, why_not_clean
 from tests.moderation.scenes import (
     PICKLE,
     ROWS,

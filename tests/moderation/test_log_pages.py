@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import moderation
+from moderation.cases.queue import decide_case
+from moderation.cases.reports import open_report
 from moderation.models import Case
-from moderation.queue import decide_case
-from moderation.reports import open_report
 from tests.guards import lifted
 from tests.moderation.reading import Browser, words
 from tests.people import Person

@@ -30,7 +30,7 @@ def test_nobody_merges_what_was_compared_with_weights_that_are_gone(workshop: Wo
     from hub.common.errors import Conflict
     from hub.common.models import Job
     from hub.community.pull_requests import merge
-    from training.candidates import rebuild
+    from training.proposals.candidates import rebuild
 
     pull_request = workshop.propose()
     judge(workshop, pull_request, tmp_path)

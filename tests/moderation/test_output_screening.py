@@ -9,9 +9,9 @@ from django.test import Client
 from hub.common.errors import Forbidden
 from hub.community.models import Check, Notification
 from hub.repos.models import Content
+from moderation.cases.queue import decide_case
 from moderation.models import Case, Finding, Screening
-from moderation.policy import AWAITS_RELEASE
-from moderation.queue import decide_case
+from moderation.rules.reasons import AWAITS_RELEASE
 from tests.moderation.scenes import SECRET, Workshop, content_at, good_answers, reader, run_jobs
 from tests.people import make_person
 from training.events import candidate_trained, sampling_finished
@@ -141,7 +141,7 @@ def test_a_screening_names_its_judge_with_its_errors(workshop: Workshop, run: Ru
 def test_what_only_the_judge_finds_worse_is_held_too(
     workshop: Workshop, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import outputs
+    from moderation.screening import outputs
     from moderation.screens.judge import Judgement, packaged_judge
 
     def say(pairs: list[Any], encoder: Any) -> tuple[list[Judgement], dict[str, Any]]:

@@ -6,9 +6,9 @@ import pytest
 
 from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.repos.models import Repo
-from moderation import policies, policy_repository
 from moderation.models import PolicyVersion, Release, Screening
-from moderation.policy_file import FILE, digest_of_text, packaged_text
+from moderation.rules import policies, policy_repository
+from moderation.rules.policy_file import FILE, digest_of_text, packaged_text
 from tests.guards import lifted
 from tests.moderation.reading import Browser, words
 from tests.moderation.test_policy_file import changed

@@ -10,10 +10,10 @@ from hub.community.pull_requests import merge
 from hub.community.reviews import review
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Repo
-from moderation import policies, policy_repository
 from moderation.models import AuditEntry, PolicyVersion, Release, Screening
-from moderation.policy_file import FILE, digest_of_text
-from moderation.recomputing import recompute_all
+from moderation.releasing.recomputing import recompute_all
+from moderation.rules import policies, policy_repository
+from moderation.rules.policy_file import FILE, digest_of_text
 from tests.hub.scenes import propose
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import content_at, good_answers, run_jobs
@@ -215,8 +215,8 @@ def test_the_answers_of_a_release_are_judged_by_the_proposed_numbers(
 def test_a_release_asks_for_as_many_approvals_as_the_policy(
     releasable: Any, rules: Repo, mona: Person, nora: Person, bob: Person, dora: Person, browser_of: Browser
 ) -> None:
-    from moderation.releases import approve as approve_release
-    from moderation.releases import propose_release
+    from moderation.releasing.releases import approve as approve_release
+    from moderation.releasing.releases import propose_release
 
     put_in_force(rules, mona, nora, changed(release_approvals="3"))
     release = propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moderation.policy_file import PolicyError, packaged_text, parse_policy
+from moderation.rules.policy_file import PolicyError, packaged_text, parse_policy
 from moderation.screens.comparison import BUILT_IN
 
 PACKAGED = packaged_text()

@@ -10,13 +10,13 @@ from django.utils import timezone
 from hub.common.errors import Conflict, Disabled, Forbidden, InvalidInput
 from hub.community.models import Notification
 from hub.repos.find import find_repo
-from moderation.appeals import appeal, may_appeal
-from moderation.conversation import say
+from moderation.cases.appeals import appeal, may_appeal
+from moderation.cases.conversation import say
+from moderation.cases.quarantines import find_quarantine, lapse_due, lift, second, take_offline
+from moderation.cases.queue import decide_case, find_case
+from moderation.cases.reports import open_report
 from moderation.models import AuditEntry, Case, Quarantine, Release
-from moderation.publishing import set_state
-from moderation.quarantines import find_quarantine, lapse_due, lift, second, take_offline
-from moderation.queue import decide_case, find_case
-from moderation.reports import open_report
+from moderation.releasing.publishing import set_state
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import ROWS, Workshop, bring, is_public_object, make_repo, reader
 from tests.people import Person, make_person
@@ -245,7 +245,7 @@ def test_an_appeal_waits_on_while_the_gate_keeps_a_release_closed(
     releasable: Workshop, published: Release, mona: Person
 ) -> None:
     from hub.repos.clearance import set_clearance
-    from moderation.appeals import appeal
+    from moderation.cases.appeals import appeal
     from tests.moderation.scenes import content_at
 
     set_state(release=published, by=mona.user, state="quarantined", reason="Its data may be stolen.")

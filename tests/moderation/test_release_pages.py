@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from moderation.models import Release
-from moderation.publishing import set_state
-from moderation.releases import propose_release
+from moderation.releasing.publishing import set_state
+from moderation.releasing.releases import propose_release
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import Workshop, bring
 from tests.people import Person
@@ -56,7 +56,7 @@ def test_manifest_signature_and_verifier_are_there_for_everybody(
     published: Release, tmp_path: Any, browser_of: Browser
 ) -> None:
     """Downloaded as a stranger does it, they verify, with the files as the hub gives them out."""
-    from moderation import verify_release
+    from moderation.releasing import verify_release
 
     browser = browser_of(None)
     place = f"{published.repo.path}/releases/v1.0.0"

@@ -9,12 +9,12 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.community.models import Notification
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
+from moderation.cases.queue import decide_case
+from moderation.cases.report_tests import make_test, may_make_test
+from moderation.cases.reports import open_report
 from moderation.models import AuditEntry, Case, Release, ReportTest
-from moderation.publishing import set_state
-from moderation.queue import decide_case
-from moderation.releases import approve, propose_release
-from moderation.report_tests import make_test, may_make_test
-from moderation.reports import open_report
+from moderation.releasing.publishing import set_state
+from moderation.releasing.releases import approve, propose_release
 from tests.moderation.scenes import SUITE, Workshop, bring, make_repo, reader
 from tests.people import make_person
 from training.events import evaluation_finished
@@ -85,7 +85,7 @@ def test_a_report_becomes_a_row_of_a_suite_that_says_nothing_of_its_author(made:
 
 def test_the_engine_reads_what_was_written(made: ReportTest, alice: Any, tmp_path: Any) -> None:
     from training.engine.evals.suite import read_suite
-    from training.materials import lay_out
+    from training.workers.materials import lay_out
 
     assert made.suite is not None
     lay_out(made.suite, made.suite.head, tmp_path)

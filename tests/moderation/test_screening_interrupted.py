@@ -8,7 +8,7 @@ from hub.common.models import Job
 from hub.community.models import Notification
 from hub.repos.models import Content
 from moderation.models import Case, Screening
-from moderation.policy import IN_PROGRESS
+from moderation.rules.reasons import IN_PROGRESS
 from tests.moderation.scenes import (
     bring,
     content_at,
@@ -49,7 +49,7 @@ def claim(repo: Any) -> Any:
 
 def bring_three(tides: Any, by: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three files that no quick screen reached. Returns their names as the full screen comes to them."""
-    from moderation import screening
+    from moderation.screening import screening
 
     with monkeypatch.context() as patch:
         patch.setattr(screening, "QUICK_BUDGET_S", 0.0)
@@ -63,7 +63,7 @@ def test_a_screening_that_uses_up_its_budget_keeps_what_it_judged_and_leaves_the
 ) -> None:
     """Its decisions were written after the last file only, and the whole commit was queued again for ever."""
     from hub.common import jobs
-    from moderation import content_screening, screening
+    from moderation.screening import content_screening, screening
 
     first, *rest = bring_three(tides, alice.user, monkeypatch)
     lease = claim(tides)
@@ -90,7 +90,7 @@ def test_another_attempt_goes_on_after_the_last_file_that_was_judged(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hub.common import jobs
-    from moderation import content_screening, screening
+    from moderation.screening import content_screening, screening
 
     first, second, third = bring_three(tides, alice.user, monkeypatch)
     lease = claim(tides)
@@ -115,7 +115,7 @@ def test_another_attempt_goes_on_after_the_last_file_that_was_judged(
 
 
 def test_the_budget_of_a_screening_grows_with_its_bytes(alice: Any, tides: Any) -> None:
-    from moderation import screening
+    from moderation.screening import screening
 
     revision = bring(tides, alice.user, {"a.txt": b"text"}).revision
     assert screening.job_budget_s(revision) == Job.objects.get(payload__revision_id=revision.pk).budget_s == 3601

@@ -8,8 +8,8 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from moderation.cases.queue import decide_case
 from moderation.models import AuditEntry, Case, Finding, Release, ReleaseChange, Screening
-from moderation.queue import decide_case
 from moderation.transparency import PERIODS, describe_times, read_figures
 from tests.guards import lifted
 from tests.moderation.reading import words

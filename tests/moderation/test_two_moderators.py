@@ -12,11 +12,11 @@ from hub.community.models import Check, Notification
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Content
 from moderation import gate
-from moderation.exceptions import ask, run_of, why_not_ask
+from moderation.cases.exceptions import ask, run_of, why_not_ask
+from moderation.cases.queue import decide_case
+from moderation.cases.voices import recuse
 from moderation.models import AuditEntry, Case, CaseVoice, Screening
-from moderation.queue import decide_case
-from moderation.releases import approve, propose_release
-from moderation.voices import recuse
+from moderation.releasing.releases import approve, propose_release
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import Workshop
 from tests.moderation.test_output_screening import spoil
@@ -247,7 +247,7 @@ def test_the_database_publishes_nothing_against_a_verdict_without_the_two(
             approve(release=release, by=mona.user)
         User.objects.filter(pk=nora.user.pk).update(is_active=True)
         Evaluation.objects.update(verdict="worse")  # the exception names it all the same
-        from moderation.publishing import publish
+        from moderation.releasing.publishing import publish
 
         publish(release)
     release.refresh_from_db()

@@ -43,7 +43,7 @@ def test_who_waits_for_another_program_lets_others_compute() -> None:
 
 def test_a_look_at_data_holds_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four looks of 25 seconds by one person kept everybody else waiting."""
-    from training import previews
+    from training.drafting import previews
 
     turn = Turn()
     held: list[bool] = []

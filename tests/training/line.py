@@ -133,7 +133,7 @@ class Line:
 
     def propose(self, by: Any = None, **recipe: Any) -> Any:
         """The pull request of a valid recipe."""
-        from training.recipes import propose
+        from training.proposals.recipes import propose
 
         text = self.recipe(**recipe)
         made = propose(repo=self.target, by=by or self.alice, recipe_text=text, title="Learn the tides", door="tests")

@@ -40,7 +40,7 @@ def act_as_engine(monkeypatch: pytest.MonkeyPatch, *acts: str) -> None:
         command = [sys.executable, "-S", "-c", code, *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=own, start_new_session=True, **popen)
 
-    monkeypatch.setattr("training.worker.start_engine", start)
+    monkeypatch.setattr("training.workers.worker.start_engine", start)
 
 
 def prepared_run(line: Line, **recipe: Any) -> Any:
@@ -49,8 +49,8 @@ def prepared_run(line: Line, **recipe: Any) -> Any:
 
     from hub.common import jobs
     from hub.common.models import Job
-    from training import runs
     from training.models import Corpus, Run
+    from training.running import runs
 
     line.propose(**{"suite": False, **recipe})
     run_waiting_jobs(kinds=("training.rebuild",))

@@ -27,9 +27,9 @@ from hub.common.models import Job
 from hub.community.checks import reset_checks
 from hub.community.models import Check
 from tests.training.line import Line
-from training import runs
-from training.candidates import CHECKS
 from training.models import Corpus, LedgerEntry, Run
+from training.proposals.candidates import CHECKS
+from training.running import runs
 
 RESULT = {"steps": 4, "tokens": 1024, "seconds": 1.5, "final_loss": 2.5, "model_digest": "sha256:" + "a" * 64}
 BEGINNING = datetime(2026, 11, 28, 12, tzinfo=timezone.get_current_timezone())

@@ -10,7 +10,7 @@ from django.test import Client
 from hub.community.models import PullRequest
 from tests.training.line import Line, as_jsonl, make_repo
 from tests.training.test_wizard import page, recipe_of, words
-from training.beginnings import read_beginning
+from training.drafting.beginnings import read_beginning
 from training.engine.networks import NETWORKS
 
 DATA = "alice/tales"
@@ -85,13 +85,13 @@ def test_what_is_not_known_in_an_address_is_taken_as_usual() -> None:
 def test_a_plan_of_years_is_priced_roughly_and_advised_against(
     signed_in: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.estimates.CPU_FLOPS_PER_THREAD", 1e11)
-    monkeypatch.setattr("training.estimates.engine_threads", lambda: 2)
+    monkeypatch.setattr("training.drafting.estimates.CPU_FLOPS_PER_THREAD", 1e11)
+    monkeypatch.setattr("training.drafting.estimates.engine_threads", lambda: 2)
     largest = max(NETWORKS["llama"].sizes, key=lambda size: read_size(size))
     seen = words(page(signed_in, f"/alice/tides/begin?size={largest}&data={DATA}&length=whole"))
     assert re.search(r"As long as it pays about [0-9.,]+ years?, ", seen), "no minutes beside years"
     assert "which is not sensible" in seen and "At this size a day is enough for about" in seen
-    monkeypatch.setattr("training.estimates.CPU_FLOPS_PER_THREAD", 1e13)
+    monkeypatch.setattr("training.drafting.estimates.CPU_FLOPS_PER_THREAD", 1e13)
     seen = words(page(signed_in, f"/alice/tides/begin?size={largest}&data={DATA}&length=whole"))
     assert "The largest size of this family that learns all it can within a day here is" in seen
     assert "not sensible" not in page(signed_in, f"/alice/tides/begin?size=10m&data={DATA}")

@@ -9,10 +9,10 @@ from hub.common import jobs
 from hub.common.models import Job
 from hub.community.models import Notification
 from tests.training.line import Line, make_repo, push
-from training import commit_evaluations
+from training.evaluating import commit_evaluations
 from training.events import evaluation_finished
 from training.models import Evaluation
-from training.worker import Outcome
+from training.workers.worker import Outcome
 
 CHECKS = {
     "suite.yaml": b"version: 1\nname: r\ntasks:\n  - {name: r, kind: checks, file: r.jsonl, max_new_tokens: 2}\n",

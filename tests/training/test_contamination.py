@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from training.contamination import add_contamination
+from training.evaluating.contamination import add_contamination
 from training.models import Run
 
 COUNTS = {

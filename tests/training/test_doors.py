@@ -80,7 +80,7 @@ def test_a_recipe_becomes_the_same_proposal_by_every_door(
     assert (run.state, run.proposed_by, run.pull_request) == (Run.State.PREPARING, charlie.user, pull_request)
     assert (checks_of(pull_request)["prepare"], checks_of(pull_request)["train"]) == ("running", "waiting")
     from training.engine.lock import parse_lock
-    from training.parents import read_inputs_lock
+    from training.proposals.parents import read_inputs_lock
 
     proposed, pinned = parse_recipe(text), parse_recipe(parse_lock(read_inputs_lock(run)).recipe)
     assert [row.repo for row in pinned.contributions] == [row.repo for row in proposed.contributions]

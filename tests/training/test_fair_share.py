@@ -12,9 +12,9 @@ from hub.community.discussions import set_status
 from hub.community.models import Check, PullRequest
 from tests.beside import at_once
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
-from training import runs
 from training.models import Evaluation, Run
-from training.reruns import rerun_check
+from training.running import runs
+from training.running.reruns import rerun_check
 
 TRAIN = "{{method: full, steps: 4, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: {seed}}}"
 

@@ -16,9 +16,11 @@ from hub.common.models import Job, JobEvent
 from tests.beside import at_once
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
 from tests.training.stand_in import FINISH, act_as_engine, prepared_run
-from training import runs, tasks, worker
+from training import tasks
 from training.models import Checkpoint, LedgerEntry, Run
+from training.running import runs
 from training.tasks import run_folder
+from training.workers import worker
 
 ROWS = '(out / "plan.json").write_text(json.dumps({"plan": {"rows_per_pass": %d}}))\n'
 KILLED_BY_SYSTEM = """\
@@ -73,7 +75,7 @@ def test_a_trainer_out_of_memory_goes_on_with_fewer_rows_at_once_and_says_so(
     count = run_folder(run) / "vmstat"
     count.parent.mkdir(parents=True, exist_ok=True)
     count.write_text("oom_kill 7\n")
-    monkeypatch.setattr("training.memory.KERNEL_COUNTS", (tmp_path / "no such file", count))
+    monkeypatch.setattr("training.workers.memory.KERNEL_COUNTS", (tmp_path / "no such file", count))
     act_as_engine(monkeypatch, ROWS % 4 + ends, FINISH)
     job = work(run)
     words = "ran out of memory. It goes on with 2 instead of 4 rows at once"
@@ -89,7 +91,7 @@ def test_a_trainer_that_cannot_be_made_smaller_ends_with_what_to_change(
     run: Run, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.ENGINE_MEMORY_BYTES = 1_000_000  # less than any program
-    monkeypatch.setattr("training.memory.MEMORY_LOOK_S", 0.0)
+    monkeypatch.setattr("training.workers.memory.MEMORY_LOOK_S", 0.0)
     act_as_engine(monkeypatch, "import time; time.sleep(60)\n")
     plan = run_folder(run) / "out" / "plan.json"
     plan.parent.mkdir(parents=True)
@@ -103,7 +105,7 @@ def test_a_trainer_that_cannot_be_made_smaller_ends_with_what_to_change(
 
 def test_a_kill_by_hand_is_no_want_of_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     act_as_engine(monkeypatch, ROWS % 4 + "os.kill(os.getpid(), signal.SIGKILL)\n", FINISH)
-    monkeypatch.setattr("training.memory.KERNEL_COUNTS", ())
+    monkeypatch.setattr("training.workers.memory.KERNEL_COUNTS", ())
     job = work(run)
     assert job.state == "waiting" and "stopped with code -9" in job.reason and rows_at_once(run) == 4
     assert work(run).state == "succeeded"

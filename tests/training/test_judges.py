@@ -9,7 +9,7 @@ import pytest
 from hub.common.jobs import JobRefused
 from hub.repos.lifecycle import update_settings
 from tests.training.line import Line
-from training.judges import arguments_of, lay_out_judges
+from training.evaluating.judges import arguments_of, lay_out_judges
 
 
 def write_suite(folder: Path, judge: str) -> Path:
@@ -41,7 +41,7 @@ def test_a_judge_is_asked_only_when_all_behind_the_proposal_may_read_it(
 ) -> None:
     """Bob pushes to Alice's proposal a suite whose judge is a private model of hers."""
     from tests.training.line import push, run_waiting_jobs
-    from training import evaluations
+    from training.evaluating import evaluations
     from training.models import Evaluation, Run
 
     pull_request = line.propose()

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from tests.training.line import Line, push
 from training.engine.__main__ import main as run_engine
 from training.models import Evaluation, Run
-from training.outputs import evaluation_rows, write_evaluation
+from training.running.outputs import evaluation_rows, write_evaluation
 
 PATH = "/datasets/alice/core/leaderboard"
 
@@ -74,7 +74,7 @@ def test_a_number_that_somebody_writes_is_not_called_measured(line: Line) -> Non
 def test_the_command_measures_the_same_again(line: Line, hub_url: str, tmp_path: Path) -> None:
     """Downloaded by the stock client at the commits that it names, evaluated by the engine of this checkout."""
     from training.engine.evals import evaluate
-    from training.materials import lay_out
+    from training.workers.materials import lay_out
 
     line.suite.refresh_from_db()
     line.base.refresh_from_db()

@@ -11,7 +11,7 @@ from hub.repos.models import Content, RepoCollaborator
 from hub.storage.git import AddFile
 from tests.training.line import Line, checks_of, make_repo, run_waiting_jobs, summary_of
 from training.models import Run
-from training.recipes import RecipeRefused, propose
+from training.proposals.recipes import RecipeRefused, propose
 
 BEFORE_WORK = ("training.rebuild", "moderation")
 
@@ -89,7 +89,7 @@ def test_a_second_file_that_waits_is_seen_behind_weights_that_wait(line: Line) -
     from hub.accounts.people import hub_account
     from hub.repos.places import pair
     from training.engine.recipe import RepoRef
-    from training.recipes import pin_one
+    from training.proposals.recipes import pin_one
 
     commit_id = pair(line.base).members.resolve("main")
     weights = Content.objects.get(repo=line.base, path="model.safetensors", digest__startswith="sha256:")
@@ -107,7 +107,7 @@ def test_a_second_file_that_waits_is_seen_behind_weights_that_wait(line: Line) -
 def test_every_place_of_equal_files_is_credited(line: Line) -> None:
     """Of two places with the same bytes only one had a contributor."""
     from hub.repos.places import pair
-    from training.recipes import contributors
+    from training.proposals.recipes import contributors
 
     row = b'{"question": "Who?", "answer": "Me."}\n'
     twins = make_repo("dataset", "twins", line.alice, {"train.jsonl": row, "again/train.jsonl": row})

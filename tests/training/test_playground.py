@@ -13,8 +13,8 @@ from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.common.models import Job, JobEvent
 from tests.guards import show_release
 from tests.training.line import Line, run_waiting_jobs
-from training import conversations, warm_models
-from training.conversations import ask, choose_revision, list_askable, read_answer
+from training.workers import conversations, warm_models
+from training.workers.conversations import ask, choose_revision, list_askable, read_answer
 
 
 @pytest.fixture(autouse=True)

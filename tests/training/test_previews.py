@@ -9,10 +9,10 @@ import pytest
 
 from hub.community.contributions import reader_for
 from tests.training.line import PAIRS, Line, as_jsonl, make_repo
-from training import looks as looks_module
-from training import previews
-from training.looks import Impatient, Looks
-from training.previews import preview
+from training.drafting import looks as looks_module
+from training.drafting import previews
+from training.drafting.looks import Impatient, Looks
+from training.drafting.previews import preview
 
 
 def look(line: Line, files: dict[str, bytes], name: str = "looked-at", **more: Any) -> previews.Preview:

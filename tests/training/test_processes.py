@@ -23,9 +23,10 @@ from tests.training.test_runs_survive import (
     trainer_of,
     wait_for,
 )
-from training import runs, worker
 from training.models import Checkpoint, Run
-from training.worker import engine_processes, in_processes
+from training.running import runs
+from training.workers import worker
+from training.workers.worker import engine_processes, in_processes
 
 
 def ranks_of(trainer: int) -> list[int]:

@@ -18,11 +18,11 @@ from hub.community.pull_requests import unmet_requirements
 from hub.storage.git import AddFile, DeleteFile
 from tests.people import make_person
 from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
-from training import runs
-from training.budgets import TRAIN_BUDGET_S
 from training.models import Corpus, Run
 from training.pages.begin import in_words
-from training.recipes import RecipeRefused, pin, propose, read_recipe
+from training.proposals.recipes import RecipeRefused, pin, propose, read_recipe
+from training.running import runs
+from training.running.budgets import TRAIN_BUDGET_S
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -346,7 +346,7 @@ def break_building(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.candidates.merge_into_candidate", fail)
+    monkeypatch.setattr("training.proposals.candidates.merge_into_candidate", fail)
 
 
 def rebuild_to_the_end() -> None:

@@ -11,9 +11,9 @@ from hub.repos.places import pair
 from tests.training.line import PAIRS, Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs, summary_of
 from training.engine.lock import parse_lock
 from training.engine.recipe import parse_recipe
-from training.joins import RecipeMerger, refuse_mixing
 from training.models import Run
-from training.recipes import propose
+from training.proposals.joins import RecipeMerger, refuse_mixing
+from training.proposals.recipes import propose
 
 TWO_STEPS = "{method: full, steps: 2, batch_tokens: 256, context_tokens: 128, learning_rate: 0.00001, seed: 3}"
 
@@ -45,7 +45,7 @@ def test_two_proposals_that_each_bring_data_are_trained_together(line: Line, cha
     told = [(row.repo.repo, row.pull_request) for row in judged.contributions]
     assert told == [("alice/tide-tables", first.discussion.number), ("alice/boats", second.discussion.number)]
     assert run.corpus is not None and run.corpus.rows == 24  # eight of the 32 rows are the same and are dropped
-    from training.runs import start_run
+    from training.running.runs import start_run
 
     start_run(run=run, by=line.alice)  # a stranger's proposal
     run_waiting_jobs()
@@ -123,7 +123,7 @@ def test_a_stranger_adds_to_what_the_unreleased_model_learns_from(line: Line, ch
 
 
 def test_a_hidden_recipe_that_names_private_data_is_no_start_for_a_stranger(line: Line, charlie: Any) -> None:
-    from training.joins import recipe_of_target
+    from training.proposals.joins import recipe_of_target
 
     bring_recipe_unreleased(line)
     assert recipe_of_target(line.target, charlie.user) is not None

@@ -19,13 +19,13 @@ from hub.repos.clearance import set_clearance
 from hub.repos.models import Content
 from tests.people import Person, make_person
 from tests.training.line import Line, run_waiting_jobs
-from training import replays
 from training.engine import compare
 from training.models import Evaluation, LedgerEntry, Replay, Run
-from training.outputs import keep_model
-from training.parents import read_inputs_lock
-from training.replay_verdicts import judge
-from training.worker import Outcome
+from training.proposals.parents import read_inputs_lock
+from training.running import replays
+from training.running.outputs import keep_model
+from training.running.replay_verdicts import judge
+from training.workers.worker import Outcome
 
 FOUND = {
     "tensors": 3, "equal": 1, "missing": [], "added": [], "reshaped": [], "largest": 2e-4, "largest_in": "w", "mean": 2e-6,

@@ -132,7 +132,7 @@ def test_a_long_record_is_read_page_by_page(
         JobEvent.objects.bulk_create(rows)
     monkeypatch.setattr("training.api.MAX_LINES", 100)
     monkeypatch.setattr("training.pages.runs.LINES_PER_PAGE", 100)
-    monkeypatch.setattr("training.records.MAX_SEARCHED", 400)
+    monkeypatch.setattr("training.running.records.MAX_SEARCHED", 400)
     whole: list[dict[str, Any]] = []
     address = f"/api/v1/runs/{first.pk}/log"
     while address:

@@ -14,8 +14,8 @@ from hub.community.checks import set_check
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, checks_of, push, run_waiting_jobs
-from training import overview, runs
 from training.models import Corpus, Evaluation, Run, Sampling
+from training.running import overview, runs
 
 
 def part(name: str, score: float, parent: float, verdict: str, **more: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def run(line: Line) -> Run:
         evidence={"run": run.pk},
     )
     jobs.finish(lease, Job.State.SUCCEEDED, "")
-    from training.runs import prepared
+    from training.running.runs import prepared
 
     prepared(run)
     run.refresh_from_db()

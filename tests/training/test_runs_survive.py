@@ -20,9 +20,9 @@ from hub.common.jobs import working
 from hub.common.models import Job, JobEvent
 from hub.community.models import PullRequest
 from tests.training.line import MANY_STEPS, Line, checks_of, run_waiting_jobs, summary_of
-from training import runs
 from training.models import Checkpoint, Run
-from training.records import read_confinement
+from training.running import runs
+from training.running.records import read_confinement
 from training.tasks import run_folder
 
 WAIT_S = 90
@@ -50,7 +50,7 @@ def trainer_of(run: Run) -> int | None:
             words = entry.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "training.sandbox" in words and own in words:
+        if "training.workers.sandbox" in words and own in words:
             return int(entry.parent.name)
     return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def test_an_answer_may_hold_any_mark(tmp_path: Path) -> None:
     """A model that draws its tokens said U+2028, and its answers were cut in two there."""
-    from training.sampling import read_answers
+    from training.evaluating.sampling import read_answers
 
     said = "one\u2028two\x85three\x1cfour\nfive"
     path = tmp_path / "answers.jsonl"

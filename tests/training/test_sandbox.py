@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from training.worker import environment
+from training.workers.worker import environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # In place of the engine: a program of the same name that tells what it can reach.
@@ -61,7 +61,7 @@ def everybodys_python() -> str:
 
 
 def command(place: Path, *arguments: str) -> list[str]:
-    return [everybodys_python(), "-m", "training.sandbox", "--own", str(place / "out"), "--", *arguments]
+    return [everybodys_python(), "-m", "training.workers.sandbox", "--own", str(place / "out"), "--", *arguments]
 
 
 def spy(place: Path, port: int) -> tuple[dict[str, object], dict[str, object]]:

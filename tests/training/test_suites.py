@@ -19,12 +19,12 @@ from tests.training.line import (
     run_waiting_jobs,
     summary_of,
 )
-from training import evaluations
 from training.engine.lock import parse_lock
+from training.evaluating import evaluations
+from training.evaluating.suites import newest_evaluations
 from training.models import Evaluation, Run
-from training.parents import read_inputs_lock
-from training.recipes import propose
-from training.suites import newest_evaluations
+from training.proposals.parents import read_inputs_lock
+from training.proposals.recipes import propose
 
 CORE = "evaluate: [{suite: alice/core@main}]"
 

@@ -12,9 +12,9 @@ from hub.community.reviews import review
 from hub.repos.places import pair
 from tests.training.line import Line, as_jsonl, checks_of, make_repo, push, run_waiting_jobs
 from training.engine.lock import parse_lock
-from training.materials import lay_out
 from training.models import Evaluation, Run, Sampling
-from training.recipes import propose
+from training.proposals.recipes import propose
+from training.workers.materials import lay_out
 
 
 def test_a_proposal_becomes_merged_weights(line: Line, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from django.test import Client
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, as_jsonl, make_repo, push
-from training import estimates
+from training.drafting import estimates
+from training.drafting.starts import Start
 from training.engine.recipe import parse_recipe
-from training.starts import Start
 
 CHAT = "step=preview&goal=chat&data=alice/tide-tables"
 
@@ -35,7 +35,7 @@ def words(html: str) -> str:
 
 
 def recipe_of(pull_request: PullRequest) -> Any:
-    from training.recipes import recipe_at
+    from training.proposals.recipes import recipe_at
 
     return parse_recipe(recipe_at(pull_request.discussion.repo, pull_request.head))
 
@@ -98,7 +98,7 @@ def test_an_empty_repository_asks_what_to_start_from(line: Line, signed_in: Clie
 
 
 def test_neither_suites_nor_the_rules_of_the_hub_are_data_to_learn_from(line: Line) -> None:
-    from training.choices import data_for, suites_for
+    from training.drafting.choices import data_for, suites_for
 
     Repo.objects.filter(pk=make_repo("dataset", "rules", line.alice, {"policy.yaml": b"version: 1\n"}).pk).update(
         is_policy=True
@@ -218,7 +218,7 @@ def test_data_that_nobody_could_look_at_may_be_proposed_all_the_same(
     """A machine under load kept a teacher from her proposal for an hour: the failed look was remembered like a good one."""
     from django.core.cache import cache
 
-    from training import previews
+    from training.drafting import previews
 
     cache.clear()  # of a look by another test
     monkeypatch.setattr(previews, "TIMEOUT_S", 0.001)

@@ -12,9 +12,9 @@ from django.test import Client
 from hub.community.models import PullRequest
 from hub.repos.models import Repo
 from tests.training.line import Line, as_jsonl, make_repo, push
-from training import preview_program, previews
+from training.drafting import preview_program, previews
 from training.engine.recipe import parse_recipe
-from training.recipes import recipe_at
+from training.proposals.recipes import recipe_at
 
 PORTS = "Bergen Oslo Lübeck Malmö Gdynia Riga Tallinn Turku Vaasa Kiel Emden Hull Leith Cork Brest Vigo Faro Cadiz Genoa Bari".split()
 # Long enough to be told apart, different enough to be no repetitions of each other.

@@ -9,9 +9,10 @@ from hub.common.errors import HubError, InvalidInput, RepoNotFound, RevisionNotF
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import beginnings, recipes
-from training.beginnings import LENGTHS, Beginning, in_words
+from training.drafting import beginnings
+from training.drafting.beginnings import LENGTHS, Beginning, in_words
 from training.engine.networks import NETWORKS
+from training.proposals import recipes
 
 OCCUPIED = ("config.json", "recipe.yaml")
 

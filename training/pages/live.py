@@ -9,8 +9,8 @@ from hub.accounts.permissions import can
 from hub.common.errors import NotFound
 from hub.common.models import Job, JobEvent
 from hub.common.paging import read_number
-from training import audience, overview
 from training.models import Run
+from training.running import audience, overview
 
 MAX_EVENTS = 500
 

@@ -11,8 +11,8 @@ from hub.common.tickets import make_ticket
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import conversations
 from training.pages.runs import listener_address
+from training.workers import conversations
 
 
 @repo_page()

@@ -16,10 +16,11 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page, filter_repos, listed_repos, read_filters
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from hub.web.repos import list_owners
-from training import drafts, end_marks, estimates, recipes, wizard
-from training.choices import data_for
-from training.drafts import Draft
-from training.starts import Start, find_start
+from training.drafting import drafts, end_marks, estimates, wizard
+from training.drafting.choices import data_for
+from training.drafting.drafts import Draft
+from training.drafting.starts import Start, find_start
+from training.proposals import recipes
 
 PER_PAGE = 12
 TITLES = {

@@ -13,10 +13,10 @@ from hub.community.pull_requests import find_pull_request
 from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import clones, joins, recipes, suite_checks
 from training.engine.errors import EngineError, RecipeErrors
 from training.engine.recipe import describe_schema, parse_recipe
 from training.pages.runs import find_run
+from training.proposals import clones, joins, recipes, suite_checks
 
 START = """\
 version: 1

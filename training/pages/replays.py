@@ -7,10 +7,10 @@ from django.shortcuts import render
 from hub.accounts.permissions import can
 from hub.common.errors import HubError
 from hub.web.repo_pages import require_sign_in
-from training import replays
 from training.models import Run
 from training.pages.runs import find_run
-from training.replay_verdicts import TOLERANCES
+from training.running import replays
+from training.running.replay_verdicts import TOLERANCES
 
 
 def show_replays(request: HttpRequest, pk: int) -> HttpResponse:

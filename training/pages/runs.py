@@ -25,8 +25,8 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.live import CLOCKS
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
-from training import audience, comparisons, overview, records, replays, reruns, runs
 from training.models import Run
+from training.running import audience, comparisons, overview, records, replays, reruns, runs
 
 PER_PAGE = 25
 LINES_PER_PAGE = 500

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from training.evaluations import describe
+from training.evaluating.evaluations import describe
 from training.models import Evaluation
 
 register = template.Library()

@@ -101,7 +101,7 @@ class LastCommit(models.Model):
 
 
 class RepoRelease(models.Model):
-    """What every door needs to know of a release; moderation.releases alone writes it."""
+    """What every door needs to know of a release; moderation.releasing.releases alone writes it."""
 
     class State(models.TextChoices):
         PUBLISHED = "published", "Published"

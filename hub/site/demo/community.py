@@ -24,9 +24,10 @@ from hub.repos.places import pair
 from hub.site.bootstrap.assets import ensure_smollm2
 from hub.site.demo.people import ADA, ASSISTANT, BASE, BEN, DATASET, MARIA, ORGANIZATION, PEOPLE, SUITE
 from hub.storage.git import AddFile
-from training import recipes, runs
-from training.candidates import rebuild
 from training.models import Run
+from training.proposals import recipes
+from training.proposals.candidates import rebuild
+from training.running import runs
 
 STARTERS = settings.BASE_DIR / "training" / "starters"
 Say = Callable[[str], None]

@@ -1,8 +1,8 @@
 from typing import Any
 
 from hub.management.operator import OperatorCommand
-from moderation.policies import in_force
-from moderation.policy_repository import found
+from moderation.rules.policies import in_force
+from moderation.rules.policy_repository import found
 
 
 class Command(OperatorCommand):

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from hub.management.operator import OperatorCommand
-from moderation.recomputing import recompute_all
+from moderation.releasing.recomputing import recompute_all
 
 
 class Command(OperatorCommand):

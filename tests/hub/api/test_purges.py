@@ -87,7 +87,7 @@ def test_a_secret_leaves_both_halves_and_their_rows(client: Client, repo: Any, a
 
 def test_who_asks_for_an_old_commit_hears_its_present_name(client: Client, repo: Any, alice: Any):
     from hub.common.errors import RevisionNotFound
-    from training.materials import lay_out
+    from training.workers.materials import lay_out
 
     old = members_head(repo)
     ask(client, alice, "conf/key.env")

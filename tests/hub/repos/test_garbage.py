@@ -181,7 +181,7 @@ def test_a_recipe_that_pins_a_commit_of_no_branch_keeps_its_files(tides: Any, al
     from hub.repos.places import store
     from hub.repos.refs import create_branch, delete_branch
     from training.engine.recipe import RepoRef
-    from training.recipes import pin_one
+    from training.proposals.recipes import pin_one
 
     stored = upload(tides, alice.user, noise(32))
     create_branch(repo=tides, by=alice.user, name="side", start=members_head(tides))

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from moderation import verify_release
+from moderation.releasing import verify_release
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100, "docs/é.md": b"text"}
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)

@@ -11,9 +11,8 @@ from hub.repos.models import Content, RepoCollaborator, RepoRelease
 from hub.repos.places import pair
 from moderation import audit
 from moderation.models import AuditEntry, Release, ReleaseApproval
-from moderation.policy import AWAITS_RELEASE, NEEDED_APPROVALS
-from moderation.publishing import finish_interrupted, publish, set_state
-from moderation.releases import (
+from moderation.releasing.publishing import finish_interrupted, publish, set_state
+from moderation.releasing.releases import (
     approve,
     find_release,
     propose_release,
@@ -22,6 +21,7 @@ from moderation.releases import (
     visible_releases,
     why_not_approve,
 )
+from moderation.rules.reasons import AWAITS_RELEASE, NEEDED_APPROVALS
 from tests.guards import lifted
 from tests.moderation.scenes import Workshop, bring, content_at, read_weights, reader, weights
 from tests.people import Person, make_person

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from hub.repos.models import RepoCollaborator, RepoRelease
-from moderation import audit, manifests, signing
+from moderation import audit, signing
 from moderation.models import AuditEntry, Release
-from moderation.releases import approve
+from moderation.releasing import manifests
+from moderation.releasing.releases import approve
 from tests.moderation.scenes import Workshop, read_weights, weights
 from tests.people import Person, make_person
 

@@ -14,9 +14,9 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from referencing import Registry, Resource
 
-from moderation import manifests, model_signing, release_changes
 from moderation.models import Release
-from moderation.releases import approve, propose_release
+from moderation.releasing import manifests, model_signing, release_changes
+from moderation.releasing.releases import approve, propose_release
 from tests.moderation.reading import words
 from tests.moderation.scenes import Workshop, bring
 from tests.people import Person

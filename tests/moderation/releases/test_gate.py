@@ -9,9 +9,10 @@ import pytest
 
 from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.repos.models import Content
-from moderation import gate, manifests
+from moderation import gate
 from moderation.models import Release, Screening
-from moderation.releases import propose_release
+from moderation.releasing import manifests
+from moderation.releasing.releases import propose_release
 from tests.moderation.scenes import CARD, CONFIG, ROWS, SECRET, Workshop, bring, content_at, make_repo, weights
 from training.models import Evaluation, Replay, Run
 

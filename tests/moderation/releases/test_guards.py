@@ -14,7 +14,7 @@ from hub.repos.models import RepoRelease
 from moderation import guards
 from moderation.guards.rules import ADDED_LATER, list_guards
 from moderation.models import AuditEntry, Release, ReleaseApproval, ReleaseBasis, ReleaseStake, Screening
-from moderation.policy import AWAITS_RELEASE
+from moderation.rules.reasons import AWAITS_RELEASE
 from tests.guards import lifted
 from tests.moderation.releases.world import (
     DIGEST,
@@ -242,7 +242,7 @@ def test_nothing_is_published_while_a_guard_is_missing() -> None:
 
 
 def test_gate_and_guards_mean_the_same() -> None:
-    from moderation import manifests
+    from moderation.releasing import manifests
 
     assert ADDED_LATER == manifests.ADDED_LATER
     assert {guard.table for guard in list_guards("sqlite")} == {guard.table for guard in list_guards("postgresql")}

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from hub.accounts.models import User
 from hub.repos.models import Content, RepoRelease
 from moderation.models import Release, ReleaseApproval, ReleaseStake, Screening
-from moderation.policy import AWAITS_RELEASE
+from moderation.rules.reasons import AWAITS_RELEASE
 from tests.moderation.releases.world import (
     DIGEST,
     FREE,

@@ -9,11 +9,11 @@ from hub.common.errors import Conflict
 from hub.repos.models import RepoRelease
 from hub.repos.places import pair
 from hub.repos.purging import carry_out, start_purge
-from moderation import publishing
 from moderation.models import Release
-from moderation.policy import AWAITS_RELEASE
-from moderation.publishing import finish_interrupted, set_state
-from moderation.releases import approve
+from moderation.releasing import publishing
+from moderation.releasing.publishing import finish_interrupted, set_state
+from moderation.releasing.releases import approve
+from moderation.rules.reasons import AWAITS_RELEASE
 from tests.moderation.scenes import Workshop, content_at, is_public_object, read_weights, weights
 from tests.people import Person
 
@@ -111,7 +111,7 @@ def test_the_tag_keeps_files_whose_branch_has_gone(
 def test_a_crash_after_the_second_approval_is_finished_later(
     proposed: Release, bob: Person, dora: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moderation import releases
+    from moderation.releasing import releases
 
     approve(release=proposed, by=bob.user)
     with monkeypatch.context() as patch:

@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from moderation import model_signing
 from moderation.models import Release
+from moderation.releasing import model_signing
 from tests.moderation.scenes import Workshop, weights
 
 FILES = {

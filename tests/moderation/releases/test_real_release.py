@@ -8,10 +8,11 @@ import pytest
 from hub.community.pull_requests import merge
 from hub.community.reviews import review
 from hub.repos.models import RepoCollaborator
-from moderation import gate, manifests, verify_release
+from moderation import gate
+from moderation.cases.queue import decide_case
 from moderation.models import Case, Screening
-from moderation.queue import decide_case
-from moderation.releases import approve, propose_release
+from moderation.releasing import manifests, verify_release
+from moderation.releasing.releases import approve, propose_release
 from tests.moderation.scenes import reader
 from tests.people import Person, make_person
 from tests.training.line import Line, checks_of, make_tiny_llama, run_waiting_jobs

@@ -9,9 +9,10 @@ import pytest
 from hub.common.errors import Conflict, Forbidden
 from hub.repos.places import pair
 from hub.repos.refs import create_branch, create_tag, delete_tag
-from moderation import manifests, signing
+from moderation import signing
 from moderation.models import Release
-from moderation.releases import (
+from moderation.releasing import manifests
+from moderation.releasing.releases import (
     propose_release,
 )
 from tests.moderation.scenes import Workshop, bring, reader

@@ -17,10 +17,10 @@ from hub.common.errors import ReleaseDisabled, RevisionNotFound
 from hub.community.models import Notification
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Content, RepoRelease
-from moderation import channels, withdrawals
 from moderation.models import AuditEntry, Release, ReleaseBasis, ReleaseChange
-from moderation.publishing import set_state
-from moderation.releases import approve, propose_release, tell_standing
+from moderation.releasing import channels, withdrawals
+from moderation.releasing.publishing import set_state
+from moderation.releasing.releases import approve, propose_release, tell_standing
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import Workshop, bring, content_at, reader
 from tests.people import Person

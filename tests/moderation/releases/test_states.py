@@ -7,13 +7,13 @@ import pytest
 from hub.common.errors import Conflict, Disabled, Forbidden, InvalidInput, RevisionNotFound
 from hub.repos.models import RepoCollaborator, RepoRelease
 from moderation.models import AuditEntry, Release
-from moderation.policy import QUARANTINED
-from moderation.publishing import finish_interrupted, set_state
-from moderation.releases import (
+from moderation.releasing.publishing import finish_interrupted, set_state
+from moderation.releasing.releases import (
     approve,
     find_release,
     propose_release,
 )
+from moderation.rules.reasons import QUARANTINED
 from tests.moderation.scenes import Workshop, bring, content_at, is_public_object, read_weights, reader, weights
 from tests.people import Person
 

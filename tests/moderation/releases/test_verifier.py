@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from moderation import verify_release
+from moderation.releasing import verify_release
 from tests.moderation.releases.tampering import (
     FILES,
     TAMPERINGS,
@@ -132,8 +132,8 @@ def test_a_question_that_cannot_be_asked_is_no_verdict(
 
 
 def test_the_verifier_and_the_hub_mean_the_same() -> None:
-    from moderation import manifests
-    from moderation.policy import NEEDED_APPROVALS
+    from moderation.releasing import manifests
+    from moderation.rules.reasons import NEEDED_APPROVALS
 
     manifest = make_manifest()
     assert verify_release.canonical(manifest) == manifests.canonical(manifest)

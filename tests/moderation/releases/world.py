@@ -10,7 +10,7 @@ from hub.accounts.models import User
 from hub.community.models import Discussion, PullRequest
 from hub.repos.models import Content, Repo, RepoRelease
 from moderation.models import Release, ReleaseApproval, ReleaseBasis, ReleaseStake, Screening
-from moderation.policy import AWAITS_RELEASE
+from moderation.rules.reasons import AWAITS_RELEASE
 from training.models import Run
 
 DIGEST, MODEL = "sha256:approved", "sha256:model"

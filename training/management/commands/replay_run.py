@@ -4,8 +4,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from hub.common import jobs
 from hub.management.operator import OperatorCommand, describe_link
-from training import replays
 from training.models import Replay, Run
+from training.running import replays
 
 
 class Command(OperatorCommand):

@@ -184,7 +184,7 @@ def test_a_token_for_another_repository_reads_no_gated_files(client, gated, alic
 
 def test_training_takes_gated_data_only_from_who_may_read_it(gated, alice, charlie):
     from training.engine.recipe import RepoRef
-    from training.recipes import RecipeRefused, pin_one
+    from training.proposals.recipes import RecipeRefused, pin_one
 
     with pytest.raises(RecipeRefused, match="restricted"):
         pin_one("dataset" if gated.type == "dataset" else "model", RepoRef("alice/tides", "main"), charlie.user)
@@ -192,7 +192,7 @@ def test_training_takes_gated_data_only_from_who_may_read_it(gated, alice, charl
 
 def test_a_gated_model_answers_no_questions_of_who_is_outside(gated, charlie):
     from hub.common.errors import Gated
-    from training.conversations import ask
+    from training.workers.conversations import ask
 
     with pytest.raises(Gated):
         ask(repo=gated, by=charlie.user, question="How deep?")

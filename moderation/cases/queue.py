@@ -1,0 +1,383 @@
+"""The moderator's queue: held content, flagged outputs, reports. A person decides; what follows is done here, and logged."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.accounts.people import count_active_people
+from hub.accounts.permissions import can, require, role_of
+from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
+from hub.community.candidates import people_behind
+from hub.community.checks import set_check
+from hub.community.listeners import notify, settle_news
+from hub.community.models import Check
+from hub.repos.clearance import Decision, decide, note_publication
+from hub.repos.models import Content, Repo
+from hub.repos.publication import publish
+from moderation import audit
+from moderation.cases import voices
+from moderation.models import Case, ReleaseStake, Screening
+from moderation.people import maintainers_of, moderators
+from moderation.releasing.stakes import data_people, proposers_of
+from moderation.rules.policies import in_force
+from moderation.rules.reasons import AWAITS_RELEASE, IN_PROGRESS
+from training.models import Run
+from training.running.audience import may_see as may_see_run
+
+State = Case.State
+LIVE = Q(repo__deleted_at__isnull=True)  # a deleted repository is missing here, too
+SEVERITY_OF_BLOCK = 3
+SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: SEVERITY_OF_BLOCK}
+# kind -> what follows from its decision, where a room above this one knows it
+followers: dict[str, Callable[[Case], None]] = {}
+MAX_REASON_CHARACTERS = 5_000
+MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does not
+
+
+def path_of(case: Case) -> str:
+    return f"/moderation/cases/{case.pk}"
+
+
+def queue_of(repo: Repo) -> str:
+    """Where moderators find what waits in one repository."""
+    return f"/moderation?repo={repo.pk}"
+
+
+def settle_case_news(case: Case) -> None:
+    """Nobody has to be told any more that this case waits; that files of the repository do, once none is open."""
+    is_last = not Case.objects.filter(repo=case.repo, state=State.OPEN).exists()
+    settle_news([path_of(case), *([queue_of(case.repo)] if is_last else [])])
+
+
+# --- opening
+
+
+def open_for_contents(screening: Screening, decisions: list[Decision]) -> None:
+    """A case for each file that a screen held or blocked, once."""
+    opened = [
+        case
+        for decision in decisions
+        if decision.clearance != Content.Clearance.CLEARED and decision.reason not in (AWAITS_RELEASE, IN_PROGRESS)
+        if (case := open_for_content(screening, decision)) is not None
+    ]
+    tell_of_held(opened)
+
+
+def open_for_content(screening: Screening, decision: Decision) -> Case | None:
+    """The new case, or None where one is open: that one then says what the newer screening found."""
+    severity = SEVERITY[Content.Clearance(decision.clearance)]
+    path, reason = decision.content.path, decision.reason
+    title = (reason if path in reason else f"{path}: {reason}")[:300]
+    known = Case.objects.filter(content=decision.content, state=State.OPEN)
+    if known.update(screening=screening, severity=severity, title=title):
+        return None
+    case = Case.objects.create(
+        kind=Case.Kind.CONTENT,
+        severity=severity,
+        repo=screening.repo,
+        title=title,
+        content=decision.content,
+        screening=screening,
+    )
+    action = "content.withheld" if decision.clearance == Content.Clearance.WITHHELD else "content.held"
+    audit.record(action, str(screening.repo), path=decision.content.path, digest=decision.content.digest)
+    return case
+
+
+def open_unscreened(contents: list[Content], reason: str) -> None:
+    """The screens broke on these files or had no time for them: they stay closed until a person has looked."""
+    tell_of_held([open_unread(content, reason) for content in contents])
+
+
+def open_unread(content: Content, reason: str) -> Case:
+    case = Case.objects.create(
+        kind=Case.Kind.CONTENT,
+        severity=SEVERITY[Content.Clearance.PENDING],
+        repo=content.repo,
+        title=f"{content.path} could not be screened: {reason}"[:300],
+        content=content,
+    )
+    Content.objects.filter(pk=content.pk).update(reason="It could not be screened; a moderator looks at it.")
+    audit.record("content.held", str(content.repo), path=content.path, digest=content.digest)
+    return case
+
+
+def tell_of_held(cases: list[Case]) -> None:
+    """Who brought the files, and the moderators, once for all files of a commit."""
+    if not cases:
+        return
+    first = cases[0]
+    what = first.title if len(cases) == 1 else f"{first.title} (and {len(cases) - 1} more)"
+    owners = {case.content.added_by for case in cases if case.content is not None}
+    people = [*owners, first.repo.owner_user]
+    notify(people, f"{first.repo} is not public in full: {what}", path_of(first))
+    told = {person.pk for person in people if person is not None}
+    place = path_of(first) if len(cases) == 1 else queue_of(first.repo)
+    notify([user for user in moderators() if user.pk not in told], f"To decide in {first.repo}: {what}", place)
+
+
+def close_cleared(decisions: Iterable[Decision]) -> None:
+    """The whole file was read and is clear: nobody has to decide about it any more."""
+    cleared = [item.content.pk for item in decisions if item.clearance == Content.Clearance.CLEARED]
+    for start in range(0, len(cleared), 500):
+        rows = Case.objects.filter(content__in=cleared[start : start + 500], state=State.OPEN, opened_by__isnull=True)
+        for case in rows.select_related("repo"):
+            resolve_case(case, "The whole file was read, and nothing was found that needs a person.")
+
+
+def resolve_case(case: Case, reason: str) -> None:
+    """Close a case that nobody has to decide about any more."""
+    case.state, case.decided_at, case.decision_reason = State.RESOLVED, timezone.now(), reason
+    case.save(update_fields=["state", "decided_at", "decision_reason"])
+    audit.record("case.resolved", str(case.repo), case=case.pk, reason=reason)
+    settle_case_news(case)
+
+
+# --- seeing
+
+
+def find_case(number: int, user: Any) -> Case:
+    """Moderators see all cases; who opened one, whose work it is about, and maintainers of the repository see theirs."""
+    rows = Case.objects.select_related(
+        "repo__owner_user", "repo__owner_organization", "content__added_by", "screening__pull_request__discussion",
+        "opened_by", "decided_by", "claimed_by",
+    )  # fmt: skip
+    case = rows.filter(LIVE, pk=number).first() if number <= MAX_KEY else None
+    if case is None or not may_see(case, user):
+        raise NotFound(f"There is no case {number}, or it is not yours to see.")
+    return case
+
+
+def may_see(case: Case, user: Any) -> bool:
+    if not getattr(user, "is_authenticated", False):
+        return False
+    is_own = case.kind != Case.Kind.REPORT and is_about_own_work(case, user)
+    is_maintainer = role_of(user, case.repo) in ("write", "admin") and can(user, "answer", case.repo)
+    return can(user, "moderate") or case.opened_by_id == user.pk or is_own or is_maintainer
+
+
+def cases_for(user: Any) -> QuerySet[Case]:
+    """For moderators: all of them, the severest and oldest first."""
+    require(user, "moderate")
+    rows = Case.objects.select_related(
+        "repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by"
+    )
+    return rows.filter(LIVE).order_by("-severity", "opened_at", "pk")
+
+
+# --- deciding
+
+
+def is_about_own_work(case: Case, user: User) -> bool:
+    """Whether the case judges what this person brought, proposed or trained."""
+    if case.content is not None and case.content.added_by_id == user.pk:
+        return True
+    pull_request = case.screening.pull_request if case.screening else None
+    if pull_request is not None and pull_request.discussion.author_id == user.pk:
+        return True
+    run = Run.objects.filter(pk=case.subject.get("run") or 0).first() if case.kind == Case.Kind.OUTPUT else None
+    return run is not None and run.proposed_by_id == user.pk
+
+
+def has_part(case: Case, user: User) -> bool:
+    """Whether this person brought the file in another commit, pushed to the proposal, trained the candidate, brought rows
+    that it learnt from, or has a stake in the release that a report names."""
+    if case.content is not None and case.content.brought_by.filter(revision__author=user).exists():
+        return True
+    pull_request = case.screening.pull_request if case.screening else None
+    if pull_request is not None and user.pk in people_behind(pull_request):
+        return True
+    run = Run.objects.filter(pk=case.subject.get("run") or 0).first()
+    if run is not None and (user.pk in proposers_of(run) or user.username in data_people(run)):
+        return True
+    version = str(case.subject.get("release", "")).removeprefix("v")
+    return (
+        bool(version)
+        and ReleaseStake.objects.filter(release__repo=case.repo, release__version=version[:40], user=user).exists()
+    )
+
+
+def why_not_decide(case: Case, user: Any) -> str:
+    """Empty when `user` may decide, else the reason in a sentence."""
+    if not can(user, "moderate"):
+        return "A moderator decides about this."
+    if case.state != State.OPEN and not voices.is_half_allowed(case):
+        return f"This case is {case.get_state_display().lower()} already."
+    return why_has_stake(case, user) or voices.why_not_speak(case, user)
+
+
+def why_has_stake(case: Case, user: Any) -> str:
+    """Empty when this moderator has no part in the case, else the part in a sentence."""
+    if count_active_people() == 1:
+        return ""  # nobody else could; the log says so
+    if is_about_own_work(case, user):
+        return "This is your own contribution; another moderator has to decide it."
+    if has_part(case, user):
+        return "You have a part in what this case judges; another moderator has to decide it."
+    of_maintainers = (Case.Kind.REPORT, Case.Kind.OFFLINE, Case.Kind.OUTPUT, Case.Kind.EXEMPT)
+    # The rules of the hub are kept by all moderators: with them this would leave nobody.
+    if case.kind in of_maintainers and not case.repo.is_policy and role_of(user, case.repo) in ("write", "admin"):
+        return f"You maintain {case.repo}; another moderator has to decide about it."
+    if case.opened_by_id == user.pk:
+        return "You opened this case; another moderator has to decide it."
+    if case.subject.get("appeal_of") and user.pk in deciders_of(case):
+        return "You decided this before; another moderator has to decide about the appeal."
+    return ""
+
+
+def deciders_of(appeal: Case) -> set[int | None]:
+    """Keys of who decided what an appeal is about, and of who seconded it."""
+    first = Case.objects.filter(pk=appeal.subject["appeal_of"])
+    return set(first.values_list("decided_by", flat=True)) | set(
+        first.values_list("quarantine__seconded_by", flat=True)
+    )
+
+
+@transaction.atomic
+def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = "") -> Case:
+    """allowed | refused (content, outputs) or resolved | waiting | refused (reports), with a reason that its people read."""
+    require(by, "moderate")
+    row = Case.objects.select_for_update().get(pk=case.pk)
+    if row.state != State.OPEN and not voices.is_half_allowed(row):
+        raise Conflict(f"This case is {row.get_state_display().lower()} already.")
+    allowed = states_for(row)
+    if state not in allowed:
+        raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state!r}.")
+    if not reason.strip():
+        raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
+    check_clause(clause)
+    problem = why_not_decide(row, by)
+    if problem:
+        raise Forbidden(problem)
+    reason = reason.strip()[:MAX_REASON_CHARACTERS]
+    if voices.is_exception(row, state):
+        voices.raise_voice(row, by, state, reason)
+        if voices.count_missing(row):
+            ask_for_second(row, by, reason)
+            return row
+    if row.state == State.OPEN or state != row.state:
+        write_decision(row, by, state, reason, clause)
+    else:
+        audit.record("case.seconded", str(row.repo), by=by, is_public=is_for_all(row), case=row.pk, reason=reason)
+    return row
+
+
+def is_for_all(case: Case) -> bool:
+    """Whether the log tells everybody of it: not where strangers see neither the repository nor the run that it judges."""
+    if case.repo.is_private:
+        return False
+    run = Run.objects.select_related("repo").filter(pk=case.subject.get("run") or 0).first()
+    return run is None or may_see_run(AnonymousUser(), run)
+
+
+def check_clause(clause: str) -> None:
+    """Raises InvalidInput if the policy in force has none of this name."""
+    policy = in_force().policy
+    if clause and policy.find_clause(clause) is None:
+        names = ", ".join(one.name for one in policy.clauses)
+        raise InvalidInput(f"The policy has no clause {clause!r}; use one of {names}.")
+
+
+def ask_for_second(row: Case, by: User, reason: str) -> None:
+    """One moderator would set a verdict aside: nothing follows from it until another one says the same."""
+    audit.record(
+        "case.half_allowed", str(row.repo), by=by, is_public=is_for_all(row), case=row.pk, kind=row.kind, reason=reason
+    )
+    others = [user for user in moderators() if user != by and not voices.why_not_speak(row, user)]
+    notify(others, f"A second moderator has to agree: {row.title[:160]}. {by}: {reason}", path_of(row), actor=by)
+    people = [user for user in concerned(row) if user not in others]
+    notify(people, f"One moderator would allow it, a second has to agree: {row.title[:160]}", path_of(row), actor=by)
+
+
+def write_decision(row: Case, by: User, state: str, reason: str, clause: str = "") -> None:
+    """Write down, log, carry out and tell, in the transaction that holds the row. Checks nothing."""
+    standing = in_force()
+    row.state, row.decided_by, row.decided_at = state, by, timezone.now()
+    row.decision_reason = reason.strip()[:MAX_REASON_CHARACTERS]
+    row.subject = {**row.subject, "policy": standing.name(), **({"clause": clause} if clause else {})}
+    row.save()
+    audit.record(
+        f"case.{state}",
+        str(row.repo),
+        by=by,
+        is_public=is_for_all(row) and row.kind != Case.Kind.REPORT,
+        case=row.pk,
+        kind=row.kind,
+        reason=row.decision_reason,
+        clause=clause,
+        policy=standing.name(),
+        **({"alone": True} if count_active_people() == 1 else {}),
+    )
+    carry_out(row)
+    settle_case_news(row)
+    tell_of_decision(row)
+
+
+def states_for(case: Case) -> tuple[str, ...]:
+    if case.kind == Case.Kind.REPORT:
+        return (State.RESOLVED.value, *([State.WAITING.value] if is_about_model(case) else []), State.REFUSED.value)
+    return (State.ALLOWED.value, State.REFUSED.value)
+
+
+def is_about_model(case: Case) -> bool:
+    """Whether a later release can mend what was reported: only models have releases."""
+    return case.kind == Case.Kind.REPORT and case.repo.type == Repo.Type.MODEL
+
+
+def carry_out(case: Case) -> None:
+    """What follows from a decision, in its transaction; the public half follows after it."""
+    if case.content is not None and case.kind == Case.Kind.CONTENT:
+        is_allowed = case.state == State.ALLOWED
+        clearance = Content.Clearance.CLEARED if is_allowed else Content.Clearance.WITHHELD
+        decision = Decision(case.content, clearance, "" if is_allowed else case.decision_reason)
+        decide(case.repo, [decision], publish_now=False)
+        note = note_publication(case.repo)
+
+        def show() -> None:
+            publish(case.repo, is_withdrawal=not is_allowed)
+            note.delete()
+
+        transaction.on_commit(show)
+    elif follow := followers.get(case.kind):
+        follow(case)
+    elif case.kind == Case.Kind.OUTPUT and case.screening is not None and case.screening.pull_request is not None:
+        settle_output(case)
+
+
+def settle_output(case: Case) -> None:
+    screening = case.screening
+    assert screening is not None and screening.pull_request is not None
+    is_allowed = case.state == State.ALLOWED
+    screening.state = Screening.State.PASSED if is_allowed else Screening.State.BLOCKED
+    screening.save(update_fields=["state"])
+    check = screening.pull_request.checks.filter(name="screen").first()
+    if check is None or check.evidence.get("screening") != screening.pk:
+        return  # a newer candidate has its own screening
+    allowed = f"Allowed by moderators. {voices.name_reasons(case)}"
+    set_check(
+        screening.pull_request,
+        "screen",
+        state=Check.State.PASSED if is_allowed else Check.State.FAILED,
+        summary=allowed if is_allowed else f"Refused by moderator {case.decided_by}: {case.decision_reason}",
+    )
+
+
+def concerned(case: Case) -> list[User | None]:
+    """Who opened it, whose work it is, and who maintains the repository."""
+    pull_request = case.screening.pull_request if case.screening else None
+    return [
+        case.opened_by,
+        case.content.added_by if case.content else None,
+        pull_request.discussion.author if pull_request else None,
+        *maintainers_of(case.repo),
+    ]
+
+
+def tell_of_decision(case: Case) -> None:
+    text = f"A moderator decided: {case.title[:160]} is {case.get_state_display().lower()}. {case.decision_reason}"
+    notify(concerned(case), text, path_of(case), actor=case.decided_by)

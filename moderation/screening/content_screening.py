@@ -1,0 +1,101 @@
+"""Screening of one file: its findings are stored, and what follows from them is told."""
+
+import io
+from typing import BinaryIO
+
+from django.db import transaction
+
+from hub.common.markdown import MAX_CARD_BYTES, split_card
+from hub.repos.clearance import Decision
+from hub.repos.models import Content
+from hub.repos.places import pair, store
+from hub.storage.git import format_pointer, parse_pointer
+from moderation.models import Finding, Screening
+from moderation.rules.reasons import IN_PROGRESS
+from moderation.screening.shapes import screen_shapes
+from moderation.screens import licence_findings, screen_file
+from moderation.screens.findings import Finding as Found
+from moderation.screens.findings import worst
+from moderation.screens.limits import Deadline, OutOfTime
+
+MAX_FINDINGS = 200  # stored for one file; the first ones say enough
+CARD = "README.md"
+UNFINISHED = "unfinished"  # rule of a screen that ran out of time
+
+
+def open_content(content: Content) -> BinaryIO:
+    if content.is_large:
+        return store().open(content.oid)
+    return io.BytesIO(pair(content.repo).members.read_blob(content.oid))
+
+
+def screen_content(screening: Screening, content: Content, *, quick: bool, budget_s: float) -> Decision:
+    """One file: its findings are stored in place of earlier ones, and what follows from them is returned."""
+    with open_content(content) as reader:
+        if is_plain_pointer(content, reader):
+            return Decision(content, Content.Clearance.CLEARED)  # the bytes it names are judged by themselves
+        found = screen_file(content.path, reader, content.size, quick=quick, budget_s=budget_s)
+        if content.path == CARD and content.size <= MAX_CARD_BYTES:
+            reader.seek(0)
+            found = [*found, *screen_card(screening, reader.read())]
+        try:
+            found = [
+                *found,
+                *screen_shapes(screening.repo, screening.commit, content, Deadline(budget_s, is_request=quick)),
+            ]
+        except OutOfTime as error:
+            what = f"{content.path} was {error} beside its tensors; the full check reads the rest."
+            found = [*found, Found("unsafe_files", UNFINISHED, "hold", content.path, str(error), what)]
+    is_unfinished = quick and any(item.rule == UNFINISHED for item in found)
+    if is_unfinished:
+        found = [item for item in found if item.rule != UNFINISHED]
+    store_findings(screening, content, found)
+    if is_unfinished and worst(found) == "clear":
+        return Decision(content, Content.Clearance.PENDING, IN_PROGRESS)
+    return conclude(content, found)
+
+
+def is_plain_pointer(content: Content, reader: BinaryIO) -> bool:
+    """Exactly the pointer that git-lfs writes. One with extension lines can carry text, and is screened as text."""
+    if content.is_large or content.size >= 1024:
+        return False
+    data = reader.read()
+    reader.seek(0)
+    pointer = parse_pointer(data)
+    return pointer is not None and data == format_pointer(pointer.sha256, pointer.size)
+
+
+def screen_card(screening: Screening, text: bytes) -> list[Found]:
+    members = pair(screening.repo).members
+    paths = [entry.path for entry in members.tree(screening.commit) if entry.type == "file"]
+    return licence_findings(split_card(text.decode("utf-8", errors="replace")).metadata, paths)
+
+
+def store_findings(screening: Screening, content: Content, found: list[Found]) -> None:
+    rows = [
+        Finding(
+            screening=screening,
+            content=content,
+            screen=item.screen,
+            rule=item.rule[:60],
+            severity=item.severity,
+            where=item.where[:300],
+            excerpt=item.excerpt[:200],
+            message=item.message,
+        )
+        for item in found[:MAX_FINDINGS]
+    ]
+    with transaction.atomic():
+        Finding.objects.filter(content=content).delete()
+        Finding.objects.bulk_create(rows)
+
+
+def conclude(content: Content, found: list[Found]) -> Decision:
+    verdict = worst(found)
+    if verdict == "clear":
+        return Decision(content, Content.Clearance.CLEARED)
+    if verdict == "block":
+        reason = next(item.message for item in found if item.severity == "block")
+        return Decision(content, Content.Clearance.WITHHELD, reason)
+    reason = next(item.message for item in found if item.severity == "hold")
+    return Decision(content, Content.Clearance.PENDING, reason)

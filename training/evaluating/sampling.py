@@ -1,0 +1,117 @@
+"""Answers of a candidate and its parent to a set of prompts: what the output screens read and reviewers compare."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from hub.common import jobs
+from hub.common.jobs import JobRefused, Lease
+from hub.common.models import Job
+from hub.repos.models import Repo
+from training.engine.drawing import MAX_NEW_TOKENS, SEED, TEMPERATURE
+from training.events import sampling_finished
+from training.models import Run, Sampling
+from training.proposals.parents import parent_of
+from training.workers.materials import model_folder
+from training.workers.worker import relay, require_success, supervise
+
+SAMPLE_BUDGET_S = 3600
+
+
+@transaction.atomic
+def start(*, run: Run, prompts: list[dict[str, Any]], max_new_tokens: int = MAX_NEW_TOKENS) -> Sampling:
+    """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; further keys are kept."""
+    text = json.dumps(prompts, sort_keys=True)
+    sampling = Sampling.objects.create(
+        pull_request=run.pull_request,
+        repo=run.repo,
+        model_digest=run.model_digest,
+        prompts_digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        settings={"max_new_tokens": max_new_tokens, "seed": SEED, "temperature": TEMPERATURE},
+    )
+    sampling.job = jobs.enqueue(
+        "training.sample",
+        subject=f"run:{run.pk}",
+        budget_s=SAMPLE_BUDGET_S,
+        sampling_id=sampling.pk,
+        run_id=run.pk,
+        prompts=prompts,
+    )
+    sampling.save(update_fields=["job"])
+    return sampling
+
+
+def carry_out(lease: Lease) -> None:
+    """Body of training.sample: the candidate's answers, then the parent's (kept, since a parent answers alike each time)."""
+    sampling = Sampling.objects.get(pk=lease.payload["sampling_id"])
+    run = Run.objects.select_related("pull_request__discussion", "repo").get(pk=lease.payload["run_id"])
+    if run.is_superseded or run.pull_request is None:
+        raise JobRefused("Newer inputs replaced this run.")
+    prompts: list[dict[str, Any]] = lease.payload["prompts"]
+    limit = sampling.settings["max_new_tokens"]
+    candidate = answers_of(lease, run.repo, run.pull_request.candidate, prompts, limit, sampling)
+    parent = parent_of(run)
+    parents = answers_of(lease, *parent, prompts, limit, sampling) if parent else {}
+    read = [prompt for prompt in prompts if prompt["id"] in candidate and (not parent or prompt["id"] in parents)]
+    with lease.hold():
+        sampling.answers = [
+            {**prompt, "text": candidate[prompt["id"]], "parent_text": parents.get(prompt["id"])} for prompt in read
+        ]
+        sampling.settings["unread"] = len(prompts) - len(read)
+        sampling.parent_digest = f"{parent[0].full_name}@{parent[1]}"[:80] if parent else ""
+        sampling.save()
+    sampling_finished.send(Sampling, sampling=sampling, run=run)
+
+
+def answers_of(
+    lease: Lease, repo: Repo, commit: str, prompts: list[dict[str, Any]], limit: int, sampling: Sampling
+) -> dict[str, str]:
+    """id -> answer, without prompts longer than the model reads; reuses what a former attempt or an earlier sampling of the
+    same revision already answered."""
+    temperature = sampling.settings["temperature"]
+    name = f"{repo.key}-{commit}-{sampling.prompts_digest[7:23]}-{limit}-{temperature}"
+    folder = Path(settings.DATA_DIR) / "runs" / "answers" / name
+    answers = folder / "answers.jsonl"
+    if not answers.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        questions = folder / "prompts.jsonl"
+        questions.write_text("".join(json.dumps({"id": p["id"], "prompt": p["prompt"]}) + "\n" for p in prompts))
+        model = model_folder(repo, commit)
+        out = folder / "out"
+        arguments = [
+            "generate",
+            "--model",
+            str(model),
+            "--prompts",
+            str(questions),
+            "--out",
+            str(out / "answers.jsonl"),
+        ]
+        arguments += ["--max-new-tokens", str(limit), "--seed", str(SEED), "--temperature", str(temperature)]
+        arguments.append("--leave-long")
+        outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
+        require_success(outcome)
+        (out / "answers.jsonl").replace(answers)
+    return read_answers(answers)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """id -> answer. A line ends at a newline alone: what a model says may hold any other mark that Python takes for one, and
+    a NUL, which PostgreSQL does not store."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+    return {row["id"]: row["text"].replace("\0", "\N{REPLACEMENT CHARACTER}") for row in rows}
+
+
+def job_ended(job: Job) -> None:
+    """A sampling that did not succeed is told with its reason, unless a newer push made it pointless."""
+    if job.state == Job.State.SUCCEEDED:
+        return
+    if Run.objects.filter(pk=job.payload.get("run_id", 0), is_superseded=True).exists():
+        return
+    sampling = Sampling.objects.filter(pk=job.payload.get("sampling_id", 0)).first()
+    if sampling is not None:
+        sampling_finished.send(Sampling, sampling=sampling, run=None, problem=job.reason)
