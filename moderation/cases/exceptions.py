@@ -13,7 +13,8 @@ from hub.community.listeners import notify
 from hub.community.models import Check, PullRequest
 from hub.repos.models import Repo
 from moderation import audit
-from moderation.cases.queue import MAX_REASON_CHARACTERS, SEVERITY_OF_BLOCK, followers, is_for_all, path_of
+from moderation.cases.consequences import followers
+from moderation.cases.queue import MAX_REASON_CHARACTERS, SEVERITY_OF_BLOCK, is_for_all, path_of
 from moderation.cases.voices import name_reasons
 from moderation.gate.evidence import find_exception, list_against
 from moderation.models import Case

@@ -19,18 +19,18 @@ from hub.repos.models import Repo
 from hub.repos.publication import publish
 from hub.storage.errors import StorageError
 from moderation import audit
+from moderation.cases.case_stakes import why_has_stake as why_has_stake_in_case
+from moderation.cases.consequences import followers
 from moderation.cases.queue import (
     MAX_REASON_CHARACTERS,
     SEVERITY_OF_BLOCK,
     State,
     check_clause,
     concerned,
-    followers,
     path_of,
     resolve_case,
     write_decision,
 )
-from moderation.cases.queue import why_has_stake as why_has_stake_in_case
 from moderation.models import Case, Quarantine, Release
 from moderation.people import moderators
 

@@ -1,6 +1,6 @@
-"""The moderator's queue: held content, flagged outputs, reports. A person decides; what follows is done here, and logged."""
+"""The moderator's queue: held content, flagged outputs, reports. A person decides, it is logged, and what follows is done."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -12,18 +12,15 @@ from hub.accounts.models import User
 from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
-from hub.community.candidates import people_behind
-from hub.community.checks import set_check
 from hub.community.listeners import notify, settle_news
-from hub.community.models import Check
-from hub.repos.clearance import Decision, decide, note_publication
+from hub.repos.clearance import Decision
 from hub.repos.models import Content, Repo
-from hub.repos.publication import publish
 from moderation import audit
 from moderation.cases import voices
-from moderation.models import Case, ReleaseStake, Screening
+from moderation.cases.case_stakes import is_about_own_work, why_has_stake
+from moderation.cases.consequences import carry_out
+from moderation.models import Case, Screening
 from moderation.people import maintainers_of, moderators
-from moderation.releasing.stakes import data_people, proposers_of
 from moderation.rules.policies import in_force
 from moderation.rules.reasons import AWAITS_RELEASE, IN_PROGRESS
 from training.models import Run
@@ -33,8 +30,6 @@ State = Case.State
 LIVE = Q(repo__deleted_at__isnull=True)  # a deleted repository is missing here, too
 SEVERITY_OF_BLOCK = 3
 SEVERITY = {Content.Clearance.PENDING: 2, Content.Clearance.WITHHELD: SEVERITY_OF_BLOCK}
-# kind -> what follows from its decision, where a room above this one knows it
-followers: dict[str, Callable[[Case], None]] = {}
 MAX_REASON_CHARACTERS = 5_000
 MAX_KEY = 2**63 - 1  # an address may hold any number; a database column does not
 
@@ -173,35 +168,6 @@ def cases_for(user: Any) -> QuerySet[Case]:
 # --- deciding
 
 
-def is_about_own_work(case: Case, user: User) -> bool:
-    """Whether the case judges what this person brought, proposed or trained."""
-    if case.content is not None and case.content.added_by_id == user.pk:
-        return True
-    pull_request = case.screening.pull_request if case.screening else None
-    if pull_request is not None and pull_request.discussion.author_id == user.pk:
-        return True
-    run = Run.objects.filter(pk=case.subject.get("run") or 0).first() if case.kind == Case.Kind.OUTPUT else None
-    return run is not None and run.proposed_by_id == user.pk
-
-
-def has_part(case: Case, user: User) -> bool:
-    """Whether this person brought the file in another commit, pushed to the proposal, trained the candidate, brought rows
-    that it learnt from, or has a stake in the release that a report names."""
-    if case.content is not None and case.content.brought_by.filter(revision__author=user).exists():
-        return True
-    pull_request = case.screening.pull_request if case.screening else None
-    if pull_request is not None and user.pk in people_behind(pull_request):
-        return True
-    run = Run.objects.filter(pk=case.subject.get("run") or 0).first()
-    if run is not None and (user.pk in proposers_of(run) or user.username in data_people(run)):
-        return True
-    version = str(case.subject.get("release", "")).removeprefix("v")
-    return (
-        bool(version)
-        and ReleaseStake.objects.filter(release__repo=case.repo, release__version=version[:40], user=user).exists()
-    )
-
-
 def why_not_decide(case: Case, user: Any) -> str:
     """Empty when `user` may decide, else the reason in a sentence."""
     if not can(user, "moderate"):
@@ -209,33 +175,6 @@ def why_not_decide(case: Case, user: Any) -> str:
     if case.state != State.OPEN and not voices.is_half_allowed(case):
         return f"This case is {case.get_state_display().lower()} already."
     return why_has_stake(case, user) or voices.why_not_speak(case, user)
-
-
-def why_has_stake(case: Case, user: Any) -> str:
-    """Empty when this moderator has no part in the case, else the part in a sentence."""
-    if count_active_people() == 1:
-        return ""  # nobody else could; the log says so
-    if is_about_own_work(case, user):
-        return "This is your own contribution; another moderator has to decide it."
-    if has_part(case, user):
-        return "You have a part in what this case judges; another moderator has to decide it."
-    of_maintainers = (Case.Kind.REPORT, Case.Kind.OFFLINE, Case.Kind.OUTPUT, Case.Kind.EXEMPT)
-    # The rules of the hub are kept by all moderators: with them this would leave nobody.
-    if case.kind in of_maintainers and not case.repo.is_policy and role_of(user, case.repo) in ("write", "admin"):
-        return f"You maintain {case.repo}; another moderator has to decide about it."
-    if case.opened_by_id == user.pk:
-        return "You opened this case; another moderator has to decide it."
-    if case.subject.get("appeal_of") and user.pk in deciders_of(case):
-        return "You decided this before; another moderator has to decide about the appeal."
-    return ""
-
-
-def deciders_of(appeal: Case) -> set[int | None]:
-    """Keys of who decided what an appeal is about, and of who seconded it."""
-    first = Case.objects.filter(pk=appeal.subject["appeal_of"])
-    return set(first.values_list("decided_by", flat=True)) | set(
-        first.values_list("quarantine__seconded_by", flat=True)
-    )
 
 
 @transaction.atomic
@@ -327,44 +266,6 @@ def states_for(case: Case) -> tuple[str, ...]:
 def is_about_model(case: Case) -> bool:
     """Whether a later release can mend what was reported: only models have releases."""
     return case.kind == Case.Kind.REPORT and case.repo.type == Repo.Type.MODEL
-
-
-def carry_out(case: Case) -> None:
-    """What follows from a decision, in its transaction; the public half follows after it."""
-    if case.content is not None and case.kind == Case.Kind.CONTENT:
-        is_allowed = case.state == State.ALLOWED
-        clearance = Content.Clearance.CLEARED if is_allowed else Content.Clearance.WITHHELD
-        decision = Decision(case.content, clearance, "" if is_allowed else case.decision_reason)
-        decide(case.repo, [decision], publish_now=False)
-        note = note_publication(case.repo)
-
-        def show() -> None:
-            publish(case.repo, is_withdrawal=not is_allowed)
-            note.delete()
-
-        transaction.on_commit(show)
-    elif follow := followers.get(case.kind):
-        follow(case)
-    elif case.kind == Case.Kind.OUTPUT and case.screening is not None and case.screening.pull_request is not None:
-        settle_output(case)
-
-
-def settle_output(case: Case) -> None:
-    screening = case.screening
-    assert screening is not None and screening.pull_request is not None
-    is_allowed = case.state == State.ALLOWED
-    screening.state = Screening.State.PASSED if is_allowed else Screening.State.BLOCKED
-    screening.save(update_fields=["state"])
-    check = screening.pull_request.checks.filter(name="screen").first()
-    if check is None or check.evidence.get("screening") != screening.pk:
-        return  # a newer candidate has its own screening
-    allowed = f"Allowed by moderators. {voices.name_reasons(case)}"
-    set_check(
-        screening.pull_request,
-        "screen",
-        state=Check.State.PASSED if is_allowed else Check.State.FAILED,
-        summary=allowed if is_allowed else f"Refused by moderator {case.decided_by}: {case.decision_reason}",
-    )
 
 
 def concerned(case: Case) -> list[User | None]:

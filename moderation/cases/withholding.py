@@ -11,7 +11,8 @@ from hub.repos.models import Content, Repo
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
 from hub.storage.errors import StorageError
-from moderation.cases.queue import SEVERITY, State, decide_case, why_has_stake
+from moderation.cases.case_stakes import why_has_stake
+from moderation.cases.queue import SEVERITY, State, decide_case
 from moderation.models import Case
 
 # act -> what the case of the file becomes

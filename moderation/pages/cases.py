@@ -14,6 +14,7 @@ from hub.community.models import PullRequest
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
 from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, withholding
+from moderation.cases.case_stakes import why_has_stake
 from moderation.cases.voices import count_missing, is_half_allowed
 from moderation.models import Case, ReportTest
 from moderation.rules.policies import in_force, named_in
@@ -168,7 +169,7 @@ def find_clause(case: Case) -> Clause | None:
 
 def list_file_acts(case: Case, user: Any) -> list[tuple[str, str]]:
     """(act, words) of what this moderator may do with a file of the case besides deciding it."""
-    if not can(user, "moderate") or queue.why_has_stake(case, user):
+    if not can(user, "moderate") or why_has_stake(case, user):
         return []
     acts = {"withhold": "Withhold this file", "restore": "Show this file again"}
     if case.kind == Case.Kind.REPORT:
