@@ -17,7 +17,7 @@ from hub.repos.models import Repo
 from moderation import audit, gate
 from moderation import serializers as shapes
 from moderation.cases import appeals, quarantines, queue, report_tests, reports, withholding
-from moderation.models import AuditEntry, Case, Finding, Release
+from moderation.models import AuditEntry, Finding, Release
 from moderation.releasing import channels, publishing, releases
 
 MAX_SPANS = 500
@@ -157,28 +157,6 @@ class ReleaseActView(APIView):
             else:
                 changed = publishing.set_state(release=release, by=by, state=STATES[act], reason=reason)
         return Response(shapes.ReleaseDetailSerializer(changed, context={"request": request}).data)
-
-
-class CasesView(APIView):
-    @extend_schema(
-        operation_id="list_cases",
-        parameters=[
-            OpenApiParameter("state", OpenApiTypes.STR, enum=Case.State.values),
-            OpenApiParameter("kind", OpenApiTypes.STR, enum=Case.Kind.values),
-            *PAGED,
-        ],
-        responses={200: shapes.CaseSerializer(many=True), **REFUSALS},
-    )
-    def get(self, request: Request) -> Response:
-        """The moderators' cases, newest first."""
-        require_person(request)
-        rows = queue.cases_for(request.user)
-        for name, known in (("state", Case.State.values), ("kind", Case.Kind.values)):
-            if value := request.GET.get(name):
-                if value not in known:
-                    raise InvalidInput(f"The {name} {value[:40]!r} does not exist; use {', '.join(known)}.")
-                rows = rows.filter(**{name: value})
-        return answer_page(request._request, rows, shapes.CaseSerializer)
 
 
 class CaseView(APIView):

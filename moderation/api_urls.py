@@ -4,6 +4,7 @@ from django.urls import URLPattern, path, register_converter
 
 import hub.api.addresses  # noqa: F401  registers the converter of repository types
 from moderation import api, transparency_api
+from moderation.cases import queue_api
 
 
 class ActConverter:
@@ -33,7 +34,8 @@ urlpatterns: list[URLPattern] = [
     path(f"{RELEASE}/approve", api.ReleaseApprovalView.as_view()),
     path(f"{RELEASE}/<release_act:act>", api.ReleaseActView.as_view()),
     path("moderation/transparency", transparency_api.TransparencyView.as_view()),
-    path("moderation/cases", api.CasesView.as_view()),
+    path("moderation/cases", queue_api.CasesView.as_view()),
+    path("moderation/cases/act", queue_api.BulkView.as_view()),
     path(CASE, api.CaseView.as_view()),
     path(f"{CASE}/decide", api.DecisionView.as_view()),
     path(f"{CASE}/test", api.TestView.as_view()),

@@ -7,7 +7,19 @@ from django.urls import URLPattern, path
 
 import hub.web.urls  # noqa: F401  registers the converter of names
 import training.urls  # noqa: F401  registers the converter of a model's namespace
-from moderation.pages import case_acts, cases, exceptions, hidden, log, policy, releases, reports, transparency
+from moderation.pages import (
+    bulk,
+    case_acts,
+    cases,
+    exceptions,
+    hidden,
+    log,
+    policy,
+    queue,
+    releases,
+    reports,
+    transparency,
+)
 
 RELEASE = "/releases/<str:tag>"
 ACTS = ("approve", "publish", "refuse", "yank", "quarantine", "lift")
@@ -36,7 +48,8 @@ def repo_patterns(prefix: str, type: str) -> list[URLPattern]:
 
 
 urlpatterns: list[URLPattern] = [
-    path("moderation", cases.list_cases),
+    path("moderation", queue.list_cases),
+    path("moderation/selected", bulk.act_on_selected),
     path("moderation/cases/<int:number>", cases.show_case),
     path("moderation/cases/<int:number>/decide", case_acts.decide_case),
     path("moderation/cases/<int:number>/file", case_acts.judge_file),

@@ -160,7 +160,7 @@ def cases_for(user: Any) -> QuerySet[Case]:
     """For moderators: all of them, the severest and oldest first."""
     require(user, "moderate")
     rows = Case.objects.select_related(
-        "repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by"
+        "repo__owner_user", "repo__owner_organization", "content", "opened_by", "decided_by", "claimed_by"
     )
     return rows.filter(LIVE).order_by("-severity", "opened_at", "pk")
 
@@ -184,9 +184,7 @@ def decide_case(*, case: Case, by: User, state: str, reason: str, clause: str = 
     row = Case.objects.select_for_update().get(pk=case.pk)
     if row.state != State.OPEN and not voices.is_half_allowed(row):
         raise Conflict(f"This case is {row.get_state_display().lower()} already.")
-    allowed = states_for(row)
-    if state not in allowed:
-        raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state!r}.")
+    check_state(row, state)
     if not reason.strip():
         raise InvalidInput("Give the reason in a sentence; the people concerned read it.")
     check_clause(clause)
@@ -255,6 +253,13 @@ def write_decision(row: Case, by: User, state: str, reason: str, clause: str = "
     carry_out(row)
     settle_case_news(row)
     tell_of_decision(row)
+
+
+def check_state(case: Case, state: str) -> None:
+    """Raises InvalidInput for a decision that a case of this kind does not have."""
+    allowed = states_for(case)
+    if state not in allowed:
+        raise InvalidInput(f"A case of this kind is decided as {' or '.join(allowed)}, not {state[:40]!r}.")
 
 
 def states_for(case: Case) -> tuple[str, ...]:

@@ -1,9 +1,7 @@
-"""The moderator's queue and the page of one case; who is no moderator sees the cases that concern them."""
+"""The page of one case, with its evidence and what may be done about it."""
 
-import re
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -11,7 +9,6 @@ from django.utils.dateparse import parse_datetime
 
 from hub.accounts.permissions import can
 from hub.community.models import PullRequest
-from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import require_sign_in
 from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, withholding
 from moderation.cases.case_stakes import why_has_stake
@@ -21,8 +18,6 @@ from moderation.rules.policies import in_force, named_in
 from moderation.rules.policy_file import Clause
 from moderation.screening import evidence
 
-PER_PAGE = 50
-STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
 SEVERITIES = {3: ("block", "Blocked"), 2: ("hold", "Needs a person"), 1: ("info", "Note")}
 # What each decision means, in the words of its form.
 MEANINGS = {
@@ -48,60 +43,6 @@ MEANINGS = {
         ("refused", "It stays offline", "you agree with the first decision, so that it does not lapse"),
     ],
 }
-
-
-def list_cases(request: HttpRequest) -> HttpResponse:
-    """The severest and oldest first. Filters stand in the address."""
-    require_sign_in(request)
-    is_moderator = can(request.user, "moderate")
-    rows = queue.cases_for(request.user) if is_moderator else own_cases(request.user)
-    filters = read_filters(request, is_moderator=is_moderator)
-    context = {
-        "is_moderator": is_moderator,
-        "filters": filters,
-        "states": STATES.items(),
-        "kinds": Case.Kind.choices,
-        "page": cut_numbered_page(request, filter_cases(rows, filters), PER_PAGE),
-        "query": "".join(f"{name}={value}&" for name, value in filters.items() if value),
-        "severities": SEVERITIES,
-    }
-    return render(request, "moderation/queue.html", context)
-
-
-def own_cases(user: Any) -> QuerySet[Case]:
-    """What this person reported, brought or proposed."""
-    brought = Q(kind=Case.Kind.CONTENT, content__added_by=user)
-    proposed = Q(kind=Case.Kind.OUTPUT, screening__pull_request__discussion__author=user)
-    rows = Case.objects.filter(queue.LIVE, Q(opened_by=user) | brought | proposed)
-    rows = rows.select_related("repo__owner_user", "repo__owner_organization", "opened_by", "decided_by")
-    return rows.order_by("-opened_at", "-pk")
-
-
-def read_filters(request: HttpRequest, *, is_moderator: bool) -> dict[str, str]:
-    state = request.GET.get("state", "open" if is_moderator else "all")
-    kind, repo = request.GET.get("kind", ""), request.GET.get("repo", "")
-    return {
-        "state": state if state in STATES else "open",
-        "kind": kind if kind in Case.Kind.values else "",
-        "q": request.GET.get("q", "").replace("\0", "").strip()[:100],
-        "repo": repo if re.fullmatch(r"[0-9]{1,18}", repo) else "",  # as a notification of several files says
-    }
-
-
-def filter_cases(rows: QuerySet[Case], filters: dict[str, str]) -> QuerySet[Case]:
-    if filters["state"] == "open":
-        rows = rows.filter(state=Case.State.OPEN)
-    elif filters["state"] == "waiting":
-        rows = rows.filter(state=Case.State.WAITING)
-    elif filters["state"] == "decided":
-        rows = rows.exclude(state__in=(Case.State.OPEN, Case.State.WAITING)).order_by("-decided_at", "-pk")
-    if filters["kind"]:
-        rows = rows.filter(kind=filters["kind"])
-    if filters["q"]:
-        rows = rows.filter(Q(title__icontains=filters["q"]) | Q(repo__name__icontains=filters["q"]))
-    if filters["repo"]:
-        rows = rows.filter(repo=int(filters["repo"]))
-    return rows
 
 
 def show_case(request: HttpRequest, number: int, *, problem: str = "", status: int = 200) -> HttpResponse:

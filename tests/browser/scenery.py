@@ -165,6 +165,9 @@ class Scenery:
     def moderator_pages(self) -> dict[str, str]:
         return {
             "queue": "/moderation",
+            "queue-selected": "/moderation?select=page",
+            "selected-to-refuse": f"/moderation/selected?case={self.case.rpartition('/')[2]}&case=1&case=9999&act=refused",
+            "selected-to-dismiss": f"/moderation/selected?case=1&case={self.case.rpartition('/')[2]}&act=dismiss",
             "case": self.case,
             "closed-cases": "/moderation?state=decided",
             "audit-for-moderators": "/audit",

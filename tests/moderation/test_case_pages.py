@@ -40,7 +40,9 @@ def test_the_queue_costs_a_fixed_number_of_queries(
     for number in range(12):
         open_report(repo=held.repo, by=charlie.user, text=f"Wrong in line {number}.")
     browser = browser_of(mona)
-    with django_assert_max_num_queries(7):  # session, user, count, cases with their people, unread notifications
+    with django_assert_max_num_queries(
+        9
+    ):  # session, user, five for the order, cases with their people, unread notifications
         browser.get("/moderation")
 
 
