@@ -1,5 +1,7 @@
 """Several cases selected in the queue: first what would happen to each, then what did."""
 
+from urllib.parse import urlencode
+
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
@@ -19,6 +21,7 @@ CHOICES = {  # as in the address -> in words of the list, of the heading
     "resolved": ("Resolve: something was done (reports)", "Resolve"),
     "waiting": ("Accept: it waits for a fix (reports)", "Accept"),
 }
+BACK = ("state", "kind", "q", "repo", "sort", "page")  # filters of the queue
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -55,6 +58,13 @@ def read_wish(request: HttpRequest, given: QueryDict) -> bulk_acts.Wish:
     return bulk_acts.make_wish(by=request.user, act=act, state=state, **words)
 
 
+def way_back(given: QueryDict) -> str:
+    """The queue as it was when the cases were selected."""
+    asked = QueryDict(given.get("back", "")[:500])
+    pairs = {name: asked[name] for name in BACK if asked.get(name)}
+    return f"/moderation?{urlencode(pairs)}" if pairs else "/moderation"
+
+
 def show_outcomes(
     request: HttpRequest, wish: bulk_acts.Wish, outcomes: list[bulk_acts.Outcome], *, is_done: bool = False,
     problem: str = "", status: int = 200,
@@ -69,6 +79,7 @@ def show_outcomes(
         "is_done": is_done,
         "clauses": in_force().policy.clauses,
         "given": given,
+        "back": way_back(given),
         "problem": problem,
     }
     return render(request, "moderation/selected.html", context, status=status)
@@ -81,5 +92,6 @@ def ask_again(request: HttpRequest, given: QueryDict, problem: str, status: int)
     try:
         wish, numbers = read_wish(request, plain), read_numbers(given)
     except HubError:
-        return render(request, "moderation/selected.html", {"problem": problem, "is_unread": True}, status=status)
+        context = {"problem": problem, "is_unread": True, "back": way_back(given)}
+        return render(request, "moderation/selected.html", context, status=status)
     return show_outcomes(request, wish, bulk_acts.preview(wish, numbers), problem=problem, status=status)

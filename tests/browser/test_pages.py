@@ -97,6 +97,22 @@ def test_the_wizard_and_an_upload_work_without_javascript(
     assert page.get_by_role("heading", name="Upload by-hand.md").is_visible()
 
 
+def test_selected_cases_are_claimed_without_javascript(open_window: Callable[..., Any], scenery: Scenery) -> None:
+    page = open_window("noor", java_script_enabled=False)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/moderation")
+    page.get_by_role("link", name="Select all on this page").click()
+    boxes = page.get_by_role("checkbox", name=re.compile("Select case"))
+    count = boxes.count()
+    assert count > 1 and all(box.is_checked() for box in boxes.all())
+    boxes.first.uncheck()
+    page.get_by_label("With the selected cases").select_option("claim")
+    page.get_by_role("button", name="See what will happen").click()
+    page.get_by_role("button", name=f"Claim {count - 1} case").click()
+    page.get_by_role("heading", name=f"Claim: {count - 1} done").wait_for()
+    check_page(page)
+
+
 def test_an_upload_goes_on_after_the_line_was_cut(
     open_window: Callable[..., Any], scenery: Scenery, watch: Watch, tmp_path: Path
 ) -> None:

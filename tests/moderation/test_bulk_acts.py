@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.test import Client
 
 from hub.accounts.tokens import create_token
 from hub.community.models import Notification
 from hub.repos.models import Content, Repo
+from hub.storage.errors import StorageError
 from moderation.cases import bulk_acts
 from moderation.cases.deadlines import claim
 from moderation.cases.queue import decide_case
@@ -189,6 +190,25 @@ def test_one_that_breaks_keeps_no_other_from_being_done(
     assert again(reports[1]).state == "open"
 
 
+def test_what_broke_after_it_was_written_is_told_as_it_is_and_found_done_the_next_time(
+    reports: list[Case], mona: Person, act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down() -> None:
+        raise StorageError("No space left on /srv.")
+
+    def decide(*, case: Case, **given: Any) -> Case:
+        transaction.on_commit(break_down)
+        return decide_case(case=case, **given)
+
+    monkeypatch.setattr(bulk_acts, "decide_case", decide)
+    given = {"act": "dismiss", "reason": "No."}
+    status, told = act(mona, reports, **given)
+    assert status == 200 and {(row["status"], row["state"]) for row in told["results"]} == {(500, "refused")}
+    assert act(mona, reports, **given, dry_run=True)[1]["done"] == 3
+    assert act(mona, reports, **given)[1]["done"] == 3
+    assert AuditEntry.objects.filter(action="case.refused").count() == 3
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -287,6 +307,16 @@ def test_claims_and_wrong_addresses_on_the_page(
     for method in ("get", "post"):
         assert getattr(browser_of(alice), method)(PAGE, chosen).status_code == 403
     assert "Nothing to do here" in words(browser.get(PAGE, {"case": [10**15], "act": "claim"}))
+
+
+def test_the_way_back_leads_to_the_queue_as_it_was(reports: list[Case], mona: Person, browser_of: Browser) -> None:
+    browser = browser_of(mona)
+    queue = browser.get("/moderation?kind=report&q=Line").content.decode()
+    assert 'name="back" value="state=open&amp;kind=report&amp;q=Line&amp;page=1"' in queue
+    chosen = {"case": [reports[0].pk], "act": "claim", "back": "kind=report&q=Line&next=//elsewhere.example&page=1"}
+    for answer in (browser.get(PAGE, chosen), browser.post(PAGE, chosen), browser.get(PAGE, {**chosen, "act": "burn"})):
+        page = answer.content.decode()
+        assert 'href="/moderation?kind=report&amp;q=Line&amp;page=1"' in page and 'href="//elsewhere' not in page
 
 
 def test_who_does_not_moderate_has_nothing_to_select(reports: list[Case], charlie: Person, browser_of: Browser) -> None:
