@@ -17,7 +17,7 @@ SCREENS: dict[Screen, ScreenSource] = {
     "secrets": ScreenSource(1, "formats of keys as their issuers publish them; detect-secrets", ("detect-secrets",)),
     "personal_data": ScreenSource(1, "patterns with checksums (ISO/IEC 7812, ISO 13616) of this hub"),
     "unsafe_files": ScreenSource(
-        2,
+        3,
         "formats by their specifications: safetensors, GGUF, numpy, zip, tar; pyarrow and jinja2 in bounded children",
         ("modelaudit-picklescan", "pyarrow", "jinja2"),
     ),

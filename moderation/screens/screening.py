@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from moderation.screens.accepted import ACCEPTED
 from moderation.screens.archives import screen_tar, screen_zip
 from moderation.screens.config_check import MAX_TEMPLATES, too_many_templates
 from moderation.screens.findings import Finding, FindingBag, quote
@@ -135,11 +136,10 @@ class FileScreen:
             self._screen_packed(kind, reader)
         elif kind == "npy" and has_object_array(head):
             self.bag.add(object_array_finding(self.name))
-        elif kind == "binary":
-            if self.name.lower().endswith(".safetensors"):
-                self._screen_weights(reader, size)
-            elif not self.quick:
-                self._screen_binary(reader)
+        elif kind == "binary" and self.name.lower().endswith(".safetensors"):
+            self._screen_weights(reader, size)
+        elif kind not in ACCEPTED and not self.quick:
+            self._screen_binary(reader)
 
     def _screen_weights(self, reader: BinaryIO, size: int) -> None:
         checked = check_safetensors(self.name, reader, size, quick=self.quick, deadline=self.deadline)

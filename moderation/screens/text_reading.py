@@ -21,6 +21,7 @@ BLOCK_BYTES = 1 << 20
 OVERLAP_BYTES = 1024  # a match that crosses a block's edge is found again from here
 LONG_LINE_BYTES = 1 << 20
 PARSED_LINE_BYTES = 64 << 10  # a longer line is located by its byte only
+WINDOW_BYTES = 4096
 PASSAGE_BYTES = 600  # on each side of a word that rules look around, within its line
 ESCAPES = ((b"\\n", b"  "), (b"\\r", b"  "), (b"\\t", b"  "), (b'\\"', b' "'))
 SHAPE = bytes(
@@ -81,6 +82,7 @@ class TextReader:
     long_line: int = 0
     bad_encoding: str = ""
     zero_bytes_line: int = 0
+    binary_line: int = 0
     header: list[str] = field(default_factory=list)
 
     @property
@@ -122,6 +124,8 @@ class TextReader:
             self.header = parse_csv_line(data.split(b"\n", 1)[0], self.name)
         if not self.zero_bytes_line and b"\x00" in data:
             self.zero_bytes_line = line + data.count(b"\n", 0, data.index(b"\x00"))
+        if not self.binary_line and (at := find_binary(data)) >= 0:
+            self.binary_line = line + data.count(b"\n", 0, at)
         self.line += data.count(b"\n")
         self.offset = len(data) - data.rfind(b"\n") - 1 if b"\n" in data else offset + len(data)
         if not self.long_line and self.offset >= LONG_LINE_BYTES:
@@ -176,6 +180,12 @@ class TextReader:
 
     def problems(self) -> Iterator[Finding]:
         """What a reader of this file will stumble over."""
+        if self.binary_line:
+            what = f"{self.name} begins as text and goes on as binary content from line {self.binary_line} on"
+            where = f"{self.name}:{self.binary_line}"
+            message = f"{what}; save the text by itself, and the rest in a format of its own."
+            yield Finding("unsafe_files", "text_and_binary", "hold", where, "control characters", message)
+            return
         if self.bad_encoding:
             line, byte = self.bad_encoding.split(":")
             what = f"{self.name} is not UTF-8 from line {line} on (byte {byte}) and was read as Latin-1"
@@ -188,6 +198,18 @@ class TextReader:
             what = f"Line {self.zero_bytes_line} of {self.name} holds zero bytes"
             where = f"{self.name}:{self.zero_bytes_line}"
             yield _problem("zero_bytes", where, "zero byte", f"{what}; save it as plain UTF-8 text.")
+
+
+def find_binary(data: bytes) -> int:
+    """Where text ends and something else goes on: the first control character of a stretch in which one byte in fifty
+    is one; -1 in text."""
+    if len(data.translate(None, CONTROL)) == len(data):
+        return -1
+    for start in range(0, len(data), WINDOW_BYTES):
+        window = data[start : start + WINDOW_BYTES]
+        if len(window) - len(window.translate(None, CONTROL)) > max(len(window) // 50, 8):
+            return start + next(at for at, byte in enumerate(window) if byte in CONTROL)
+    return -1
 
 
 def find_all(data: bytes, literal: bytes, start: int = 0, end: int | None = None) -> Iterator[int]:

@@ -9,14 +9,14 @@ Decisions, and why:
 - SVG with a script: `hold`, for a card shows it as a picture. HTML with a script: `info`, for the hub never serves it
   as a page and collections of web pages are honest data.
 - chat templates with double-underscore or attribute tricks: `hold`; a template is a small program of its own.
-- binary content of a format that is not known here: `hold` under a name that tools load as a model, else `info`; it is
-  handed out as a download under no type of its own and never opened here."""
+- binary content of a format that is not on the list of accepted ones: `hold` (see accepted)."""
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from moderation.screens.accepted import check_accepted
 from moderation.screens.config_check import check_config, is_config
 from moderation.screens.findings import Finding, Severity, quote
 from moderation.screens.formats import CLOSED_ARCHIVES, EXECUTABLES, MEDIA
@@ -37,12 +37,6 @@ POLYGLOT = re.compile(rb"<script\b|<!doctype html|<html\b|<\?php|#!/bin/|<iframe
 ACTIVE_DOCUMENT = re.compile(rb"/(?:JavaScript|JS|Launch|OpenAction|EmbeddedFile|RichMedia)\b")
 MACROS = {"vbaproject.bin", "vbadata.xml"}
 LAMBDA_LAYER = re.compile(rb"\"class_name\": ?\"(?:Lambda|TFOpLambda)\"")
-# Models that are programs: graphs with operations that read and write files, compiled code, archives of handlers.
-LOADED = {
-    ".onnx", ".pb", ".pbtxt", ".tflite", ".keras", ".h5", ".msgpack", ".mar", ".engine", ".trt", ".plan", ".mlmodel",
-    ".nemo", ".ot", ".npz", ".llamafile", ".so", ".dll", ".dylib", ".pyd", ".exe", ".jar", ".safetensors", ".gguf",
-}  # fmt: skip
-EXPECTED = {".safetensors": "safetensors", ".parquet": "parquet", ".gguf": "gguf", ".npy": "npy", ".zip": "zip"}
 
 
 def check_kind(name: str, kind: str, head: bytes) -> Iterator[Finding]:
@@ -58,19 +52,8 @@ def check_kind(name: str, kind: str, head: bytes) -> Iterator[Finding]:
     elif kind in MEDIA and (problem := media_problem(kind, head)):
         rule, excerpt, what = problem
         yield _finding(name, rule, "hold", excerpt, f"{name} {what}; export it again without it.")
-    elif kind == "binary" and PurePosixPath(name.lower()).suffix in LOADED:
-        what = f"{name} is of a format that the checks do not know, and tools load files of that name as models"
-        mend = "save it as .safetensors, .gguf or .parquet, or ask a moderator to look at it."
-        yield _finding(name, "unknown_format", "hold", kind, f"{what}; {mend}")
-    elif kind in ("binary", "hdf5", "sqlite"):
-        what = f"{name} is binary content that the checks cannot read"
-        mend = "it is offered as a download and never opened here; .safetensors, .parquet and .jsonl are read."
-        yield _finding(name, "unread_binary", "info", kind, f"{what}; {mend}")
-    expected = EXPECTED.get(PurePosixPath(name.lower()).suffix)
-    if expected and kind not in (expected, "pickle", "empty"):
-        what = f"{name} is not what its name says (it looks like {kind})"
-        mend = "give it its true ending, or save and upload it again."
-        yield _finding(name, "false_name", "hold", kind, f"{what}; {mend}")
+    else:
+        yield from check_accepted(name, kind)
 
 
 def lambda_layer_finding(name: str) -> Finding:

@@ -19,6 +19,7 @@ from hub.storage.chunks import Chunker
 from hub.storage.xet import hashes
 from tests.clients.running_hub import RunningHub
 from tests.clients.stock_client import Machine
+from tests.recordings import make_recording
 
 LARGE_BYTES = 1_500_000
 MARKS = ("mark-of-pending", "mark-of-secret", "mark-of-later", "mark-of-proposal", "mark-of-private")
@@ -110,7 +111,7 @@ def plant_garden(hub: RunningHub, folder: Path) -> Garden:
     noise = random.Random(11)
     garden = Garden(hub)
     for name in ("open.bin", "later.bin", "cellar.bin", "bobs.bin"):
-        garden.files[name] = noise.randbytes(LARGE_BYTES)
+        garden.files[name] = make_recording(LARGE_BYTES, noise)
     garden.files["bad.pkl"] = make_pickle(12)
     for name, is_private in (("garden", False), ("cellar", True)):
         body = {"name": name, "type": "dataset", "private": is_private}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.running_hub import TOKENS
+from tests.recordings import make_recording
 
 CARD = "---\nlicense: cc0-1.0\n---\n# Tide tables\n"
 
@@ -71,7 +72,7 @@ def make_folder(folder: Path, *, size_bytes: int, seed: int) -> Path:
     noise = random.Random(seed)
     for number in range(3):
         with open(folder / f"part-{number}.bin", "wb") as file:
-            left = size_bytes // 3
+            left = size_bytes // 3 - file.write(make_recording(0))
             while left:
                 left -= file.write(noise.randbytes(min(left, 1 << 20)))
     (folder / "README.md").write_text(CARD)

@@ -15,6 +15,7 @@ from tests.clients.cut_requests import send_cut, snapshot
 from tests.clients.hidden_garden import large_line
 from tests.clients.running_hub import RunningHub, git, remote
 from tests.hub.storage.conftest import ClientUpload
+from tests.recordings import make_recording
 
 SENTENCE = b"arrived"  # "... before the whole body had arrived; send it again."
 
@@ -70,7 +71,7 @@ def test_a_commit_of_unknown_length_is_refused(granian_server: RunningHub, name:
 
 @pytest.fixture
 def upload() -> ClientUpload:
-    return ClientUpload(random.randbytes(2_000_000))
+    return ClientUpload(make_recording(2_000_000))
 
 
 def store_headers(hub: RunningHub, name: str) -> dict[str, str]:
@@ -120,7 +121,7 @@ def test_a_cut_shard_registers_no_file(granian_server: RunningHub, name: str, up
 
 
 def test_a_cut_lfs_object_can_be_sent_again(granian_server: RunningHub, name: str):
-    data = random.randbytes(3_000_000)
+    data = make_recording(3_000_000)
     value = large_line("a.bin", data)["value"]
     batch = {"operation": "upload", "objects": [{"oid": value["oid"], "size": len(data)}]}
     offer = granian_server.call(
@@ -180,7 +181,7 @@ def test_a_cut_push_moves_nothing(granian_server: RunningHub, name: str, tmp_pat
 
 
 def test_a_cut_part_of_a_browser_upload_does_not_come_to_be(granian_server: RunningHub, name: str):
-    data = random.randbytes(500_000)
+    data = make_recording(500_000)
     page = f"/datasets/alice/{name}/upload"
     about = {"path": "noise.bin", "size": len(data), "modified": "1"}
     query = "&".join(f"{key}={value}" for key, value in about.items())

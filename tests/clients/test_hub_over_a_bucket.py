@@ -15,6 +15,7 @@ from tests.clients.running_hub import RunningHub, git, remote
 from tests.clients.stock_client import Machine, digests, make_folder, overwrite
 from tests.hub.api.xet_upload import XetFile
 from tests.object_storage import CREDENTIALS, ObjectStorage
+from tests.recordings import make_recording
 
 pytestmark = pytest.mark.slow
 MB = 1_000_000
@@ -76,10 +77,10 @@ def test_every_door_leads_to_the_bucket_and_back(hub: RunningHub, tmp_path: Path
         Machine(tmp_path / "second", proxy.url, "alice").hf(*upload)
     assert proxy.sent < 1.5 * MB and stored_bytes() - first < 1 * MB
     (folder / "again.bin").write_bytes((folder / "part-2.bin").read_bytes() + b"the end")
-    (folder / "plain.bin").write_bytes(random.Random(3).randbytes(3 * MB))
+    (folder / "plain.bin").write_bytes(make_recording(3 * MB, random.Random(3)))
     Machine(tmp_path / "third", hub.url, "alice", HF_HUB_DISABLE_XET="1").hf(*upload)  # LFS
     assert stored_bytes() - first < 5 * MB
-    inline = random.Random(4).randbytes(200_000)
+    inline = make_recording(200_000, random.Random(4))
     assert commit_inline(hub, name, "inline.bin", inline).ok
     (folder / "inline.bin").write_bytes(inline)
 
@@ -106,7 +107,7 @@ def test_while_the_storage_is_away_people_are_asked_to_come_again_and_nothing_is
     folder = make_folder(tmp_path / "made", size_bytes=6 * MB, seed=5)
     upload = ("upload", name, str(folder), "--repo-type", "dataset")
     Machine(tmp_path / "first", hub.url, "alice").hf(*upload)
-    file = XetFile(random.Random(6).randbytes(300_000))
+    file = XetFile(make_recording(300_000, random.Random(6)))
     oid = {"oid": file.sha256, "size": len(file.content)}
     lfs = f"/datasets/{name}.git/info/lfs/objects/batch"
     offered = hub.call("POST", lfs, person="alice", json={"operation": "upload", "objects": [oid]}).json()
@@ -130,7 +131,7 @@ def test_while_the_storage_is_away_people_are_asked_to_come_again_and_nothing_is
         assert hub.call("GET", f"/datasets/{name}/resolve/main/README.md").ok
         assert hub.call("GET", f"/api/datasets/{name}/tree/main").ok
         # The stock client does not give up at once.
-        (folder / "part-3.bin").write_bytes(random.Random(7).randbytes(3 * MB))
+        (folder / "part-3.bin").write_bytes(make_recording(3 * MB, random.Random(7)))
         running = Machine(tmp_path / "second", hub.url, "alice").start(*upload)
         time.sleep(4)
     finally:

@@ -15,6 +15,7 @@ import requests
 
 from tests.clients.hidden_garden import text_line
 from tests.clients.running_hub import RunningHub, git, remote
+from tests.recordings import make_recording
 
 NAME = "stormy"
 API = f"/api/datasets/alice/{NAME}"
@@ -82,7 +83,7 @@ class Writers:
             self.authors[word] = "alice"
 
     def upload_large(self, word: str) -> None:
-        data = self.noise.randbytes(1_000_000)
+        data = make_recording(1_000_000, self.noise)
         digest = hashlib.sha256(data).hexdigest()
         batch = {"operation": "upload", "objects": [{"oid": digest, "size": len(data)}]}
         page = f"/datasets/alice/{NAME}.git/info/lfs/objects/batch"

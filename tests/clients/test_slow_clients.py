@@ -14,6 +14,7 @@ import requests
 
 from tests.clients.hidden_garden import large_line, text_line
 from tests.clients.running_hub import TOKENS, RunningHub
+from tests.recordings import make_recording
 
 LARGE_BYTES = 12_000_000  # more than all buffers on the way hold
 QUICK_S = 5.0
@@ -24,7 +25,7 @@ def address(granian_server: RunningHub) -> str:
     """A repository with a large file and much text."""
     hub = granian_server
     hub.call("POST", "/api/repos/create", person="alice", json={"name": "slow", "type": "dataset"})
-    data = random.randbytes(LARGE_BYTES)
+    data = make_recording(LARGE_BYTES)
     batch = {"operation": "upload", "objects": [{"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}]}
     offer = hub.call("POST", "/datasets/alice/slow.git/info/lfs/objects/batch", person="alice", json=batch)
     assert hub.call("PUT", offer.json()["objects"][0]["actions"]["upload"]["href"], data=data).status_code == 200

@@ -9,6 +9,7 @@ import pytest
 
 from hub.api.lfs import parts
 from tests.clients.running_hub import git
+from tests.recordings import make_recording
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 
@@ -36,7 +37,7 @@ def folder(tmp_path):
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Tide tables\n")
     for number in range(5):
         (folder / "data" / f"day-{number}.csv").write_text(f"t,h\n{number},{number * 2}\n")
-    (folder / "data" / "noise.bin").write_bytes(os.urandom(300_000))
+    (folder / "data" / "noise.bin").write_bytes(make_recording(300_000))
     return folder
 
 
@@ -84,7 +85,7 @@ def test_git_lfs_sends_large_files_in_parts(hf, hub_url, alice, tmp_path, settin
     settings.LFS_PART_BYTES = 100_000
     hf("repos", "create", "alice/tide-tables", "--repo-type", "dataset")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    clone, noise = tmp_path / "clone", os.urandom(250_000)
+    clone, noise = tmp_path / "clone", make_recording(250_000)
     address = hub_url.replace("//", f"//alice:{alice.token}@") + "/datasets/alice/tide-tables"
     git("clone", "-q", address, str(clone), with_lfs=True)
     hf("lfs-enable-largefiles", str(clone))

@@ -10,10 +10,11 @@ import pytest
 from django.test import Client
 
 from tests.hub.scenes import clear, make_repo, withhold
+from tests.recordings import make_recording
 
 pytestmark = pytest.mark.django_db
 DOOR = "/datasets/alice/tides.git/info/lfs"
-DATA = random.Random(1).randbytes(400_000)
+DATA = make_recording(400_000, random.Random(1))
 SIZE = len(DATA)
 OID = hashlib.sha256(DATA).hexdigest()
 

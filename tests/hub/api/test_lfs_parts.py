@@ -15,10 +15,11 @@ from django.utils import timezone
 from huggingface_hub import CommitOperationAdd
 
 from tests.hub.scenes import make_repo
+from tests.recordings import make_recording
 
 DOOR = "/datasets/alice/tides.git/info/lfs/objects/batch"
 PART = 100_000
-DATA = random.Random(2).randbytes(250_000)
+DATA = make_recording(250_000, random.Random(2))
 OID = hashlib.sha256(DATA).hexdigest()
 
 

@@ -1,7 +1,6 @@
 """Reading with the stock client: trees, single paths, downloads, ranges, and what strangers do not get."""
 
 import hashlib
-import os
 import re
 
 import pytest
@@ -11,6 +10,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, 
 
 from hub.repos.clearance import set_clearance
 from hub.repos.models import Content, Repo
+from tests.recordings import make_recording
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cleared_at_once")]
 REPO = "alice/tides"
@@ -20,7 +20,7 @@ SIZE = 3_072_000  # bytes of the large file: more than two pieces of a stream
 @pytest.fixture
 def weights() -> bytes:
     """New bytes for each test: the client remembers which chunks this address has seen."""
-    return os.urandom(SIZE)
+    return make_recording(SIZE)
 
 
 @pytest.fixture

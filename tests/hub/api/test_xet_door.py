@@ -17,6 +17,7 @@ from hub.api.xet.data import is_for_proxy
 from hub.storage.xet import hashes
 from tests.hub.api.xet_upload import XetFile
 from tests.hub.scenes import clear, make_repo, withhold
+from tests.recordings import make_recording
 
 pytestmark = pytest.mark.django_db
 API = "/api/datasets/alice/tides"
@@ -24,7 +25,7 @@ Headers = dict[str, str]
 
 
 def make_file(seed: int, count: int = 300_000) -> XetFile:
-    return XetFile(random.Random(seed).randbytes(count))
+    return XetFile(make_recording(count, random.Random(seed)))
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ from django.core.management import call_command
 from django.test import Client
 
 from tests.hub.scenes import add, clear, make_repo
+from tests.recordings import make_recording
 
 pytestmark = pytest.mark.django_db
 MB = 1_000_000
 
 
 def make_noise(count: int, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(count)
+    return make_recording(count, random.Random(seed))
 
 
 def bring(repo: Any, by: Any, path: str, data: bytes) -> Any:

@@ -59,6 +59,7 @@ from tests.moderation.screens.makers import (
     zipped_link,
     zipped_twice,
 )
+from tests.recordings import make_recording
 
 Maker = Callable[[], bytes]
 # name of the file -> (how it is made, the rule that refuses it)
@@ -249,6 +250,8 @@ HOSTILE: dict[str, tuple[Maker, str]] = {
     "lambda.keras": (lambda: zipped({"metadata.json": b"{}", "config.json": LAMBDA}), "lambda_layer"),
     "lambda.h5": (lambda: b"\x89HDF\r\n\x1a\n" + b"\0" * 64 + LAMBDA, "lambda_layer"),
     "unknown.onnx": (lambda: bytes((n * 7919 + 5) % 251 for n in range(5000)), "unknown_format"),
+    "blob.bin": (lambda: bytes((n * 7919 + 5) % 251 for n in range(5000)), "unknown_format"),
+    "graph.onnx": (lambda: b"\x08\x08\x12\x07pytorch\x1a\x032.9:\x10" + b"\0" * 40, "unread_format"),
     "script.svg": (lambda: SVG % b"<script>fetch('/')</script>", "script_in_picture"),
     "handler.svg": (lambda: SVG % b'<g onload="x()"/>', "script_in_picture"),
     "page.gif": (lambda: b"GIF89a/*" + b"\0" * 8 + b"*/=1;<script>x()</script>", "polyglot"),
@@ -309,7 +312,7 @@ BENIGN: dict[str, Maker] = {
     "texts.tar": lambda: tarred({"folder/a.txt": b"tide"}),
     "dense.keras": lambda: zipped({"metadata.json": b"{}", "config.json": b'{"class_name": "Dense"}'}),
     "logo.svg": lambda: SVG % b'<circle r="3"/>',
-    "blob.bin": lambda: bytes((n * 7919 + 5) % 251 for n in range(5000)),
+    "noise.wav": lambda: make_recording(5000),
     "photo.png": png,
     "paper.pdf": lambda: b"%PDF-1.7\n1 0 obj <</Type /Catalog>>\n%%EOF",
     "plain.xml": lambda: b'<?xml version="1.0"?><l>a &amp; b</l>',
