@@ -1,7 +1,7 @@
 """Bytes that came and became no file count for who sent them until a collection has given them back."""
 
-import hashlib
 import json
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 from hub.common.errors import QuotaExceeded
 from tests.hub.api.xet_upload import XetFile
 from tests.hub.scenes import add, make_repo
+from tests.recordings import make_recording
 
 pytestmark = pytest.mark.django_db
 API = "/api/datasets/alice/tides"
@@ -25,7 +26,7 @@ def repo(alice: Any) -> Any:
 
 
 def noise(seed: int, count: int = 200_000) -> bytes:
-    return hashlib.shake_256(str(seed).encode()).digest(count)
+    return make_recording(count, random.Random(seed))
 
 
 def limit(name: str, size: str) -> None:

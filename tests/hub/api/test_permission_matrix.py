@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.hub.api.permission_table import BIG, BODY, KINDS, MARK, OF_BYTES, ROWS, WITHOUT_REPO, Row, expected
+from tests.recordings import make_recording
 
 HEADS = (
     (r"api/\(\?P<kind>.*-token/\(\?P<revision>\.\+\)", "api:/xet-token"),
@@ -115,7 +116,7 @@ class Scene:
             "rows.jsonl": json.dumps({"depth": MARK}),
             "config.json": json.dumps({"model_type": MARK, "architectures": [MARK]}),
             ".eval_results/a.yaml": f"- dataset: {{id: alice/bench, task_id: {MARK}}}\n  value: 1\n  notes: {MARK}\n",
-            BIG: b"\0 " + MARK.encode() + kind.encode() * 3000,
+            BIG: make_recording(0) + MARK.encode() + kind.encode() * 3000,
         }
         commit(repo=repo, by=owner, revision="main", title="Files", door="api", operations=operations(files))
         set_collaborator(repo=repo, user=self.users["reader"], role="read", by=owner)

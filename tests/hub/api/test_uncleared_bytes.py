@@ -13,6 +13,7 @@ from django.test import Client
 
 from tests.hub.api.permission_table import BIG, ROWS
 from tests.hub.api.test_permission_matrix import Scene, ask
+from tests.recordings import make_recording
 
 WITHDRAWN, PENDING = "FortyFathoms", "SixtyFathoms"  # what the files say that were cleared once, and that never were
 TEXT, LATER, SIDE, PROPOSED = "rows.jsonl", "later.jsonl", "side.jsonl", "proposed.jsonl"
@@ -38,7 +39,11 @@ class Shore(Scene):
             commit(repo=repo, by=owner, revision=branch, title="Files", door="api", operations=operations(files))
 
         bring(
-            {"README.md": "# A card", TEXT: json.dumps({"depth": WITHDRAWN}), BIG: b"\0 " + WITHDRAWN.encode() * 3000}
+            {
+                "README.md": "# A card",
+                TEXT: json.dumps({"depth": WITHDRAWN}),
+                BIG: make_recording(0) + WITHDRAWN.encode() * 3000,
+            }
         )
         clear(repo)
         self.old = members_head(repo)

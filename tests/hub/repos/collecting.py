@@ -1,6 +1,6 @@
 """Uploads, deletions and collections, as the tests of garbage do them."""
 
-import hashlib
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -8,12 +8,13 @@ from django.test import TestCase
 from django.utils import timezone
 
 from tests.hub.scenes import members_head
+from tests.recordings import make_recording
 
 DAY = timedelta(days=1)
 
 
 def noise(seed: int, count: int = 9_000) -> bytes:
-    return hashlib.shake_256(str(seed).encode()).digest(count)
+    return make_recording(count, random.Random(seed))
 
 
 def upload(repo: Any, by: Any, data: bytes) -> Any:

@@ -3,10 +3,13 @@
 import hashlib
 import io
 import json
+import random
 import tarfile
 from typing import Any
 
-BYTES = hashlib.shake_256(b"tides").digest(5_000)
+from tests.recordings import make_recording
+
+BYTES = make_recording(5_000, random.Random(1))
 
 
 def put_large(repo: Any, by: Any) -> None:
