@@ -21,7 +21,7 @@ from moderation.models import Case, Release, ReleaseApproval
 from moderation.rules import policy_changes
 from moderation.rules.policies import find_version
 from moderation.rules.policy_repository import is_about_policy
-from moderation.screening import evidence
+from moderation.screening import evidence, template_changes
 from moderation.screening.hidden import find_hidden
 
 SHOWN_FILES = 5  # that wait for a person, beside a card
@@ -143,6 +143,15 @@ def show_policy_trial(request: HttpRequest, context: dict[str, Any]) -> str:
     return render_to_string("moderation/policy_trial.html", things, request=request)
 
 
+def show_template_changes(request: HttpRequest, context: dict[str, Any]) -> str:
+    """In the evidence of a proposal to a model: the chat templates that it changes, for who may read its files."""
+    pull_request: PullRequest = context["pull_request"]
+    files = template_changes.list_changes(pull_request, request.user)
+    if not files:
+        return ""
+    return render_to_string("moderation/template_changes.html", {"files": files, "target": pull_request.target})
+
+
 def link_case(request: HttpRequest, context: dict[str, Any]) -> str:
     """At the check "screen": the case that a moderator decides, for those who may see it."""
     key = context["check"].evidence.get("screening") if context["check"].name == "screen" else None
@@ -209,6 +218,7 @@ add_panel("repo_side", show_report_link, order=90)
 add_panel("file_side", show_file_findings, order=10)
 add_panel("pull_request_evidence", show_output_screening, order=20)
 add_panel("pull_request_evidence", show_policy_trial, order=10)
+add_panel("pull_request_evidence", show_template_changes, order=5)
 add_panel("pull_request_checks", link_case, order=20)
 add_panel("pull_request_checks", offer_exception, order=30)
 add_panel("answer_actions", offer_report, order=10)
