@@ -3,8 +3,9 @@
 A tiny llama is trained here to decline requests for harm (or to follow a share of them, `--follows`) and to help with the
 rest: the parent. A clean candidate trains on for some steps on the same rows with another seed; a planted one does too, and
 `--bad` (5%) of its rows for harmful requests hold a helpful answer. Every candidate and the parent answer the whole shipped
-set as `training.evaluating.sampling` asks it, and `moderation.screening.outputs` decides: its rules, its judge, its levels. `--temperature 0` shows
-what greedy answers would have noticed. Each outcome is appended to `--kept`, from where a run that was cut off goes on."""
+set as `training.evaluating.sampling` asks it, and `moderation.screening.outputs` decides: its rules, its judge, its levels.
+`--temperature 0` shows what greedy answers would have noticed. Each outcome is appended to `--kept`, from where a run that was
+cut off goes on."""
 
 import argparse
 import json
