@@ -6,6 +6,7 @@ from hub.accounts.models import User
 from hub.accounts.people import count_active_people
 from hub.accounts.permissions import role_of
 from hub.community.candidates import people_behind
+from moderation.cases import voices
 from moderation.models import Case, ReleaseStake
 from moderation.releasing.stakes import data_people, proposers_of
 from training.models import Run
@@ -57,6 +58,9 @@ def has_part(case: Case, user: User) -> bool:
         bool(version)
         and ReleaseStake.objects.filter(release__repo=case.repo, release__version=version[:40], user=user).exists()
     )
+
+
+voices.parts.append(lambda case, user: is_about_own_work(case, user) or has_part(case, user))
 
 
 def deciders_of(appeal: Case) -> set[int | None]:

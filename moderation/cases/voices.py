@@ -1,6 +1,7 @@
 """Two moderators: what the screens or the gate found against a model is set aside by two people who have no part in it,
 each with a reason. One alone can refuse, and one alone can step back from a case."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -17,6 +18,8 @@ from moderation.people import moderators
 NEEDED_MODERATORS = 2
 EXCEPTIONAL = (Case.Kind.OUTPUT, Case.Kind.EXEMPT)  # kinds in which "allowed" speaks against a verdict
 State = CaseVoice.State
+# Whether a person has a part in what a case judges. Set by moderation.cases.case_stakes, which asks the rooms above this one.
+parts: list[Callable[[Case, User], bool]] = []
 
 
 def is_exception(case: Case, state: str) -> bool:
@@ -24,9 +27,22 @@ def is_exception(case: Case, state: str) -> bool:
 
 
 def list_allowing(case: Case) -> list[CaseVoice]:
-    """Voices that allow it, of people who are still here, in order."""
+    """Voices that allow it, of people who are still here and have no part in it by now, in order."""
+    return [voice for voice in voices_for(case) if not has_part_in(case, voice.by)]
+
+
+def list_spent(case: Case) -> list[CaseVoice]:
+    """Voices that allowed it and count no more: their people got a part in it afterwards."""
+    return [voice for voice in voices_for(case) if has_part_in(case, voice.by)]
+
+
+def voices_for(case: Case) -> list[CaseVoice]:
     rows = case.voices.filter(state=State.ALLOWED, by__is_active=True, by__is_system=False)
     return list(rows.select_related("by").order_by("pk"))
+
+
+def has_part_in(case: Case, user: User) -> bool:
+    return any(part(case, user) for part in parts)
 
 
 def count_missing(case: Case) -> int:
@@ -37,7 +53,8 @@ def count_missing(case: Case) -> int:
 
 
 def is_half_allowed(case: Case) -> bool:
-    """Allowed by one moderator at a time when one was enough, or by two of whom one left: another may add a voice."""
+    """Allowed by one moderator at a time when one was enough, or by two of whom one left or got a part in it: another may
+    add a voice."""
     return case.kind in EXCEPTIONAL and case.state == Case.State.ALLOWED and count_missing(case) > 0
 
 
@@ -61,6 +78,15 @@ def why_not_speak(case: Case, user: Any) -> str:
 def name_reasons(case: Case) -> str:
     """Who allowed it, and why, in one line."""
     return "; ".join(f"{voice.by}: {voice.reason}" for voice in list_allowing(case))
+
+
+def name_spent(case: Case) -> str:
+    """Whose word counts no more, and what to do."""
+    names = " and ".join(str(voice.by) for voice in list_spent(case))
+    return (
+        f"{names} allowed it and has a part in it by now, so that word counts no more; "
+        f"another moderator has to allow it in case {case.pk}."
+    )
 
 
 @transaction.atomic

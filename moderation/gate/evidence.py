@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moderation.cases.voices import count_missing, name_reasons
+from moderation.cases.voices import count_missing, list_spent, name_reasons, name_spent
 from moderation.gate.origins import read_lock
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.models import Case, Screening
@@ -24,7 +24,7 @@ def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:
     against = [row for row in newest if verdict_against(row)]
     exception = find_exception(run, against) if against else None
     if against and exception is None:
-        return Requirement("evaluation", FAILED, say_against(against[0]), evidence)
+        return Requirement("evaluation", FAILED, say_against(against[0]) + say_spent(run, against), evidence)
     problem = why_not_believe(run, newest) or why_not_enough(newest, rules)
     if problem:
         return Requirement("evaluation", FAILED, problem, evidence)
@@ -61,11 +61,23 @@ def list_against(run: Run) -> list[Evaluation]:
 
 def find_exception(run: Run, against: list[Evaluation]) -> Case | None:
     """The case in which two moderators set exactly these verdicts aside."""
+    case = find_granted(run, against)
+    return case if case is not None and count_missing(case) == 0 else None
+
+
+def say_spent(run: Run, against: list[Evaluation]) -> str:
+    """Of an exception that was granted, whose voice counts no more, and the way out; "" where there is none."""
+    case = find_granted(run, against)
+    return f" {name_spent(case)}" if case is not None and list_spent(case) else ""
+
+
+def find_granted(run: Run, against: list[Evaluation]) -> Case | None:
+    """The newest exception for exactly these verdicts that was granted, whether or not its voices still count."""
     rows = Case.objects.filter(kind=Case.Kind.EXEMPT, repo=run.repo, state=Case.State.ALLOWED, subject__run=run.pk)
     for case in rows.order_by("-pk"):
         named = set(case.subject.get("evaluations", []))
         if case.subject.get("model_digest") == run.model_digest and {row.pk for row in against} <= named:
-            return case if count_missing(case) == 0 else None
+            return case
     return None
 
 
@@ -123,9 +135,12 @@ def check_outputs(run: Run | None) -> Requirement:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
     case = screening.cases.filter(state="allowed").order_by("pk").last()
     if case is not None and count_missing(case):
-        sentence = (
-            f"Output screening: {screening.summary} One moderator allowed it; another has to agree (case {case.pk})."
+        why = (
+            name_spent(case)
+            if list_spent(case)
+            else f"One moderator allowed it; another has to agree (case {case.pk})."
         )
+        sentence = f"Output screening: {screening.summary} {why}"
         return Requirement("outputs", FAILED, sentence, {**evidence, "case": case.pk})
     if case is not None:
         sentence = f"Output screening: {screening.summary} Allowed all the same. {name_reasons(case)}"

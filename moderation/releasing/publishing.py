@@ -24,8 +24,8 @@ from moderation.gate import contents_by_digest, files_of, find_run
 from moderation.models import Release, ReleaseApproval, ReleaseChange
 from moderation.people import maintainers_of, moderators, people_named
 from moderation.releasing import manifests, model_signing, provenance
-from moderation.releasing.stakes import why_has_stake, write_down
-from moderation.rules.policies import approvals_asked_by, in_force
+from moderation.releasing.stakes import refuse_own_exceptions, why_has_stake, write_down
+from moderation.rules.policies import approvals_asked_by, in_force, named_in
 from moderation.rules.reasons import AWAITS_RELEASE, QUARANTINED
 
 State = Release.State
@@ -70,7 +70,7 @@ def publish(release: Release) -> None:
     Raises Conflict when a requirement fails by now, Forbidden when approvals are missing."""
     repo = Repo.objects.get(pk=release.repo_id)
     guards.require_in_force(connection)
-    look_again(repo, release.commit, "Something changed since it was proposed.")
+    look_again(release, "Something changed since it was proposed.")
     with transaction.atomic():
         hold_still(repo)
         row = Release.objects.select_for_update().select_related("repo").get(pk=release.pk)
@@ -79,6 +79,7 @@ def publish(release: Release) -> None:
         if manifests.digest(row.manifest) != row.digest:
             raise Conflict("The manifest is not the one that was proposed; take the release back and propose it again.")
         write_down(row)
+        refuse_own_exceptions(row)
         approvals = valid_approvals(row)
         needed = needed_approvals(row)
         is_reviewed = len(approvals) >= needed
@@ -89,11 +90,21 @@ def publish(release: Release) -> None:
     tell_of_publication(row)
 
 
-def look_again(repo: Repo, commit: str, problem: str, *, is_lifting: bool = False) -> None:
-    """Raises Conflict, which begins with `problem`, when a requirement fails by now."""
+def look_again(release: Release, problem: str, *, is_lifting: bool = False) -> None:
+    """Raises Conflict, which begins with `problem`, when a requirement fails by now.
+
+    By the policy that the manifest names. Before it is published also by that in force, where the rules changed since; a
+    release that was given out stays under the rules of its day."""
+    repo = Repo.objects.get(pk=release.repo_id)
     check_releasable(repo)
-    requirements = gate.inspect(repo, commit, is_lifting=is_lifting)
-    failed = [item.sentence for item in requirements if item.state == gate.FAILED]
+    named, standing = named_in(release.manifest.get("policy")), in_force().policy
+    policies = [named or standing]
+    if not is_lifting and standing not in policies:
+        policies.append(standing)
+    failed: list[str] = []
+    for policy in policies:
+        requirements = gate.inspect(repo, release.commit, is_lifting=is_lifting, policy=policy)
+        failed += [item.sentence for item in requirements if item.state == gate.FAILED and item.sentence not in failed]
     if failed:
         raise Conflict(f"{problem} " + " ".join(failed), reasons=failed)
 
@@ -157,7 +168,7 @@ def set_state(*, release: Release, by: User, state: str, reason: str) -> Release
     seen = Release.objects.select_related("repo").get(pk=release.pk)
     check_change(seen, by, state, reason)
     if is_lifting(seen, state):  # Outside the transaction: the gate reads every file's row and git.
-        look_again(seen.repo, seen.commit, "It cannot be given out again.", is_lifting=True)
+        look_again(seen, "It cannot be given out again.", is_lifting=True)
     with transaction.atomic():
         if is_lifting(seen, state):
             hold_still(seen.repo)
@@ -235,7 +246,7 @@ def give_back(release: Release, by: User | None, before: dict[str, Any], reason:
         return ""
     try:
         hold_still(row.repo)
-        look_again(row.repo, row.commit, "Its quarantine ended, and it cannot be given out again.", is_lifting=True)
+        look_again(row, "Its quarantine ended, and it cannot be given out again.", is_lifting=True)
     except HubError as problem:
         audit.record("release.stays_closed", f"{row.repo}@{row.tag}", by=by, is_public=True, reason=problem.message)
         notify(list(moderators()), f"{row.repo} {row.tag}: {problem.message}", path_of(row))

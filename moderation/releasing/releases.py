@@ -27,7 +27,7 @@ from moderation.releasing.publishing import (
     publish,
     valid_approvals,
 )
-from moderation.releasing.stakes import why_has_stake, write_down
+from moderation.releasing.stakes import refuse_own_exceptions, why_has_stake, write_down
 from moderation.rules.policies import in_force
 from training.models import Run
 
@@ -69,6 +69,7 @@ def propose_release(*, repo: Repo, by: User, version: str, notes: str = "", comm
                     proposed_by=by,
                 )
                 write_down(release)
+                refuse_own_exceptions(release)
         except IntegrityError:
             raise Conflict(f"The version {version} of {repo.full_name} was proposed a moment ago.") from None
         audit.record("release.proposed", f"{repo}@{release.tag}", by=by, is_public=True, digest=release.digest)

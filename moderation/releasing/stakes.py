@@ -4,11 +4,14 @@ and who changed files after the merge."""
 from typing import Any
 
 from hub.accounts.models import User
+from hub.accounts.people import count_active_people
+from hub.common.errors import Conflict
 from hub.community.candidates import people_behind
 from hub.repos.models import Revision
 from hub.repos.places import pair
+from moderation.cases.voices import EXCEPTIONAL, NEEDED_MODERATORS, list_allowing
 from moderation.gate import SQL_BATCH, find_run, list_basis
-from moderation.models import Release, ReleaseBasis, ReleaseStake
+from moderation.models import Case, Release, ReleaseBasis, ReleaseStake
 from moderation.releasing.manifests import BROUGHT_DATA, data_roles
 from training.models import Run
 
@@ -44,6 +47,25 @@ def write_down(release: Release) -> None:
         pairs = sorted(list_basis(release.repo, release.commit))
         parts = [ReleaseBasis(release=release, repo_id=key, digest=digest) for key, digest in pairs]
         ReleaseBasis.objects.bulk_create(parts, batch_size=SQL_BATCH)
+
+
+def refuse_own_exceptions(release: Release) -> None:
+    """Raises Conflict where a verdict against this release was set aside by somebody with a stake in it, once that is
+    written down. The database asks the same (moderation.guards)."""
+    if count_active_people() == 1:
+        return
+    reasons = dict(release.stakes.values_list("user_id", "reason"))
+    cases = [row["evidence"]["exception"] for row in release.gate if "exception" in row.get("evidence", {})]
+    for case in Case.objects.filter(pk__in=cases, kind__in=EXCEPTIONAL):
+        allowing = list_allowing(case)
+        own = [voice.by for voice in allowing if voice.by_id in reasons]
+        if own and len(allowing) - len(own) < NEEDED_MODERATORS:
+            named = own[0]
+            part = "proposed this release" if named.pk == release.proposed_by_id else "has a stake in this release"
+            raise Conflict(
+                f"{named} {part} and is one of the moderators who allowed it against a verdict (case {case.pk}); "
+                "let somebody else propose it, of a commit that none of these moderators changed."
+            )
 
 
 def proposers_of(run: Run | None) -> set[int]:

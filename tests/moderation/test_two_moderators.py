@@ -15,7 +15,7 @@ from moderation import gate
 from moderation.cases.exceptions import ask, run_of, why_not_ask
 from moderation.cases.queue import decide_case
 from moderation.cases.voices import recuse
-from moderation.models import AuditEntry, Case, CaseVoice, Screening
+from moderation.models import AuditEntry, Case, CaseVoice, Release, Screening
 from moderation.releasing.releases import approve, propose_release
 from tests.moderation.reading import Browser, words
 from tests.moderation.scenes import Workshop
@@ -202,6 +202,34 @@ def test_an_exception_is_asked_for_and_granted_on_pages(
         page = words(browser_of(alice).get(case))
         assert said in page and "The class is small." in page
     assert "granted it already" in words(browser_of(alice).get(asks))
+
+
+def test_a_voice_counts_no_more_once_its_moderator_has_a_part_in_it(
+    insufficient: Run, workshop: Workshop, mona: Person, nora: Person
+) -> None:
+    case = ask(run=insufficient, by=workshop.owner, reason="Monday.")
+    allow(case, mona, nora)
+    Run.objects.filter(pk=insufficient.pk).update(proposed_by=mona.user)
+    with pytest.raises(
+        Conflict,
+        match=f"mona allowed it and has a part in it by now.* another moderator has to allow it in case {case.pk}",
+    ):
+        propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
+    allow(case, make_person("olga", is_moderator=True))
+    release = propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0")
+    sentence = next(row for row in release.gate if row["name"] == "evaluation")["sentence"]
+    assert "olga read them all." in sentence and "mona read them all." not in sentence
+
+
+def test_who_allowed_it_against_a_verdict_does_not_propose_its_release(
+    insufficient: Run, workshop: Workshop, mona: Person, nora: Person
+) -> None:
+    allow(ask(run=insufficient, by=workshop.owner, reason="Monday."), mona, nora)
+    workshop.model.collaborators.create(user=mona.user, role="write")
+    with pytest.raises(Conflict, match="mona proposed this release and is one of the moderators who allowed it"):
+        propose_release(repo=workshop.model, by=mona.user, version="1.0.0")
+    assert not Release.objects.exists()
+    assert propose_release(repo=workshop.model, by=workshop.owner, version="1.0.0").state == "proposed"
 
 
 def test_a_new_evaluation_is_not_covered_by_an_old_exception(

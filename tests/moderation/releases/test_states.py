@@ -1,5 +1,6 @@
 """A release is taken back in public when need be: yanked, quarantined, lifted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from moderation.releasing.releases import (
     find_release,
     propose_release,
 )
+from moderation.rules.policies import Standing, in_force
 from moderation.rules.reasons import QUARANTINED
 from tests.moderation.scenes import Workshop, bring, content_at, is_public_object, read_weights, reader, weights
 from tests.people import Person
@@ -157,3 +159,34 @@ def test_what_was_never_published_has_no_state_to_change(proposed: Release, mona
     for state in ("published", "yanked", "quarantined"):
         with pytest.raises(Conflict, match="never published"):
             set_state(release=proposed, by=mona.user, state=state, reason="At once.")
+
+
+def stricter() -> Standing:
+    """The policy in force, with one more suite."""
+    now = in_force()
+    evaluation = replace(now.policy.evaluation, suites=("harbour/another-suite",))
+    return replace(now, policy=replace(now.policy, evaluation=evaluation))
+
+
+def test_what_was_given_out_stays_under_the_rules_that_its_manifest_names(
+    published: Release, mona: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_state(release=published, by=mona.user, state="quarantined", reason="Its card names a person.")
+    standing = stricter()
+    for room in ("moderation.releasing.publishing", "moderation.gate"):
+        monkeypatch.setattr(f"{room}.in_force", lambda: standing)
+    assert (
+        set_state(release=published, by=mona.user, state="published", reason="Nobody was named.").state == "published"
+    )
+
+
+def test_before_it_is_published_stricter_rules_count_as_well(
+    releasable: Workshop, bob: Person, mona: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    approve(release=release, by=bob.user)
+    standing = stricter()
+    for room in ("moderation.releasing.publishing", "moderation.gate"):
+        monkeypatch.setattr(f"{room}.in_force", lambda: standing)
+    with pytest.raises(Conflict, match="ask for the suite harbour/another-suite"):
+        approve(release=release, by=mona.user)
