@@ -49,7 +49,9 @@ def place() -> Iterator[Path]:
         (package / "__init__.py").touch()
         (package / "engine" / "__init__.py").touch()
         (package / "engine" / "__main__.py").write_text(textwrap.dedent(SPY))
-        (package / "sandbox.py").write_bytes((CHECKOUT / "training" / "sandbox.py").read_bytes())
+        (package / "workers").mkdir()
+        (package / "workers" / "__init__.py").touch()
+        (package / "workers" / "sandbox.py").write_bytes((CHECKOUT / "training/workers/sandbox.py").read_bytes())
         (place / "out").mkdir()
         yield place
 
