@@ -11,6 +11,7 @@ from hub.community.models import PullRequest
 from tests.training.line import Line, as_jsonl, make_repo
 from tests.training.test_wizard import page, recipe_of, words
 from training.drafting.beginnings import read_beginning
+from training.drafting.estimates import SIZES, Estimate
 from training.engine.networks import NETWORKS
 
 DATA = "alice/tales"
@@ -99,3 +100,48 @@ def test_a_plan_of_years_is_priced_roughly_and_advised_against(
 
 def read_size(size: str) -> int:
     return read_beginning(QueryDict(f"size={size}")).parameters
+
+
+def test_the_column_with_the_texts_is_found_and_named(line: Line, signed_in: Client) -> None:
+    rows = [
+        {"kapitel": number, "inhalt": f"Die Flut kommt und geht, Tag {number}, und mit ihr die Boote."}
+        for number in range(40)
+    ]
+    make_repo("dataset", "flut", line.alice, {"train.jsonl": as_jsonl(rows)})
+    seen = words(page(signed_in, "/alice/tides/begin?data=alice/flut&length=once"))
+    assert "“inhalt” is read as the text" in seen and "40 texts" in seen
+    assert re.search(r"Once through the data about [a-z0-9. ]+, [0-9.]+ k?Wh", seen), "priced once somebody looked"
+    assert re.search(
+        r"Your texts have about [0-9,]+ tokens, and a model of this size learns well from 190,000,000", seen
+    )
+    signed_in.post("/alice/tides/begin", {"data": "alice/flut", "length": "once"})
+    (row,) = recipe_of(PullRequest.objects.get(discussion__repo=line.target)).contributions
+    assert row.columns.text == ("inhalt",)
+
+
+def test_data_without_a_text_is_refused_with_its_columns(line: Line, signed_in: Client) -> None:
+    make_repo("dataset", "numbers", line.alice, {"train.jsonl": as_jsonl([{"high": 3, "low": 1}] * 30)})
+    answer = signed_in.post("/alice/tides/begin", {"data": "alice/numbers"})
+    assert answer.status_code == 400 and not PullRequest.objects.exists()
+    assert "alice/numbers does not fit this goal: it has the columns high, low" in words(answer.content.decode())
+    seen = page(signed_in, "/alice/tides/begin?data=alice/numbers")
+    assert "Propose it" not in seen and "Once through the data: Every text is read once. The time depends" in words(
+        seen
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "energy", "money"),
+    [
+        (30, "0.2 Wh", "less than 0.01"),
+        (3.6e6, "30 kWh", "9.00"),
+        (3.6e9, "30 MWh", "9,000"),
+        (4.4e12, "37 GWh", "11 million"),
+    ],
+)
+def test_large_plans_are_priced_in_two_figures(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, energy: str, money: str
+) -> None:
+    settings.ENGINE_WATTS, settings.KWH_PRICE, settings.MACHINE_HOUR_PRICE, settings.CURRENCY = 30, 30, 0, "EUR"
+    estimate = Estimate(SIZES[0], seconds, False)
+    assert (estimate.energy, estimate.money) == (energy, f"{money} EUR")

@@ -9,7 +9,7 @@ from hub.common.errors import InvalidInput
 from hub.repos.find import find_repo
 from hub.repos.models import Repo
 from training.drafting.choices import data_for
-from training.drafting.drafts import MAX_DATASETS
+from training.drafting.drafts import MAX_DATASETS, Draft
 from training.drafting.estimates import (
     QUICK_S,
     STARTUP_S,
@@ -17,14 +17,16 @@ from training.drafting.estimates import (
     Fit,
     Size,
     fit_memory,
+    say_figures,
     say_roughly,
     seconds_per_token,
 )
 from training.drafting.starts import Start, newest_name
-from training.drafting.wizard import list_suites
+from training.drafting.wizard import Chosen, list_suites, look_at_one
 from training.engine.networks import NETWORKS, Preset, count_parameters, describe_network, find_preset
 from training.engine.recipe import (
     Architecture,
+    Columns,
     Contribution,
     EvaluateSuite,
     Recipe,
@@ -38,10 +40,11 @@ USUAL_FAMILY, USUAL_SIZE = "llama", "10m"
 MIN_VOCABULARY, MAX_VOCABULARY = 260, 1 << 18
 MIN_TASTE_TOKENS = 20_000
 SHOWN_DATASETS = 24
+LITTLE = 20  # times fewer tokens than it learns well from
 SENSIBLE_S = 86400.0  # a plan that takes longer is advised against
 LENGTHS = (
-    Size("taste", "A taste", "About a minute of training: it learns which letters follow one another.", 0),
-    Size("once", "Once through the data", "Every text is read once; the time depends on how much there is.", 1),
+    Size("taste", "A taste", "It learns which letters follow one another.", 0),
+    Size("once", "Once through the data", "Every text is read once.", 1),
     Size("whole", "As long as it pays", "20 tokens a parameter, the data again and again if it is less.", 0),
 )
 
@@ -95,21 +98,70 @@ class Cost:
     preset: Preset
     parameters: int
     fit: Fit
-    lengths: list[Estimate]  # of those whose tokens are known before the data is read
+    lengths: list[Estimate]  # of those whose tokens are known: once through the data when it was looked at
     million_tokens_s: float
 
     @property
     def million_tokens(self) -> str:
         return f"about {say_roughly(self.million_tokens_s)}" if self.million_tokens_s >= 60 else "less than a minute"
 
+    @property
+    def by_length(self) -> list[tuple[Size, Estimate | None]]:
+        known = {row.size: row for row in self.lengths}
+        return [(size, known.get(size)) for size in LENGTHS]
 
-def cost_of(beginning: Beginning) -> Cost:
+
+def cost_of(beginning: Beginning, tokens: int = 0) -> Cost:
+    """`tokens` of the chosen texts, where somebody looked."""
     start = start_of(beginning)
     pace = seconds_per_token(start)
-    rows = [
-        Estimate(row, STARTUP_S + count_tokens(beginning, row.name) * pace, False) for row in LENGTHS if not row.passes
-    ]
+    counts = {row: tokens if row.passes else count_tokens(beginning, row.name) for row in LENGTHS}
+    rows = [Estimate(row, STARTUP_S + count * pace, False) for row, count in counts.items() if count]
     return Cost(beginning.preset, beginning.parameters, fit_memory(start), rows, 1e6 * pace)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The chosen datasets, as a network that knows no tokens yet would read them."""
+
+    rows: tuple[Chosen, ...]
+    columns: dict[str, str]  # name of a dataset -> its column with the text, where that is not called so
+
+    @property
+    def tokens(self) -> int:
+        """Roughly: the tokenizer is trained later."""
+        return sum(row.preview.likely_tokens for row in self.rows)
+
+    @property
+    def refusal(self) -> str:
+        return next((row.refusal for row in self.rows if row.refusal), "")
+
+
+def look_at_texts(beginning: Beginning, user: Any) -> Texts:
+    """Each dataset by the wizard's own look, with the column that holds its texts. Raises RepoNotFound."""
+    rows, columns = [], {}
+    for name in beginning.data:
+        row = look_at_one(name, Draft(goal="text", data=(name,)), user, None)
+        guess: dict[str, str] = next(
+            (item["guess"] for item in row.preview.findings if item["name"] == "wrong_column"), {}
+        )
+        if "text" in guess:
+            columns[row.repo.full_name] = guess["text"]
+            row = look_at_one(name, Draft(goal="text", data=(name,), columns=(("text", guess["text"]),)), user, None)
+        rows.append(row)
+    return Texts(tuple(rows), columns)
+
+
+def warn_of_little(beginning: Beginning, tokens: int) -> str:
+    """What so few texts do to so large a network, or ""."""
+    enough = beginning.preset.tokens
+    if not tokens or tokens * LITTLE >= enough:
+        return ""
+    return (
+        f"Your texts have about {say_figures(tokens)} tokens, and a model of this size learns well from {say_figures(enough)}. "
+        "From so few it learns your texts by heart and little else: add texts, choose a smaller size, or improve a model that "
+        "is there."
+    )
 
 
 def advise(beginning: Beginning) -> str:
@@ -165,13 +217,20 @@ def find_data(beginning: Beginning, user: Any) -> list[Repo]:
 
 
 def compose(beginning: Beginning, user: Any) -> str:
-    """The recipe as YAML. Raises InvalidInput without data."""
+    """The recipe as YAML. Raises InvalidInput without data, and for data without texts."""
     if not beginning.data:
         raise InvalidInput("Tick at least one dataset: the model learns from what you choose.")
-    data = find_data(beginning, user)
+    data, texts = find_data(beginning, user), look_at_texts(beginning, user)
+    if texts.refusal:
+        raise InvalidInput(texts.refusal)
     suites = [EvaluateSuite(RepoRef(repo.full_name, newest_name(repo))) for repo in list_suites(user)[:1]]
-    mix = tuple(Contribution("data", RepoRef(repo.full_name, repo.default_branch), format="text") for repo in data)
+    mix = tuple(contribution_of(repo, texts.columns.get(repo.full_name)) for repo in data)
     return format_recipe(make_recipe(beginning, mix, tuple(suites)))
+
+
+def contribution_of(repo: Repo, column: str | None) -> Contribution:
+    columns = Columns(text=(column,)) if column else None
+    return Contribution("data", RepoRef(repo.full_name, repo.default_branch), format="text", columns=columns)
 
 
 def make_recipe(beginning: Beginning, mix: tuple[Contribution, ...], suites: tuple[EvaluateSuite, ...]) -> Recipe:

@@ -86,6 +86,12 @@ def say_roughly(seconds: float) -> str:
     )
 
 
+def say_figures(value: float) -> str:
+    """Two figures: 1.2, 12, 12,000."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 or rounded.is_integer() else f"{rounded:g}"
+
+
 @dataclass(frozen=True)
 class Estimate:
     size: Size
@@ -102,13 +108,21 @@ class Estimate:
 
     @property
     def energy(self) -> str:
-        return f"{self.watt_hours / 1000:.1f} kWh" if self.watt_hours >= 1000 else f"{max(self.watt_hours, 0.1):.1f} Wh"
+        for unit, size in (("GWh", 1e9), ("MWh", 1e6), ("kWh", 1e3)):
+            if self.watt_hours >= size:
+                return f"{say_figures(self.watt_hours / size)} {unit}"
+        return f"{max(self.watt_hours, 0.1):.1f} Wh"
 
     @property
     def money(self) -> str:
-        """Energy and machine, to the minor unit."""
+        """Energy and machine: to the minor unit, and two figures of what is a hundred or more."""
         minor = self.watt_hours / 1000 * settings.KWH_PRICE + self.seconds / 3600 * settings.MACHINE_HOUR_PRICE
-        return f"{minor / 100:.2f} {settings.CURRENCY}" if minor >= 1 else f"less than 0.01 {settings.CURRENCY}"
+        amount = minor / 100
+        if amount >= 1e6:
+            return f"{say_figures(amount / 1e6)} million {settings.CURRENCY}"
+        if amount >= 100:
+            return f"{say_figures(amount)} {settings.CURRENCY}"
+        return f"{amount:.2f} {settings.CURRENCY}" if minor >= 1 else f"less than 0.01 {settings.CURRENCY}"
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,18 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         "share_kept": looked.share_kept,
         "findings": looked.findings,
     }
+    if looked.kept:
+        sizes = [count_bytes(document) for _, document in looked.kept]
+        found["bytes_per_row"] = sum(sizes) / len(sizes) / first.share_read
     if format and request.get("tokenizer"):
         found |= measure(looked, first, request, len(found["examples"]))
     return found
+
+
+def count_bytes(document: Document) -> int:
+    """Of what is learnt from it and read before that, in UTF-8."""
+    texts = [document.text] if document.text is not None else [message.content for message in document.messages]
+    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 def open_folder(folder: str, id: str) -> InputRepo:

@@ -78,6 +78,7 @@ class Preview:
     examples: list[dict[str, Any]] = field(
         default_factory=list
     )  # {"place", "text", "turns": [{"role", "text", "kind"}], "turns_left_out"}
+    bytes_per_row: float = 0.0  # of those kept
     tokens_per_row: float = 0.0
     pieces: list[dict[str, Any]] = field(
         default_factory=list
@@ -102,6 +103,11 @@ class Preview:
         if self.is_for_now:
             return self.bytes // BYTES_PER_TOKEN
         return round(self.rows * self.share_kept * self.tokens_per_row)
+
+    @property
+    def likely_tokens(self) -> int:
+        """As many as there are, or roughly, before there is a tokenizer."""
+        return self.tokens or round(self.rows * self.share_kept * self.bytes_per_row / BYTES_PER_TOKEN)
 
     @property
     def shown(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -10,7 +10,7 @@ from hub.repos.models import Repo
 from hub.repos.reader import RepoReader
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in
 from training.drafting import beginnings
-from training.drafting.beginnings import LENGTHS, Beginning, in_words
+from training.drafting.beginnings import Beginning, in_words
 from training.engine.networks import NETWORKS
 from training.proposals import recipes
 
@@ -30,7 +30,7 @@ def show_beginning(request: HttpRequest, repo: Repo, reader: RepoReader) -> Http
             recipe = beginnings.compose(beginning, request.user) if beginning.data else ""
         except HubError as refused:
             problem = refused.message
-        context |= describe(request, beginning)
+        context |= describe(request, beginning, is_looked_at=bool(recipe))
     return render_repo_page(
         request,
         repo,
@@ -56,7 +56,9 @@ def refuse_occupied(repo: Repo, reader: RepoReader) -> str:
     return f"{repo.full_name} has a model already; propose to improve it, or make a new model." if is_occupied else ""
 
 
-def describe(request: HttpRequest, beginning: Beginning) -> dict[str, Any]:
+def describe(request: HttpRequest, beginning: Beginning, *, is_looked_at: bool) -> dict[str, Any]:
+    texts = beginnings.look_at_texts(beginning, request.user) if is_looked_at else None
+    tokens = texts.tokens if texts else 0
     sizes = [Beginning(beginning.family, size) for size in NETWORKS[beginning.family].sizes]
     try:
         datasets = beginnings.list_datasets(request.user, beginning)
@@ -65,9 +67,11 @@ def describe(request: HttpRequest, beginning: Beginning) -> dict[str, Any]:
     return {
         "families": [(name, network.title) for name, network in NETWORKS.items()],
         "sizes": [beginnings.cost_of(size) for size in sizes],
-        "cost": beginnings.cost_of(beginning),
+        "texts": texts,
+        "tokens": tokens,
+        "cost": beginnings.cost_of(beginning, tokens),
         "advice": beginnings.advise(beginning),
-        "lengths": LENGTHS,
+        "warning": beginnings.warn_of_little(beginning, tokens),
         "datasets": datasets,
     }
 
