@@ -6,6 +6,7 @@ from hub.repos.models import Revision
 from moderation.cases import deadlines, quarantines
 from moderation.releasing import publishing, withdrawals
 from moderation.rules import policy_changes, policy_repository
+from moderation.screening.renewing import screen_again
 from moderation.screening.screening import SCREEN_KIND, give_up, screen_forgotten, screen_fully
 
 
@@ -21,6 +22,12 @@ def screen_data(lease: Lease) -> None:
 @job_body("moderation.screen_forgotten", queue="quick", every_s=60)
 def look_for_forgotten(lease: Lease) -> None:
     lease.report("log", line=f"{screen_forgotten()} commits were screened late")
+
+
+@job_body("moderation.screen_again", queue="quick", every_s=300)
+def look_again(lease: Lease) -> None:
+    """What older screens cleared, after an update of the hub brought others."""
+    lease.report("log", line=f"{screen_again()} commits are screened again, by newer rules")
 
 
 @job_body(policy_changes.KIND, queue="default", on_end=policy_changes.give_up)

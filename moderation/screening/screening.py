@@ -17,6 +17,7 @@ from moderation.models import Case, Screening
 from moderation.rules.policies import in_force
 from moderation.rules.reasons import AWAITS_RELEASE, IN_PROGRESS, QUARANTINED
 from moderation.screening.content_screening import screen_content
+from moderation.screens import SCREENS_VERSION
 from moderation.screens.registry import describe_screens
 from training.models import Checkpoint
 
@@ -171,7 +172,7 @@ def describe_makers() -> dict[str, object]:
 @cache
 def made_by() -> dict[str, object]:
     """What every record says of the screens that made it. Packages do not change under a running process."""
-    return {"screens": describe_screens()}
+    return {"screens": describe_screens(), "screens_version": SCREENS_VERSION}
 
 
 def write_down(screening: Screening, judged: list[Decision], *, after: int) -> None:
