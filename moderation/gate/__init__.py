@@ -4,7 +4,8 @@ from hub.repos.models import Repo
 from moderation.gate.evidence import check_evaluation, check_outputs, check_reproducibility
 from moderation.gate.files import SQL_BATCH, check_files, check_licence, contents_by_digest
 from moderation.gate.inputs import check_data, list_basis
-from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, suites_of
+from moderation.gate.licences import check_lineage
+from moderation.gate.origins import files_of, find_maker, find_run, is_suite, read_lock, run_behind, suites_of
 from moderation.gate.requirements import FAILED, PASSED, WARNING, Requirement
 from moderation.gate.weights import check_weights, watched
 from moderation.rules.policies import in_force
@@ -25,6 +26,7 @@ __all__ = [
     "is_suite",
     "list_basis",
     "read_lock",
+    "run_behind",
     "suites_of",
     "watched",
 ]
@@ -39,7 +41,7 @@ def inspect(repo: Repo, commit: str, *, is_lifting: bool = False, policy: Policy
     entries = files_of(repo, commit)
     return [
         check_weights(repo, commit, entries, run),
-        check_licence(repo, entries),
+        check_lineage(repo, commit, run, check_licence(repo, entries)),
         check_files(repo, entries, run, is_lifting=is_lifting),
         check_data(run, policy.data),
         check_evaluation(run, policy.evaluation),

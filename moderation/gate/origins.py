@@ -3,6 +3,7 @@
 from hub.community.recipe_locks import LOCK
 from hub.repos.models import Repo
 from hub.repos.places import pair
+from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
 from training.engine.errors import EngineError
 from training.engine.lock import Lock, LockedRepository, parse_lock
@@ -33,6 +34,17 @@ def find_maker(repo: Repo, commit: str) -> Run | None:
     weights = {digest for _, digest in weights_of(repo, commit)}
     runs = Run.objects.filter(repo=repo, state=Run.State.SUCCEEDED).order_by("-pk") if weights else []
     return next((run for run in runs if weights <= made_by(run)), None)
+
+
+def run_behind(pin: LockedRepository) -> Run | None:
+    """The run that made the weights of a pinned model. None for weights that people brought, whatever lock lies beside."""
+    base = Repo.objects.filter(key=pin.key or "", type=Repo.Type.MODEL).first()
+    if base is None:
+        return None
+    try:
+        return find_maker(base, pin.commit) or find_run(base, pin.commit)
+    except StorageError:
+        return None  # its commit is gone: nothing can be read of it
 
 
 def read_lock(run: Run | None) -> Lock | None:

@@ -6,12 +6,10 @@ from typing import Any
 
 from hub.repos.models import Repo, RevisionContent
 from hub.repos.places import pair
-from hub.storage.errors import StorageError
 from hub.storage.git import TreeEntry
-from moderation.gate import Requirement, files_of, find_maker, find_run, is_suite, read_lock, suites_of
+from moderation.gate import Requirement, files_of, find_run, is_suite, read_lock, run_behind, suites_of
 from moderation.releasing import release_changes
 from moderation.rules.policies import Standing, in_force
-from training.engine.lock import LockedRepository
 from training.models import Run
 
 SCHEMA = "https://model-commons.org/schemas/release/v1"
@@ -101,17 +99,6 @@ def data_roles(run: Run | None, depth: int = 0) -> list[tuple[str, str]]:
         inherited = data_roles(run_behind(pin), depth + 1) if pin.type == "model" else []
         found += [row for row in inherited if row[1].startswith(BROUGHT_DATA)]
     return found
-
-
-def run_behind(pin: LockedRepository) -> Run | None:
-    """The run that made the weights of a pinned model. None for weights that people brought, whatever lock lies beside."""
-    base = Repo.objects.filter(key=pin.key or "", type=Repo.Type.MODEL).first()
-    if base is None:
-        return None
-    try:
-        return find_maker(base, pin.commit) or find_run(base, pin.commit)
-    except StorageError:
-        return None  # its commit is gone: nothing can be read of it
 
 
 def file_authors(repo: Repo, commit: str) -> set[str]:
