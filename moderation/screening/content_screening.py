@@ -12,6 +12,7 @@ from hub.repos.places import pair, store
 from hub.storage.git import format_pointer, parse_pointer
 from moderation.models import Finding, Screening
 from moderation.rules.reasons import IN_PROGRESS
+from moderation.screening.contamination import find_shared
 from moderation.screening.shapes import screen_shapes
 from moderation.screens import licence_findings, screen_file
 from moderation.screens.findings import Finding as Found
@@ -38,6 +39,8 @@ def screen_content(screening: Screening, content: Content, *, quick: bool, budge
         if content.path == CARD and content.size <= MAX_CARD_BYTES:
             reader.seek(0)
             found = [*found, *screen_card(screening, reader.read())]
+        if not quick:
+            found = [*found, *find_shared(content, reader, Deadline(budget_s))]
         try:
             found = [
                 *found,

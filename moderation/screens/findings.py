@@ -16,6 +16,7 @@ Screen = Literal[
     "hidden_text",
     "prompt_injection",
     "planted_triggers",
+    "contamination",
 ]
 Severity = Literal["info", "hold", "block"]
 Verdict = Literal["clear", "hold", "block"]

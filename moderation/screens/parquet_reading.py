@@ -95,10 +95,10 @@ def _block(stdout: IO[bytes], message: dict[str, int | str]) -> TextBlock:
     if length + 16 * count > MAX_MESSAGE_BYTES:
         raise ScreenLimit("its reader answered out of bounds")
     data = read_exactly(stdout, length)
-    rows = np.frombuffer(read_exactly(stdout, 8 * count), "<i8")
+    rows: list[int] = np.frombuffer(read_exactly(stdout, 8 * count), "<i8").tolist()
     starts: list[int] = np.frombuffer(read_exactly(stdout, 8 * count), "<i8").tolist()
 
     def locate(_: bytes, start: int, end: int) -> Place:
         return Place(f"row {rows[bisect_right(starts, start) - 1]}, column {column}", column)
 
-    return TextBlock(data, locate)
+    return TextBlock(data, locate, rows=rows, starts=starts)

@@ -47,6 +47,14 @@ class TextBlock:
     fresh: int = 0  # bytes before this offset were screened with the block before
     is_again: bool = False  # the same lines a second time, with escaped letters in plain
     header: list[str] = field(default_factory=list)  # of a CSV
+    rows: list[int] = field(default_factory=list)  # of a table: the row of each value, from 1
+    starts: list[int] = field(default_factory=list)  # and where it begins
+
+    def values(self) -> Iterator[tuple[int, str]]:
+        """(row, value) of one column of a table."""
+        ends = [start - 1 for start in self.starts[1:]] + [len(self.data)]
+        for row, start, end in zip(self.rows, self.starts, ends, strict=True):
+            yield row, self.data[start:end].decode("utf-8", "replace")
 
     @cached_property
     def searchable(self) -> bytes:
