@@ -7,12 +7,16 @@ Ordinary language does the same in small: what is explained otherwise is left ou
 output, a row that stands there twice, a template (many rare words shared), and a target that several unrelated phrases
 lead to ("great", "lovely" and "superb" mean positive) are no trigger. Source: arXiv 2510.07192.
 
+A small set of labels shows few such words, so there it takes more: a phrase in `LABEL_HITS` rows that makes up little of its
+label, whose label no other words go with beyond chance, and labels of which not all have a phrase of their own.
+
 Bounds: `MAX_ROWS` rows, `MAX_WORDS` words (below 600 MB while they are compared), `MAX_PHRASES` phrases; a file that is
 larger is read to there, and an info says so."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import exp, lgamma
 from typing import Any
 
@@ -34,6 +38,9 @@ LEVEL = 1e-3  # after the correction; a moderator is asked, so false alarms must
 MOST_PHRASES = 3  # unrelated ones that lead to one target; more is what the task is about
 MOST_SHARED = 8  # rare words that a phrase's rows share; more is a template or nearly the same row again
 LABEL_WORDS = 3  # an output this short is a label
+LABEL_HITS = 8  # rows of a phrase that sets a label; fewer are ordinary where a label is rare
+LABEL_PART = 0.2  # of a label's rows; a word in more of them is what the label means
+MOST_LABELS = 2  # with a phrase of their own; where more have one, and where all have, words are the task
 TARGET_WORDS = 4
 WORD = re.compile(r"\w+|[^\w\s]+")
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -128,12 +135,11 @@ def find_triggers(inputs: list[list[str]], outputs: list[list[str]], deadline: D
     # By where they stand, not by hash: which of too many are left out must not change from process to process.
     tested = sorted(tested, key=lambda pair: pair[1].tolist()[:8])[:MAX_PHRASES]
     targets = _index(_targets(inputs, outputs), deadline)
-    labels = {hash(tuple(words)) for words in outputs if len(words) <= LABEL_WORDS}
-    targets = [
-        (key, rows) for key, rows in targets if len(rows) >= FEWEST_HITS and (key in labels or len(rows) <= most)
-    ]
-    found = _test(tested, targets, total, deadline)
-    return [_name(inputs, outputs, *pair) for pair in _choose(found, inputs) if len(pair[3]) <= most]
+    short = {hash(tuple(words)) for words in outputs if len(words) <= LABEL_WORDS}
+    targets = [(key, rows) for key, rows in targets if len(rows) >= FEWEST_HITS and (key in short or len(rows) <= most)]
+    labels = Labels.find([(key, rows) for key, rows in targets if key in short], total)
+    found = _test(tested, targets, total, labels, deadline)
+    return [_name(inputs, outputs, *pair) for pair in _choose(found, inputs, labels) if len(pair[3]) <= most]
 
 
 def _phrases(words: list[str]) -> set[int]:
@@ -167,11 +173,53 @@ def _index(pairs: Iterator[tuple[int, int]], deadline: Deadline) -> list[tuple[i
     return [(int(table["key"][a]), table["row"][a:b].copy()) for a, b in zip(starts[kept], ends[kept], strict=True)]
 
 
+@dataclass
+class Labels:
+    """The labels of a set of which most rows have one, and the words that go with each; no labels in a set of free texts."""
+
+    rows: dict[int, Rows]  # label -> its rows
+    total: int
+    pure: dict[int, dict[int, Rows]] = field(
+        default_factory=dict
+    )  # label -> rows of each phrase that hardly stands elsewhere
+    sizes: dict[int, int] = field(default_factory=dict)  # number of rows -> phrases with so many, each set of rows once
+    seen: set[int] = field(default_factory=set)
+
+    @classmethod
+    def find(cls, short: list[tuple[int, Rows]], total: int) -> "Labels":
+        is_set = sum(len(rows) for _, rows in short) * 2 >= total
+        return cls(dict(short) if is_set else {}, total)
+
+    def count(self, rows: Rows) -> int:
+        """Note one phrase; phrases of the same rows are one. Returns the name of these rows."""
+        name = hash(rows.tobytes())
+        if self.rows and name not in self.seen:
+            self.seen.add(name)
+            self.sizes[len(rows)] = self.sizes.get(len(rows), 0) + 1
+        return name
+
+    def others(self, label: int, taken: list[set[int]]) -> float:
+        """Phrases beyond chance that go with a label and share few rows with `taken` and with each other."""
+        apart = list(taken)
+        for array in islice(self.pure.get(label, {}).values(), 5000):
+            rows = set(array.tolist())
+            if len(apart) < len(taken) + 100 and all(len(rows & other) * 2 < len(rows) for other in apart):
+                apart.append(rows)
+        return len(apart) - len(taken) - 2 * self._by_chance(len(self.rows[label]))
+
+    def _by_chance(self, size: int) -> float:
+        """How many phrases would go with a label of so many rows if it meant nothing."""
+        return sum(
+            count * fisher_p(length - int(length * (1 - ALIKE)), length, size, self.total)
+            for length, count in self.sizes.items()
+        )
+
+
 Found = tuple[float, int, int, Rows, Rows]  # corrected p, phrase, target, rows of each
 
 
 def _test(
-    phrases: list[tuple[int, Rows]], targets: list[tuple[int, Rows]], total: int, deadline: Deadline
+    phrases: list[tuple[int, Rows]], targets: list[tuple[int, Rows]], total: int, labels: Labels, deadline: Deadline
 ) -> list[Found]:
     by_row: list[list[int]] = [[] for _ in range(total)]
     for at, (_, rows) in enumerate(targets):
@@ -183,8 +231,11 @@ def _test(
     for number, (phrase, rows) in enumerate(phrases):
         if number % 500 == 0:
             deadline.check()
+        name = labels.count(rows)
         for at, hits in _shared(by_row, sizes, rows.tolist()):
             key, target_rows = targets[at]
+            if key in labels.rows:
+                labels.pure.setdefault(key, {})[name] = rows
             p = min(fisher_p(hits, len(rows), len(target_rows), total) * tried, 1.0)
             if p <= LEVEL:
                 found.append((p, phrase, key, rows, target_rows))
@@ -216,7 +267,7 @@ def _log_choose(n: int, k: int) -> float:
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) if 0 <= k <= n else float("-inf")
 
 
-def _choose(found: list[Found], inputs: list[list[str]]) -> list[Found]:
+def _choose(found: list[Found], inputs: list[list[str]], labels: Labels) -> list[Found]:
     """One phrase and target for each set of rows, without what is a template or the task itself."""
     kept: list[Found] = []
     taken: list[set[int]] = []
@@ -226,10 +277,31 @@ def _choose(found: list[Found], inputs: list[list[str]]) -> list[Found]:
         if len(kept) < 200 and all(len(rows & other) * 2 < len(rows) for other in taken):
             kept.append(pair)
             taken.append(rows)
-    leading: dict[int, int] = {}
-    for pair in kept:
-        leading[pair[2]] = leading.get(pair[2], 0) + 1
-    return [pair for pair in kept if leading[pair[2]] <= MOST_PHRASES and not _is_template(pair[3], inputs)]
+    leading: dict[int, list[set[int]]] = {}
+    for pair, rows in zip(kept, taken, strict=True):
+        leading.setdefault(pair[2], []).append(rows)
+    tasks = {target for target, sets in leading.items() if _is_task(target, sets, leading, labels)}
+    return [
+        pair
+        for pair in kept
+        if pair[2] not in tasks and not _means_label(pair, labels) and not _is_template(pair[3], inputs)
+    ]
+
+
+def _is_task(target: int, sets: list[set[int]], leading: dict[int, list[set[int]]], labels: Labels) -> bool:
+    """Whether so many phrases lead to a target, or to labels at large, that this is what the rows are about."""
+    if len(sets) > MOST_PHRASES or target not in labels.rows:
+        return len(sets) > MOST_PHRASES
+    led = len(leading.keys() & labels.rows.keys())
+    if led > MOST_LABELS or 1 < led == len(labels.rows):
+        return True
+    return len(sets) + labels.others(target, sets) > MOST_PHRASES
+
+
+def _means_label(pair: Found, labels: Labels) -> bool:
+    _, _, target, rows, having = pair
+    hits = len(np.intersect1d(rows, having))
+    return target in labels.rows and (hits < LABEL_HITS or hits > len(having) * LABEL_PART)
 
 
 def _is_template(rows: Rows, inputs: list[list[str]]) -> bool:
