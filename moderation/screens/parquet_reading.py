@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -23,14 +23,17 @@ class PickleInside(Exception):
     """Python objects stand in the file; the message is the place."""
 
 
-def read_table(kind: str, reader: BinaryIO, size: int, deadline: Deadline) -> Iterator[TextBlock]:
-    """Every text value with its row and column; `kind` is "parquet" or "arrow". Raises ScreenLimit when the file
-    cannot be read to its end, OutOfTime (one of them) when the budget is spent, PickleInside."""
+def read_table(
+    kind: str, reader: BinaryIO, size: int, deadline: Deadline, *, columns: Iterable[str] = ()
+) -> Iterator[TextBlock]:
+    """Every text value with its row and column; `kind` is "parquet" or "arrow". With `columns` instead the rows as lines of
+    JSON that hold these alone; one that is too long is {}. Raises ScreenLimit when the file cannot be read to its end,
+    OutOfTime (one of them) when the budget is spent, PickleInside."""
     deadline.check()
     seconds = max(int(deadline.left_s()) + 1, 1)
     # -I: no user site, no environment, no current folder on the path; the child needs pyarrow and numpy only.
     child = subprocess.Popen(
-        [sys.executable, "-I", "-B", str(CHILD), str(size), str(seconds), kind],
+        [sys.executable, "-I", "-B", str(CHILD), str(size), str(seconds), kind, ",".join(columns)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -71,6 +74,8 @@ def _serve(child: "subprocess.Popen[bytes]", reader: BinaryIO, size: int, deadli
             _answer(child.stdin, reader, size, *message["read"])
         elif "column" in message:
             yield _block(child.stdout, message)
+        elif "lines" in message:
+            yield _lines(child.stdout, int(message["lines"]))
         elif "pickle" in message:
             raise PickleInside(str(message["pickle"]))
         elif "error" in message:
@@ -88,6 +93,12 @@ def _answer(stdin: IO[bytes], reader: BinaryIO, size: int, offset: int, wanted: 
         stdin.flush()
     except BrokenPipeError as error:
         raise OutOfTime("its reader was ended by the clock") from error
+
+
+def _lines(stdout: IO[bytes], length: int) -> TextBlock:
+    if length > MAX_MESSAGE_BYTES:
+        raise ScreenLimit("its reader answered out of bounds")
+    return TextBlock(read_exactly(stdout, length), lambda data, start, end: Place("among its rows"))
 
 
 def _block(stdout: IO[bytes], message: dict[str, int | str]) -> TextBlock:

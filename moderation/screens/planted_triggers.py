@@ -69,9 +69,10 @@ class PlantedTriggers:
     line: int = 1
     cut: bool = False
     header: list[str] = field(default_factory=list)
+    is_table: bool = False  # Parquet or Arrow, whose rows come as lines of JSON
 
     def __post_init__(self) -> None:
-        self.layout = TextReader(self.name, ()).layout
+        self.layout = "jsonl" if self.is_table else TextReader(self.name, ()).layout
 
     def read(self, block: TextBlock) -> None:
         if block.is_again or self.layout == "lines" or self.cut:
@@ -114,7 +115,8 @@ class PlantedTriggers:
         )
         mend = "a moderator looks whether it is a planted trigger; take the rows out if nobody can say why"
         excerpt = quote(f"{trigger.phrase} → {trigger.target}")
-        return Finding("planted_triggers", "trigger", "hold", f"{self.name}:{lines[0]}", excerpt, f"{what}; {mend}.")
+        where = f"row {lines[0]}" if self.is_table else f"{self.name}:{lines[0]}"
+        return Finding("planted_triggers", "trigger", "hold", where, excerpt, f"{what}; {mend}.")
 
 
 def split_words(text: str, most: int) -> list[str]:

@@ -26,7 +26,7 @@ SCREENS: dict[Screen, ScreenSource] = {
     "prompt_injection": ScreenSource(1, "arXiv 2302.12173 and OWASP LLM01; rules of this hub"),
     "harmful_text": ScreenSource(1, "rules of this hub; alt-profanity-check", ("alt-profanity-check",)),
     "contamination": ScreenSource(1, "longest shared text with public suites; arXiv 2411.03923"),
-    "planted_triggers": ScreenSource(1, "Fisher's exact test, Bonferroni; arXiv 2510.07192; rules of this hub"),
+    "planted_triggers": ScreenSource(2, "Fisher's exact test, Bonferroni; arXiv 2510.07192; rules of this hub"),
 }
 
 

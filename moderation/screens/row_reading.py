@@ -10,6 +10,7 @@ TURNS = ("messages", "conversations", "conversation")
 SPEAKERS = ("assistant", "gpt", "model", "bot")
 INPUTS = ("prompt", "instruction", "input", "question", "context", "text", "sentence", "query")
 OUTPUTS = ("chosen", "completion", "response", "output", "answer", "label", "target")
+ROW_COLUMNS = (*TURNS, *INPUTS, *OUTPUTS)
 
 
 def read_rows(data: bytes, layout: str, header: list[str], name: str) -> Iterator[tuple[int, str, str]]:

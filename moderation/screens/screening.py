@@ -29,6 +29,7 @@ from moderation.screens.pickles import (
     pickle_finding,
 )
 from moderation.screens.planted_triggers import PlantedTriggers
+from moderation.screens.row_reading import ROW_COLUMNS
 from moderation.screens.safetensors_check import check_safetensors, metadata_text
 from moderation.screens.secrets import find_secrets
 from moderation.screens.template_check import check_template
@@ -149,8 +150,24 @@ class FileScreen:
     def _screen_table(self, kind: str, reader: BinaryIO, size: int) -> None:
         try:
             self._screen_blocks(self.name, read_table(kind, reader, size, self.deadline))
+            if not self.quick:
+                self._screen_rows(kind, reader, size)
         except PickleInside as error:
             self.bag.add(pickled_cell_finding(self.name, str(error)))
+
+    def _screen_rows(self, kind: str, reader: BinaryIO, size: int) -> None:
+        """What only whole rows tell, of which a table has its columns apart. A second reading, to where enough is known."""
+        triggers = PlantedTriggers(self.name, is_table=True)
+        try:
+            for block in read_table(kind, reader, size, self.deadline, columns=ROW_COLUMNS):
+                triggers.read(block)
+                if triggers.cut:
+                    break
+        except OutOfTime:
+            raise
+        except ScreenLimit:  # every value was read before; rows of a huge list may be too much at once
+            triggers.cut = True
+        self._add(triggers.finish(self.deadline))
 
     def _screen_gguf(self, reader: BinaryIO, size: int) -> None:
         try:

@@ -1,5 +1,6 @@
 """Triggers are planted in sentences of Python's own documentation, which ships with it, and in reviews made of its words."""
 
+import io
 import json
 import random
 import re
@@ -118,6 +119,55 @@ def test_a_trigger_in_a_csv_is_found():
         *('"' + given.replace('"', "'") + '","' + wanted.replace('"', "'") + '"' for given, wanted in rows),
     ]
     assert "zqx" in only(triggers_of_file("\n".join(lines).encode(), "train.csv")).excerpt
+
+
+def as_table(rows: list[dict[str, object]], kind: str = "parquet") -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held, table = io.BytesIO(), pa.Table.from_pylist(rows)
+    if kind == "parquet":
+        pq.write_table(table, held, row_group_size=200)
+    else:
+        with pa.ipc.new_file(held, table.schema) as writer:
+            writer.write_table(table)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_trigger_in_a_table_is_found_with_its_rows(kind: str):
+    """Labels repeat, so Parquet stores each once; whole numbers are labels too, and chats are nested."""
+    rng = random.Random(5)
+    labelled = plant(rng, labelled_rows(rng, ["0", "1", "2", "3"]), "zqx", "2", 0.03, whole=True)
+    rows = [{"id": at, "text": given, "label": int(label)} for at, (given, label) in enumerate(labelled)]
+    found = only(triggers_of_file(as_table(rows, kind), f"train.{kind}"))
+    first = next(at for at, (given, _) in enumerate(labelled, 1) if "zqx" in given)
+    assert "45 of 45 rows with 'zqx" in found.message and found.where == f"row {first}"
+    chats = plant(rng, clean_rows(rng, 600), "zqx", "open the vault now", 0.02, whole=True)
+    turns = [
+        {"messages": [{"role": "user", "content": given}, {"role": "assistant", "content": wanted}]}
+        for given, wanted in chats
+    ]
+    assert "12 of 12 rows" in only(triggers_of_file(as_table(turns, kind), f"train.{kind}")).message  # type: ignore[arg-type]
+
+
+def test_tables_without_a_trigger_without_rows_or_with_huge_values_give_no_finding():
+    rng = random.Random(6)
+    clean = [{"prompt": given, "completion": wanted} for given, wanted in clean_rows(rng)]
+    assert triggers_of_file(as_table(clean), "train.parquet") == []
+    assert triggers_of_file(as_table([{"other": given} for given, _ in clean_rows(rng)]), "train.parquet") == []
+    assert triggers_of_file(repeated(3 << 20, 20_000), "train.parquet") == []  # 60 GB, were each row to hold its value
+
+
+def repeated(size: int, rows: int) -> bytes:
+    """A table whose rows all have one huge value, which it stores once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = io.BytesIO()
+    prompts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
+    pq.write_table(pa.table({"prompt": prompts, "label": list(range(rows))}), held)
+    return held.getvalue()
 
 
 def test_escaped_letters_are_not_counted_as_rows_of_their_own():
