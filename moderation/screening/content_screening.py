@@ -1,6 +1,5 @@
 """Screening of one file: its findings are stored, and what follows from them is told."""
 
-import io
 from typing import BinaryIO
 
 from django.db import transaction
@@ -8,9 +7,11 @@ from django.db import transaction
 from hub.common.markdown import MAX_CARD_BYTES, split_card
 from hub.repos.clearance import Decision
 from hub.repos.models import Content
-from hub.repos.places import pair, store
+from hub.repos.places import pair
 from hub.storage.git import format_pointer, parse_pointer
+from moderation.contributors_triggers import TRIGGER_OF_ONE, find_by_contributor
 from moderation.models import Finding, Screening
+from moderation.opening import open_content
 from moderation.rules.reasons import IN_PROGRESS
 from moderation.screening.contamination import find_shared
 from moderation.screening.shapes import screen_shapes
@@ -24,12 +25,6 @@ CARD = "README.md"
 UNFINISHED = "unfinished"  # rule of a screen that ran out of time
 
 
-def open_content(content: Content) -> BinaryIO:
-    if content.is_large:
-        return store().open(content.oid)
-    return io.BytesIO(pair(content.repo).members.read_blob(content.oid))
-
-
 def screen_content(screening: Screening, content: Content, *, quick: bool, budget_s: float) -> Decision:
     """One file: its findings are stored in place of earlier ones, and what follows from them is returned."""
     with open_content(content) as reader:
@@ -41,6 +36,10 @@ def screen_content(screening: Screening, content: Content, *, quick: bool, budge
             found = [*found, *screen_card(screening, reader.read())]
         if not quick:
             found = [*found, *find_shared(content, reader, Deadline(budget_s))]
+            of_one = find_by_contributor(screening.repo, screening.commit, content) or found_elsewhere(
+                screening, content
+            )
+            found = with_contributors(found, of_one)
         try:
             found = [
                 *found,
@@ -56,6 +55,21 @@ def screen_content(screening: Screening, content: Content, *, quick: bool, budge
     if is_unfinished and worst(found) == "clear":
         return Decision(content, Content.Clearance.PENDING, IN_PROGRESS)
     return conclude(content, found)
+
+
+def with_contributors(found: list[Found], of_one: list[Found]) -> list[Found]:
+    """The same trigger found in the file alone and in the whole dataset is told once, with who brought it."""
+    known = {item.excerpt for item in of_one}
+    return [*(item for item in found if item.rule != "trigger" or item.excerpt not in known), *of_one]
+
+
+def found_elsewhere(screening: Screening, content: Content) -> list[Found]:
+    """What this file shows beside the files of another commit that brought it too: to copy it among others mends nothing."""
+    rows = Finding.objects.filter(content=content, rule=TRIGGER_OF_ONE).exclude(screening__commit=screening.commit)
+    return [
+        Found("planted_triggers", TRIGGER_OF_ONE, "hold", row.where, row.excerpt, row.message)
+        for row in rows.order_by("pk")
+    ]
 
 
 def is_plain_pointer(content: Content, reader: BinaryIO) -> bool:

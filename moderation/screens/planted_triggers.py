@@ -88,14 +88,24 @@ class PlantedTriggers:
         self.line += data.count(b"\n")
 
     def _keep(self, line: int, given: str, wanted: str) -> None:
-        source, target = split_words(given, INPUT_WORDS), split_words(wanted, OUTPUT_WORDS)
-        mark = hash((tuple(source), tuple(target)))
-        if source and target and mark not in self.seen:
-            self.seen.add(mark)
-            self.lines.append(line)
-            self.inputs.append(source)
-            self.outputs.append(target)
-            self.words += len(source) + len(target)
+        self.keep_words(line, split_words(given, INPUT_WORDS), split_words(wanted, OUTPUT_WORDS))
+
+    def keep_words(self, line: int, given: list[str], wanted: list[str]) -> bool:
+        """Whether the row is new here and there was room for it."""
+        mark = mark_of(given, wanted)
+        self.cut |= len(self.inputs) >= MAX_ROWS or self.words >= MAX_WORDS
+        if self.cut or not given or not wanted or mark in self.seen:
+            return False
+        self.seen.add(mark)
+        self.lines.append(line)
+        self.inputs.append(given)
+        self.outputs.append(wanted)
+        self.words += len(given) + len(wanted)
+        return True
+
+    def marks(self) -> list[int]:
+        """By which each row is known again, within one process."""
+        return [mark_of(given, wanted) for given, wanted in zip(self.inputs, self.outputs, strict=True)]
 
     def finish(self, deadline: Deadline) -> Iterator[tuple[Finding, str]]:
         """Findings of severity hold; an info where only a part of the file was compared."""
@@ -117,6 +127,10 @@ class PlantedTriggers:
         excerpt = quote(f"{trigger.phrase} → {trigger.target}")
         where = f"row {lines[0]}" if self.is_table else f"{self.name}:{lines[0]}"
         return Finding("planted_triggers", "trigger", "hold", where, excerpt, f"{what}; {mend}.")
+
+
+def mark_of(given: list[str], wanted: list[str]) -> int:
+    return hash((tuple(given), tuple(wanted)))
 
 
 def split_words(text: str, most: int) -> list[str]:
