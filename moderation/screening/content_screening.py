@@ -9,11 +9,11 @@ from hub.repos.clearance import Decision
 from hub.repos.models import Content
 from hub.repos.places import pair
 from hub.storage.git import format_pointer, parse_pointer
-from moderation.contributors_triggers import TRIGGER_OF_ONE, find_by_contributor
 from moderation.models import Finding, Screening
-from moderation.opening import open_content
 from moderation.rules.reasons import IN_PROGRESS
 from moderation.screening.contamination import find_shared
+from moderation.screening.contributors_triggers import TRIGGER_OF_ONE, find_by_contributor
+from moderation.screening.opening import open_content
 from moderation.screening.shapes import screen_shapes
 from moderation.screens import licence_findings, screen_file
 from moderation.screens.findings import Finding as Found

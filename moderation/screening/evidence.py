@@ -7,7 +7,7 @@ from typing import Any
 
 from hub.repos.models import Content
 from moderation.models import Case, Finding, Screening
-from moderation.opening import open_content
+from moderation.screening.opening import open_content
 from moderation.screens.answers import is_violation
 from moderation.screens.prompts import OTHERS
 from training.models import Sampling

@@ -14,7 +14,7 @@ from hub.repos.models import Content, Repo, RevisionContent
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
 from hub.storage.errors import StorageError, UnknownContent
-from moderation.opening import open_content
+from moderation.screening.opening import open_content
 from moderation.screens.findings import Finding, quote
 from moderation.screens.limits import Deadline, OutOfTime, ScreenLimit
 from moderation.screens.parquet_reading import PickleInside, read_table
