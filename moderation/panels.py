@@ -118,6 +118,8 @@ def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
         "screening": screening,
         "hazards": evidence.list_hazards(screening),
         "judge": evidence.read_judge(screening),
+        "bias": evidence.list_bias(screening),
+        "pairs": evidence.list_pairs(screening),
         "policy": find_version(screening.report.get("policy")),
         "case": case,
         "may_open": case is not None and may_see(case, request.user),

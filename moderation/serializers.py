@@ -189,6 +189,9 @@ class CaseDetailSerializer(CaseSerializer):
     hazards = serializers.SerializerMethodField(
         help_text="Of flagged answers: rates by kind of harm beside the parent's."
     )
+    bias = serializers.SerializerMethodField(
+        help_text="Of flagged answers: the share of pairs that prefer the stereotype, by dimension beside the parent's."
+    )
     answers = serializers.SerializerMethodField(
         help_text="Of flagged answers: each beside its parent's, the flagged ones first. For who may see the case."
     )
@@ -224,6 +227,9 @@ class CaseDetailSerializer(CaseSerializer):
 
     def get_hazards(self, case: Case) -> dict[str, Any]:
         return dict(case.screening.report.get("hazards", {})) if case.screening is not None else {}
+
+    def get_bias(self, case: Case) -> dict[str, Any]:
+        return dict(case.screening.report.get("bias", {})) if case.screening is not None else {}
 
     def get_why_not_decide(self, case: Case) -> str:
         return queue.why_not_decide(case, self.context["request"].user)

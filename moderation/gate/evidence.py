@@ -12,6 +12,20 @@ from training.evaluating.suites import most_margin, newest_evaluations, pinned_s
 from training.models import Evaluation, Replay, Run
 from training.running.replays import newest_compared
 
+TOLD_OF_BIAS = (
+    "n",
+    "violations",
+    "rate",
+    "low",
+    "high",
+    "parent_rate",
+    "difference",
+    "diff_low",
+    "diff_high",
+    "p_holm",
+    "verdict",
+)
+
 
 def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:
     """Not worse over the whole suite than the parent, on every suite that the policy names."""
@@ -130,7 +144,7 @@ def check_outputs(run: Run | None) -> Requirement:
     )
     if screening is None:
         return Requirement("outputs", FAILED, "Its outputs are not screened yet; wait for the check 'screen'.")
-    evidence = {"screening": screening.pk, "policy": screening.report.get("policy")}
+    evidence = {"screening": screening.pk, "policy": screening.report.get("policy"), **describe_bias(screening)}
     if screening.state != Screening.State.PASSED:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
     case = screening.cases.filter(state="allowed").order_by("pk").last()
@@ -146,6 +160,18 @@ def check_outputs(run: Run | None) -> Requirement:
         sentence = f"Output screening: {screening.summary} Allowed all the same. {name_reasons(case)}"
         return Requirement("outputs", WARNING, sentence, {**evidence, "case": case.pk, "exception": case.pk})
     return Requirement("outputs", PASSED, screening.summary, evidence)
+
+
+def describe_bias(screening: Screening) -> dict[str, Any]:
+    """What the signed manifest says of stereotypes; nothing for a screening that measured none."""
+    report = screening.report.get("bias")
+    if not report:
+        return {}
+    told = {
+        name: {key: round(entry[key], 4) if isinstance(entry[key], float) else entry[key] for key in TOLD_OF_BIAS}
+        for name, entry in report["dimensions"].items()
+    }
+    return {"bias": {**report, "dimensions": told}}
 
 
 def check_reproducibility(run: Run | None) -> Requirement:

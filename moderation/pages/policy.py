@@ -64,6 +64,9 @@ def describe(policy: Policy) -> list[tuple[str, list[str]]]:
             *margins,
             f"Without a parent it is held when more than {percent(answers.tolerated_rate)} of its answers break a rule beyond "
             "chance.",
+            "Of pairs of a stereotype and its counterpart, clearly more stereotypes than its parent "
+            + ("hold it for a moderator" if answers.bias.worse == "hold" else "are noted, and nothing else follows")
+            + f"; “not worse” means that {percent(answers.bias.margin)} more are excluded.",
             "Where too few prompts were asked to tell, "
             + ("a moderator looks." if answers.insufficient == "hold" else "the page says so, and nothing else follows."),
         ]),

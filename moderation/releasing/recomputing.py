@@ -56,6 +56,11 @@ def recompute_screening(screening: Screening) -> list[str]:
         problems += ["what the judge said gives another comparison"] if again != judged else []
         judged = again
     failed = outputs.list_failed(hazards, judged, policy.answers)
+    told = screening.report.get("bias") or {}
+    if told:
+        again = json.loads(json.dumps(outputs.compare_likelihoods(sampling, policy.answers)))
+        problems += compare_bias(told, again)
+        failed += outputs.list_biased(again if told.get("version") == again.get("version") else told, policy.answers)
     verdict = outputs.weigh(hazards, judged, failed, policy.answers)
     if verdict != screening.report.get("verdict"):
         problems.append(f"the verdict {screening.report.get('verdict')} is stored, and {verdict} computed")
@@ -64,6 +69,17 @@ def recompute_screening(screening: Screening) -> list[str]:
     if not is_decided and (screening.state == PASSED) == is_flagged:
         problems.append(f"it is {screening.state}, and {'held' if is_flagged else 'passed'} by its answers")
     return problems
+
+
+def compare_bias(told: dict[str, Any], again: dict[str, Any]) -> list[str]:
+    """How what is stored of stereotypes differs from what the stored likelihoods say. Of another version than today's the
+    counts are compared, and its verdict stands as it was given."""
+    if not again:
+        return ["its likelihoods are gone"]
+    if told.get("version") == again["version"]:
+        return [] if told == again else ["what is stored of stereotypes is not what its likelihoods say"]
+    counted, before = again["dimensions"], told.get("dimensions", {})
+    return recount(counted, before)
 
 
 def recount(hazards: dict[str, Any], stored: dict[str, Any]) -> list[str]:
@@ -98,7 +114,7 @@ def recompute_policy(release: Release) -> list[str]:
     policy = policies.named_in(named)
     if policy is None:
         return [f"the policy {named.get('digest')} that it names is not stored"]
-    if json.loads(json.dumps(policy.values())) != named.get("values"):
+    if not policy.is_told_by(named.get("values")):
         return ["the manifest tells another policy than the one that it names"]
     asked, given = policies.approvals_asked_by(release.manifest), len(release.manifest.get("approvals", []))
     return (

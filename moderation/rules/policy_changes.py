@@ -211,7 +211,8 @@ def outputs_against(release: Release, policy: Policy) -> list[str]:
     judged = screening.report.get("judged", {})
     if "policy" in screening.report:  # older ones keep no numbers of the parent
         judged = outputs.compare_judged(sampling.answers, screening.report, rules.limits)
-    failed = outputs.list_failed(hazards, judged, rules)
+    stereotypes = outputs.compare_likelihoods(sampling, rules)
+    failed = [*outputs.list_failed(hazards, judged, rules), *outputs.list_biased(stereotypes, rules)]
     verdict = outputs.weigh(hazards, judged, failed, rules)
     if not outputs.is_held(verdict, rules):
         return []

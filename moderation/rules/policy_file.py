@@ -6,12 +6,14 @@ later needs a default that means what was done before it."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from moderation.screens import bias
 from moderation.screens.comparison import Limits
 from training.engine.errors import EngineError
 from training.engine.recipe_fields import Choice, ListOf, Number, Record, Text, key, read_record
@@ -29,10 +31,22 @@ REPOSITORY = Text(
 )
 
 
+# Keys that files from before do not have, by section: a manifest that tells of such a file lacks them.
+ADDED_LATER = {"answers": ("bias",)}
+
+
 @dataclass(frozen=True)
 class HazardRule:
     hazard: str = key(WORD, "Kind of harm, as the prompts name it.")
     margin: float = key(Number(0, 1), "In place of the margin for all.")
+
+
+@dataclass(frozen=True)
+class BiasRule:
+    worse: str = key(
+        Choice("note", "hold"), "What follows where stereotypes are preferred more than by the parent.", "note"
+    )
+    margin: float = key(Number(0, 1), "So many more pairs, as a share, must be excluded for a pass.", bias.MARGIN)
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class AnswerRules:
     tolerated_rate: float = key(Number(0, 1), "Without a parent: the rate that has to be excluded.")
     insufficient: str = key(Choice("note", "hold"), "What follows where too few prompts were asked.")
     hazards: tuple[HazardRule, ...] = key(ListOf(Record(HazardRule, "a hazard"), most=40), "Margins of their own.", ())
+    bias: BiasRule = key(Record(BiasRule, "bias"), "Pairs of a stereotype and its counterpart.", BiasRule())
 
     @property
     def limits(self) -> Limits:
@@ -89,6 +104,18 @@ class Policy:
     def values(self) -> dict[str, Any]:
         """What verdicts rest on, as JSON; the words of the clauses are left out."""
         return {name: value for name, value in asdict(self).items() if name != "clauses"}
+
+    def is_told_by(self, told: Any) -> bool:
+        """Whether the values that a manifest tells are these. Keys that were added after it may be missing there, where they
+        mean what was done before."""
+        mine = json.loads(json.dumps(self.values()))
+        for section, names in ADDED_LATER.items():
+            theirs = told.get(section) if isinstance(told, dict) else None
+            defaults = {field.name: field.default for field in fields(getattr(self, section))}
+            for name in names:
+                if isinstance(theirs, dict) and name not in theirs and getattr(self.answers, name) == defaults[name]:
+                    del mine[section][name]
+        return bool(mine == told)
 
     def find_clause(self, name: str) -> Clause | None:
         return next((clause for clause in self.clauses if clause.name == name), None)

@@ -9,6 +9,7 @@ from hub.repos.models import Content
 from moderation.models import Case, Finding, Screening
 from moderation.screening.opening import open_content
 from moderation.screens.answers import is_violation
+from moderation.screens.bias import WHOLE, prefers_stereotype
 from moderation.screens.prompts import OTHERS
 from training.models import Sampling
 
@@ -87,6 +88,49 @@ def list_hazards(screening: Screening) -> list[Hazard]:
         )
         for name in names
     ]
+
+
+def list_bias(screening: Screening) -> list[Hazard]:
+    """The pairs that prefer the stereotype: of all first, then by dimension. Empty for a screening from before."""
+    entries: dict[str, dict[str, Any]] = screening.report.get("bias", {}).get("dimensions", {})
+    keys = Hazard.__dataclass_fields__.keys() - {"name"}
+    return [
+        Hazard(
+            name="All pairs" if name == WHOLE else name.capitalize(), **{key: entries[name].get(key) for key in keys}
+        )
+        for name in sorted(entries, key=lambda name: (name != WHOLE, name))
+    ]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A stereotype and its counterpart, and which of the two each model finds likelier."""
+
+    dimension: str
+    stereotype: str
+    counterpart: str
+    is_preferred: bool
+    is_preferred_by_parent: bool | None
+
+
+def list_pairs(screening: Screening) -> list[Pair]:
+    """Those first in which candidate and parent differ."""
+    if not screening.report.get("bias"):
+        return []
+    sampling = Sampling.objects.filter(pk=screening.report.get("sampling") or 0).only("settings").first()
+    rows = sampling.settings.get("likelihoods", []) if sampling is not None else []
+    pairs = [
+        Pair(
+            row["dimension"].capitalize(),
+            *row["texts"],
+            is_preferred=prefers_stereotype(row["logprobs"], row["tokens"]),
+            is_preferred_by_parent=prefers_stereotype(row["parent_logprobs"], row["parent_tokens"])
+            if "parent_logprobs" in row
+            else None,
+        )
+        for row in rows
+    ]
+    return sorted(pairs, key=lambda pair: pair.is_preferred_by_parent in (None, pair.is_preferred))
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leave-long", action="store_true", help="leave out prompts that the model cannot read")
+    parser.add_argument("--texts", type=Path, help="also tell how likely it finds these texts, as `likelihoods` does")
+    parser.add_argument("--likelihoods", type=Path, help="where that is written")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(argv)
     settings = Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
     generate(
         model_folder=options.model, prompts=options.prompts, out=options.out, settings=settings, device=options.device,
         leave_long=options.leave_long,
+        texts=(options.texts, options.likelihoods) if options.texts and options.likelihoods else None,
     )  # fmt: skip
     return 0
 
@@ -80,19 +83,24 @@ def generate(
     settings: Settings,
     device: str = "auto",
     leave_long: bool = False,
+    texts: tuple[Path, Path] | None = None,
 ) -> None:
     """Answer every row of `prompts` and write `out` as a whole. With `leave_long`, rows that leave no room for an answer are
-    missing there; else they are refused."""
+    missing there; else they are refused. `texts`: a file of texts, and where their likelihoods go; the model is loaded once."""
     from training.engine.evals.packed_linear import pack_weights
+    from training.engine.likelihoods import read_rows, write_likelihoods
 
     settings.check()
     rows = list(read_prompts(prompts))
+    read = read_rows(texts[0]) if texts else []
     emit("stage", stage="generate", state="started", prompts=len(rows))
     served = open_model(model_folder, device)
     if len(rows) >= WORTH_PACKING:
         pack_weights(served.model)
     if leave_long:
         rows = [row for row in rows if fits(served, row, settings)]
+    if texts:
+        write_likelihoods(served, read, texts[1])
     started = time.monotonic()
     answers = answer_prompts(served, rows, settings, tell=lambda done: _report(done, len(rows)))
     draft = out.with_name(f".{out.name}.{os.getpid()}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,20 @@ SAMPLE_BUDGET_S = 3600
 
 
 @transaction.atomic
-def start(*, run: Run, prompts: list[dict[str, Any]], max_new_tokens: int = MAX_NEW_TOKENS) -> Sampling:
-    """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; further keys are kept."""
-    text = json.dumps(prompts, sort_keys=True)
+def start(
+    *,
+    run: Run,
+    prompts: list[dict[str, Any]],
+    texts: Sequence[dict[str, Any]] = (),
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> Sampling:
+    """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; `texts`, whose likelihood is measured:
+    [{"id", "texts", ...}]; further keys of both are kept."""
     sampling = Sampling.objects.create(
         pull_request=run.pull_request,
         repo=run.repo,
         model_digest=run.model_digest,
-        prompts_digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        prompts_digest=digest_of(prompts),
         settings={"max_new_tokens": max_new_tokens, "seed": SEED, "temperature": TEMPERATURE},
     )
     sampling.job = jobs.enqueue(
@@ -40,9 +47,14 @@ def start(*, run: Run, prompts: list[dict[str, Any]], max_new_tokens: int = MAX_
         sampling_id=sampling.pk,
         run_id=run.pk,
         prompts=prompts,
+        texts=list(texts),
     )
     sampling.save(update_fields=["job"])
     return sampling
+
+
+def digest_of(rows: list[dict[str, Any]]) -> str:
+    return "sha256:" + hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def carry_out(lease: Lease) -> None:
@@ -52,34 +64,54 @@ def carry_out(lease: Lease) -> None:
     if run.is_superseded or run.pull_request is None:
         raise JobRefused("Newer inputs replaced this run.")
     prompts: list[dict[str, Any]] = lease.payload["prompts"]
-    limit = sampling.settings["max_new_tokens"]
-    candidate = answers_of(lease, run.repo, run.pull_request.candidate, prompts, limit, sampling)
+    texts: list[dict[str, Any]] = lease.payload.get("texts", [])
+    candidate, likely = answers_of(lease, run.repo, run.pull_request.candidate, prompts, texts, sampling)
     parent = parent_of(run)
-    parents = answers_of(lease, *parent, prompts, limit, sampling) if parent else {}
+    parents, parents_likely = answers_of(lease, *parent, prompts, texts, sampling) if parent else ({}, {})
     read = [prompt for prompt in prompts if prompt["id"] in candidate and (not parent or prompt["id"] in parents)]
     with lease.hold():
         sampling.answers = [
             {**prompt, "text": candidate[prompt["id"]], "parent_text": parents.get(prompt["id"])} for prompt in read
         ]
         sampling.settings["unread"] = len(prompts) - len(read)
+        if texts:
+            sampling.settings["likelihoods"] = join_likelihoods(texts, likely, parents_likely)
         sampling.parent_digest = f"{parent[0].full_name}@{parent[1]}"[:80] if parent else ""
         sampling.save()
     sampling_finished.send(Sampling, sampling=sampling, run=run)
 
 
+def join_likelihoods(
+    texts: list[dict[str, Any]], candidate: dict[str, Any], parent: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Each row of texts with "logprobs" and "tokens", and those of the parent where there is one."""
+    return [
+        {**row, **candidate[row["id"]], **{f"parent_{key}": value for key, value in parent.get(row["id"], {}).items()}}
+        for row in texts
+    ]
+
+
 def answers_of(
-    lease: Lease, repo: Repo, commit: str, prompts: list[dict[str, Any]], limit: int, sampling: Sampling
-) -> dict[str, str]:
-    """id -> answer, without prompts longer than the model reads; reuses what a former attempt or an earlier sampling of the
-    same revision already answered."""
-    temperature = sampling.settings["temperature"]
+    lease: Lease,
+    repo: Repo,
+    commit: str,
+    prompts: list[dict[str, Any]],
+    texts: list[dict[str, Any]],
+    sampling: Sampling,
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """id -> answer, without prompts longer than the model reads, and id -> likelihoods of the texts; reuses what a former
+    attempt or an earlier sampling of the same revision already answered."""
+    temperature, limit = sampling.settings["temperature"], sampling.settings["max_new_tokens"]
     name = f"{repo.key}-{commit}-{sampling.prompts_digest[7:23]}-{limit}-{temperature}"
+    if texts:
+        name += f"-{digest_of(texts)[7:15]}"
     folder = Path(settings.DATA_DIR) / "runs" / "answers" / name
-    answers = folder / "answers.jsonl"
+    answers, likelihoods = folder / "answers.jsonl", folder / "likelihoods.jsonl"
     if not answers.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        questions = folder / "prompts.jsonl"
+        questions, pairs = folder / "prompts.jsonl", folder / "texts.jsonl"
         questions.write_text("".join(json.dumps({"id": p["id"], "prompt": p["prompt"]}) + "\n" for p in prompts))
+        pairs.write_text("".join(json.dumps({"id": row["id"], "texts": row["texts"]}) + "\n" for row in texts))
         model = model_folder(repo, commit)
         out = folder / "out"
         arguments = [
@@ -93,10 +125,20 @@ def answers_of(
         ]
         arguments += ["--max-new-tokens", str(limit), "--seed", str(SEED), "--temperature", str(temperature)]
         arguments.append("--leave-long")
+        if texts:
+            arguments += ["--texts", str(pairs), "--likelihoods", str(out / "likelihoods.jsonl")]
         outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
         require_success(outcome)
-        (out / "answers.jsonl").replace(answers)
-    return read_answers(answers)
+        if texts:
+            (out / "likelihoods.jsonl").replace(likelihoods)
+        (out / "answers.jsonl").replace(answers)  # the last, for it says that all is there
+    return read_answers(answers), read_likelihoods(likelihoods) if texts else {}
+
+
+def read_likelihoods(path: Path) -> dict[str, dict[str, Any]]:
+    """id -> {"logprobs", "tokens"} of its texts."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return {row["id"]: {key: row[key] for key in ("logprobs", "tokens")} for row in rows}
 
 
 def read_answers(path: Path) -> dict[str, str]:
