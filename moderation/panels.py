@@ -118,6 +118,7 @@ def show_output_screening(request: HttpRequest, context: dict[str, Any]) -> str:
         "screening": screening,
         "hazards": evidence.list_hazards(screening),
         "judge": evidence.read_judge(screening),
+        "guards": evidence.list_guards(screening),
         "bias": evidence.list_bias(screening),
         "pairs": evidence.list_pairs(screening),
         "policy": find_version(screening.report.get("policy")),

@@ -95,6 +95,7 @@ def describe(case: Case) -> dict[str, Any]:
         return {
             "hazards": evidence.list_hazards(case.screening),
             "judge": evidence.read_judge(case.screening),
+            "guards": evidence.list_guards(case.screening),
             "bias": evidence.list_bias(case.screening),
             "pairs": evidence.list_pairs(case.screening),
             "flagged": [answer for answer in answers if answer.is_flagged],

@@ -13,7 +13,7 @@ from moderation import signing
 from moderation.cases.queue import MAX_KEY
 from moderation.models import PolicyVersion
 from moderation.rules.policies import find_repository, in_force, in_force_at, stand
-from moderation.rules.policy_file import FILE, Policy
+from moderation.rules.policy_file import FILE, Guard, Policy
 from moderation.screens import SCREENS_VERSION, read_prompts
 
 PER_PAGE = 50
@@ -53,11 +53,10 @@ def show_policy(request: HttpRequest, number: int | None = None) -> HttpResponse
 def describe(policy: Policy) -> list[tuple[str, list[str]]]:
     """(heading, sentences): every number of the file in words."""
     answers, evaluation, people = policy.answers, policy.evaluation, policy.who_decides
-    judges = {"rules": "words that are matched", "packaged": "the judge that comes with the hub"}
     margins = [f"For {row.hazard.replace('_', ' ')} the margin is {percent(row.margin)}." for row in answers.hazards]
     return [
         ("What a model says", [
-            f"It is held by {' or '.join(judges[name] for name in answers.judges)}.",
+            f"It is held by {' or '.join(name_judge(judge) for judge in answers.judges)}.",
             f"It is held when it does worse than its parent beyond chance. “Not worse” means that a difference of "
             f"{percent(answers.margin)} is excluded.",
             f"In all harmful requests together the margin is {percent(answers.margin_overall)}.",
@@ -87,6 +86,12 @@ def describe(policy: Policy) -> list[tuple[str, list[str]]]:
             "not write it.",
         ]),
     ]  # fmt: skip
+
+
+def name_judge(judge: str | Guard) -> str:
+    if isinstance(judge, Guard):
+        return f"the guard model {judge.name}, from {percent(judge.threshold)} on"
+    return {"rules": "words that are matched", "packaged": "the judge that comes with the hub"}[judge]
 
 
 def percent(share: float) -> str:

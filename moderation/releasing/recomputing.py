@@ -55,13 +55,17 @@ def recompute_screening(screening: Screening) -> list[str]:
         )
         problems += ["what the judge said gives another comparison"] if again != judged else []
         judged = again
-    failed = outputs.list_failed(hazards, judged, policy.answers)
     told = screening.report.get("bias") or {}
     if told:
         again = json.loads(json.dumps(outputs.compare_likelihoods(sampling, policy.answers)))
         problems += compare_bias(told, again)
-        failed += outputs.list_biased(again if told.get("version") == again.get("version") else told, policy.answers)
-    verdict = outputs.weigh(hazards, judged, failed, policy.answers)
+        told = again if told.get("version") == again.get("version") else told
+    guards = screening.report.get("guards", [])
+    labels = guards[0]["benchmark"] if guards else {}
+    heard = json.loads(json.dumps(outputs.judge_by_guards(sampling, policy.answers, labels)))
+    problems += ["what the guard models said gives another comparison"] if heard != guards else []
+    failed = outputs.list_all_failed(hazards, judged, heard, told, policy.answers)
+    verdict = outputs.weigh(hazards, judged, failed, policy.answers, heard)
     if verdict != screening.report.get("verdict"):
         problems.append(f"the verdict {screening.report.get('verdict')} is stored, and {verdict} computed")
     is_flagged = serious > 0 or outputs.is_held(verdict, policy.answers)

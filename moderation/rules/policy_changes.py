@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
@@ -22,6 +22,7 @@ from moderation.rules.policies import in_force, read_text
 from moderation.rules.policy_file import FILE, Policy, PolicyError, parse_policy
 from moderation.rules.policy_repository import deciders, is_about_policy, missing_people
 from moderation.screening import outputs
+from training.guards import why_not_ask
 from training.models import Run, Sampling
 
 CHECK = "policy"
@@ -64,7 +65,7 @@ def rule_of_file(pull_request: PullRequest, by: Any) -> list[str]:
         return [] if check is not None and check.state == Check.State.FAILED else [say_broken(problem)]
     if check is None or (check.state == Check.State.PASSED and check.digest != pull_request.candidate_digest):
         return ["It was not tried on the last releases yet as it would be merged now."]
-    return why_nobody_could_change_it(proposed)
+    return [*why_nobody_could_change_it(proposed), *why_no_guard(proposed)]
 
 
 def rule_of_people(pull_request: PullRequest, by: Any) -> list[str]:
@@ -85,6 +86,13 @@ def why_nobody_could_change_it(proposed: Policy) -> list[str]:
             "nobody could change the rules any more."
         ]
     return []
+
+
+def why_no_guard(proposed: Policy) -> list[str]:
+    """A guard model that cannot be asked would let no candidate through any more."""
+    known = in_force().policy.answers.guards
+    sentences = [why_not_ask(asdict(guard)) for guard in proposed.answers.guards if guard not in known]
+    return [sentence for sentence in sentences if sentence]
 
 
 def look_at(pull_request: PullRequest) -> None:
@@ -212,8 +220,11 @@ def outputs_against(release: Release, policy: Policy) -> list[str]:
     if "policy" in screening.report:  # older ones keep no numbers of the parent
         judged = outputs.compare_judged(sampling.answers, screening.report, rules.limits)
     stereotypes = outputs.compare_likelihoods(sampling, rules)
-    failed = [*outputs.list_failed(hazards, judged, rules), *outputs.list_biased(stereotypes, rules)]
-    verdict = outputs.weigh(hazards, judged, failed, rules)
+    guards = outputs.judge_by_guards(sampling, rules)
+    failed = outputs.list_all_failed(hazards, judged, guards, stereotypes, rules)
+    verdict = outputs.weigh(hazards, judged, failed, rules, guards)
+    if not failed and (missing := outputs.list_unasked(sampling, rules)):
+        return [f"The guard model {missing[0]} was not asked about its answers."]
     if not outputs.is_held(verdict, rules):
         return []
     has_parent = any(row.get("parent_text") is not None for row in sampling.answers)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from moderation.screens import bias
 from moderation.screens.comparison import Limits
 from training.engine.errors import EngineError
-from training.engine.recipe_fields import Choice, ListOf, Number, Record, Text, key, read_record
+from training.engine.recipe_fields import Choice, Flag, ListOf, Number, Record, Text, key, read_record
 from training.engine.yaml_document import MAX_BYTES, Node, Problem
 
 FILE = "policy.yaml"
@@ -35,10 +36,50 @@ REPOSITORY = Text(
 ADDED_LATER = {"answers": ("bias",)}
 
 
+MODEL = Text(REPOSITORY.pattern.pattern, "the name of a model as NAMESPACE/NAME")
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
 @dataclass(frozen=True)
 class HazardRule:
     hazard: str = key(WORD, "Kind of harm, as the prompts name it.")
     margin: float = key(Number(0, 1), "In place of the margin for all.")
+
+
+@dataclass(frozen=True)
+class GuardLabel:
+    label: str = key(Text(r"[^\x00-\x1f]{1,100}", "one line of 1 to 100 characters"), "What the model says.")
+    means: str = key(WORD, "safe, unsafe, or a kind of harm.")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A model of this hub that judges answers, at one revision for ever."""
+
+    kind: str = key(Choice("model"), "What it is.")
+    repository: str = key(MODEL, "Where it is: a public model of this hub.")
+    revision: str = key(Text(r"[0-9a-f]{40}", "a commit of 40 hexadecimal digits"), "Which of its commits.")
+    head: str = key(Choice("classifier", "generative"), "Whether it gives labels, or words.")
+    labels: tuple[GuardLabel, ...] = key(
+        ListOf(Record(GuardLabel, "a label"), most=200), "Each label of a classifier, or the words to look for."
+    )
+    template: str = key(Text(r"(?s)[^\x00]{1,8000}", "a text of 1 to 8000 characters"), "What it reads.")
+    chat: bool = key(Flag(), "Generative: through its own chat template.", True)
+    threshold: float = key(Number(0, 1), "From this probability on an answer counts as harmful.", 0.5)
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}@{self.revision[:12]}"
+
+
+class JudgeKind:
+    """A word for what comes with the hub, or a guard model."""
+
+    name = "rules, packaged, or a guard model"
+    words, guard = Choice("rules", "packaged"), Record(Guard, "a guard model")
+
+    def read(self, node: Node, problems: list[Problem]) -> Any:
+        return (self.guard if node.is_mapping else self.words).read(node, problems)
 
 
 @dataclass(frozen=True)
@@ -51,13 +92,17 @@ class BiasRule:
 
 @dataclass(frozen=True)
 class AnswerRules:
-    judges: tuple[str, ...] = key(ListOf(Choice("rules", "packaged"), most=2), "Whose finding holds a model.")
+    judges: tuple[str | Guard, ...] = key(ListOf(JudgeKind(), most=8), "Whose finding holds a model.")
     margin: float = key(Number(0, 1), "In one hazard a model may be so much worse than its parent before that matters.")
     margin_overall: float = key(Number(0, 1), "The same in all requests for harm together.")
     tolerated_rate: float = key(Number(0, 1), "Without a parent: the rate that has to be excluded.")
     insufficient: str = key(Choice("note", "hold"), "What follows where too few prompts were asked.")
     hazards: tuple[HazardRule, ...] = key(ListOf(Record(HazardRule, "a hazard"), most=40), "Margins of their own.", ())
     bias: BiasRule = key(Record(BiasRule, "bias"), "Pairs of a stereotype and its counterpart.", BiasRule())
+
+    @property
+    def guards(self) -> list[Guard]:
+        return [judge for judge in self.judges if isinstance(judge, Guard)]
 
     @property
     def limits(self) -> Limits:
@@ -165,10 +210,13 @@ def find_contradictions(policy: Policy, root: Node) -> Iterator[Problem]:
 
     if not policy.answers.judges:
         yield node_at("answers", "judges").problem("no judge is named", "write: [rules, packaged]")
+    for judge, node in zip(policy.answers.judges, node_at("answers", "judges").value, strict=True):
+        if isinstance(judge, Guard):
+            yield from find_faults_of_guard(judge, node)
     if not policy.clauses:
         yield node_at("clauses").problem("there is no clause", "keep at least one")
-    lists = {
-        ("answers", "judges"): policy.answers.judges,
+    lists: dict[tuple[str, ...], Sequence[str]] = {
+        ("answers", "judges"): [judge.name if isinstance(judge, Guard) else judge for judge in policy.answers.judges],
         ("answers", "hazards"): [row.hazard for row in policy.answers.hazards],
         ("evaluation", "suites"): [name.lower() for name in policy.evaluation.suites],
         ("clauses",): [clause.name for clause in policy.clauses],
@@ -177,3 +225,21 @@ def find_contradictions(policy: Policy, root: Node) -> Iterator[Problem]:
         twice = sorted({name for name in names if list(names).count(name) > 1})
         if twice:
             yield node_at(*path).problem(f"'{twice[0]}' stands there twice", "keep one of them")
+
+
+def find_faults_of_guard(guard: Guard, node: Node) -> Iterator[Problem]:
+    """What no guard could be asked with."""
+    template, labels = node.value["template"][1], node.value["labels"][1]
+    for name in dict.fromkeys(PLACEHOLDER.findall(guard.template)):
+        if name not in ("prompt", "reply"):
+            yield template.problem(f"the template has the placeholder {{{name}}}", "known are {prompt} and {reply}")
+    if "{reply}" not in guard.template:
+        yield template.problem("the template does not show the answer", "write {reply} where it belongs")
+    meanings = [row.means for row in guard.labels]
+    if not set(meanings) - {"safe"}:
+        yield labels.problem("no label means that an answer is harmful", "add {label: ..., means: unsafe}")
+    if guard.head == "classifier" and "safe" not in meanings:
+        yield labels.problem("no label means that an answer is safe", "add {label: ..., means: safe}")
+    twice = sorted({row.label for row in guard.labels if [other.label for other in guard.labels].count(row.label) > 1})
+    if twice:
+        yield labels.problem(f"the label '{twice[0]}' stands there twice", "keep one of them")

@@ -143,6 +143,7 @@ class JudgeWord:
     specificity: float
     positives: int
     negatives: int
+    kinds: dict[str, int]  # what harm a guard model saw, and in how many answers
     reply_words: int  # the scored replies were cut to so many, as answers of a sample are; 0: they were whole
     rate: float
     parent_rate: float | None
@@ -152,11 +153,21 @@ class JudgeWord:
 
 def read_judge(screening: Screening) -> JudgeWord | None:
     """None for a screening from before there was a judge."""
-    who, whole = screening.report.get("judge"), screening.report.get("judged", {}).get("overall")
+    return read_word(screening.report)
+
+
+def list_guards(screening: Screening) -> list[JudgeWord]:
+    """What the guard models say that the policy names."""
+    return [word for row in screening.report.get("guards", []) if (word := read_word(row)) is not None]
+
+
+def read_word(report: dict[str, Any]) -> JudgeWord | None:
+    who, whole = report.get("judge"), report.get("judged", {}).get("overall")
     if not who or not whole:
         return None
     named = {key: who[key] for key in ("name", "why", "sensitivity", "specificity", "positives", "negatives")}
     named["reply_words"] = who.get("reply_words", 0)
+    named["kinds"] = {name.replace("_", " "): count for name, count in report.get("kinds", {}).items()}
     return JudgeWord(**named, **{key: whole[key] for key in ("rate", "parent_rate", "corrected", "verdict")})
 
 

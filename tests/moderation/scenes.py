@@ -203,13 +203,9 @@ class Workshop:
             finished_at=timezone.now(),
         )
 
-    def sample(
-        self,
-        run: Any,
-        answers: list[dict[str, Any]] | None = None,
-        likelihoods: list[dict[str, Any]] | None = None,
-    ) -> Any:
-        """The answers of candidate and parent, announced as training does; returns the screening that follows."""
+    def sample(self, run: Any, answers: list[dict[str, Any]] | None = None, **measured: Any) -> Any:
+        """The answers of candidate and parent, announced as training does; returns the screening that follows. `measured`:
+        likelihoods, guards."""
         from moderation.models import Screening
         from training.events import sampling_finished
         from training.models import Sampling
@@ -221,12 +217,7 @@ class Workshop:
             parent_digest=f"{self.base.full_name}@{self.base.head}"[:80],
             prompts_digest="sha256:" + "0" * 64,
             answers=good_answers() if answers is None else answers,
-            settings={
-                "max_new_tokens": 48,
-                "seed": 17,
-                "temperature": 0,
-                **({"likelihoods": likelihoods} if likelihoods else {}),
-            },
+            settings={"max_new_tokens": 48, "seed": 17, "temperature": 0, **measured},
         )
         sampling_finished.send(Sampling, sampling=sampling, run=run)
         return Screening.objects.get(report__sampling=sampling.pk)

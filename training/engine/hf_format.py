@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Shape:
     config: Any
 
 
-def check_model_folder(folder: Path, name: str) -> None:
+def check_model_folder(folder: Path, name: str, types: Sequence[str] = MODEL_TYPES) -> None:
     """Refuse what must not or cannot be loaded, before any of it is."""
     config = read_json_object(folder / "config.json", name)
     if not config:
@@ -64,9 +64,9 @@ def check_model_folder(folder: Path, name: str) -> None:
             f"config.json of {name} asks to run its own code (auto_map), which is never done; remove that key",
             code="remote_code",
         )
-    if config.get("model_type") not in MODEL_TYPES:
+    if config.get("model_type") not in types:
         raise EngineError(
-            f"{name} is of type {str(config.get('model_type'))[:40]!r}; known are {', '.join(MODEL_TYPES)}",
+            f"{name} is of type {str(config.get('model_type'))[:40]!r}; known are {', '.join(types)}",
             code="model_type_unknown",
         )
     if config.get("quantization_config"):

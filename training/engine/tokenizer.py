@@ -35,8 +35,8 @@ DEFAULT_TEMPLATE = (
 )
 
 
-def load_tokenizer(folder: Path, *, name: str) -> Any:
-    """The fast tokenizer of a model folder. `name` is how errors call it."""
+def read_tokenizer(folder: Path, *, name: str) -> Any:
+    """The fast tokenizer of a model folder, as it is. `name` is how errors call it."""
     from transformers import AutoTokenizer
 
     _check_files(folder, name)
@@ -44,7 +44,15 @@ def load_tokenizer(folder: Path, *, name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
     except Exception as error:  # the library raises anything on a damaged file, Exception of Rust included
         raise EngineError(f"The tokenizer of {name} cannot be read: {error}", code="tokenizer_invalid") from error
-    if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
+    if not getattr(tokenizer, "is_fast", False):
+        raise EngineError(f"{name} has no fast tokenizer; save it with one", code="tokenizer_invalid")
+    return tokenizer
+
+
+def load_tokenizer(folder: Path, *, name: str) -> Any:
+    """The tokenizer of a model that writes: it knows where a text ends, and how a conversation is laid out."""
+    tokenizer = read_tokenizer(folder, name=name)
+    if tokenizer.eos_token_id is None:
         raise EngineError(
             f"The tokenizer of {name} has no end-of-text token; set eos_token in tokenizer_config.json",
             code="tokenizer_invalid",

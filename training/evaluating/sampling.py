@@ -13,6 +13,7 @@ from hub.common import jobs
 from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
 from hub.repos.models import Repo
+from training import guards as guard_models
 from training.engine.drawing import MAX_NEW_TOKENS, SEED, TEMPERATURE
 from training.events import sampling_finished
 from training.models import Run, Sampling
@@ -29,10 +30,13 @@ def start(
     run: Run,
     prompts: list[dict[str, Any]],
     texts: Sequence[dict[str, Any]] = (),
+    guards: Sequence[dict[str, Any]] = (),
+    benchmark: Sequence[dict[str, Any]] = (),
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Sampling:
     """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; `texts`, whose likelihood is measured:
-    [{"id", "texts", ...}]; further keys of both are kept."""
+    [{"id", "texts", ...}]; further keys of both are kept. `guards` are models that judge the answers, and before that the
+    replies of `benchmark` (training.guards)."""
     sampling = Sampling.objects.create(
         pull_request=run.pull_request,
         repo=run.repo,
@@ -48,6 +52,8 @@ def start(
         run_id=run.pk,
         prompts=prompts,
         texts=list(texts),
+        guards=list(guards),
+        benchmark=list(benchmark) if guards else [],
     )
     sampling.save(update_fields=["job"])
     return sampling
@@ -69,13 +75,16 @@ def carry_out(lease: Lease) -> None:
     parent = parent_of(run)
     parents, parents_likely = answers_of(lease, *parent, prompts, texts, sampling) if parent else ({}, {})
     read = [prompt for prompt in prompts if prompt["id"] in candidate and (not parent or prompt["id"] in parents)]
+    answers = [{**prompt, "text": candidate[prompt["id"]], "parent_text": parents.get(prompt["id"])} for prompt in read]
+    asked = lease.payload.get("guards", [])
+    said = guard_models.judge_answers(lease, asked, answers, lease.payload.get("benchmark", []))
     with lease.hold():
-        sampling.answers = [
-            {**prompt, "text": candidate[prompt["id"]], "parent_text": parents.get(prompt["id"])} for prompt in read
-        ]
+        sampling.answers = answers
         sampling.settings["unread"] = len(prompts) - len(read)
         if texts:
             sampling.settings["likelihoods"] = join_likelihoods(texts, likely, parents_likely)
+        if asked:
+            sampling.settings["guards"] = said
         sampling.parent_digest = f"{parent[0].full_name}@{parent[1]}"[:80] if parent else ""
         sampling.save()
     sampling_finished.send(Sampling, sampling=sampling, run=run)
