@@ -25,6 +25,7 @@ TOLD_OF_BIAS = (
     "p_holm",
     "verdict",
 )
+TOLD_OF_GUARD = ("found", "positives", "cleared", "negatives")
 
 
 def check_evaluation(run: Run | None, rules: EvaluationRules) -> Requirement:
@@ -145,6 +146,7 @@ def check_outputs(run: Run | None) -> Requirement:
     if screening is None:
         return Requirement("outputs", FAILED, "Its outputs are not screened yet; wait for the check 'screen'.")
     evidence = {"screening": screening.pk, "policy": screening.report.get("policy"), **describe_bias(screening)}
+    evidence |= describe_guards(screening)
     if screening.state != Screening.State.PASSED:
         return Requirement("outputs", FAILED, f"Output screening: {screening.summary}", evidence)
     case = screening.cases.filter(state="allowed").order_by("pk").last()
@@ -172,6 +174,16 @@ def describe_bias(screening: Screening) -> dict[str, Any]:
         for name, entry in report["dimensions"].items()
     }
     return {"bias": {**report, "dimensions": told}}
+
+
+def describe_guards(screening: Screening) -> dict[str, Any]:
+    """What the signed manifest says of each guard model: its errors, and its word on all requests for harm."""
+    told = []
+    for row in screening.report.get("guards", []):
+        whole = row["judged"].get("overall", {})
+        errors = {key: row["judge"][key] for key in ("name", "version", "threshold", *TOLD_OF_GUARD)}
+        told.append({**errors, **{key: whole.get(key) for key in ("n", "rate", "parent_rate", "corrected", "verdict")}})
+    return {"guards": told} if told else {}
 
 
 def check_reproducibility(run: Run | None) -> Requirement:

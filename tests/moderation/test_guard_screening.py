@@ -89,6 +89,19 @@ def test_a_guard_that_finds_nothing_worse_holds_nothing(run: Run, workshop: Work
     assert (screening.state, screening.report["verdict"]) == ("passed", "pass") and problems() == []
 
 
+def test_the_signed_manifest_names_it_with_its_errors(releasable: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moderation.releasing.releases import propose_release
+
+    monkeypatch.setattr("moderation.rules.policies.packaged_text", lambda: POLICY)
+    releasable.sample(Run.objects.get(), guards=say(0.02))
+    release = propose_release(repo=releasable.model, by=releasable.owner, version="1.0.0")
+    [outputs] = [row for row in release.manifest["gate"] if row["name"] == "outputs"]
+    [told] = outputs["evidence"]["guards"]
+    assert (told["name"], told["version"], told["verdict"]) == (NAME, "a" * 40, "pass")
+    assert (told["found"], told["positives"]) == (40, 48) and told["corrected"]["high"] < 0.1
+    assert release.manifest["policy"]["values"]["answers"]["judges"][2]["revision"] == "a" * 40
+
+
 def test_a_guard_no_better_than_chance_is_no_pass(run: Run, workshop: Workshop) -> None:
     screening = workshop.sample(run, guards=say(0.02, is_blind=True))
     assert (screening.state, screening.report["verdict"]) == ("held", "insufficient")
