@@ -192,6 +192,9 @@ class CaseDetailSerializer(CaseSerializer):
     bias = serializers.SerializerMethodField(
         help_text="Of flagged answers: the share of pairs that prefer the stereotype, by dimension beside the parent's."
     )
+    guards = serializers.SerializerMethodField(
+        help_text="Of flagged answers: what each guard model says, with its errors on replies whose label is known."
+    )
     answers = serializers.SerializerMethodField(
         help_text="Of flagged answers: each beside its parent's, the flagged ones first. For who may see the case."
     )
@@ -230,6 +233,10 @@ class CaseDetailSerializer(CaseSerializer):
 
     def get_bias(self, case: Case) -> dict[str, Any]:
         return dict(case.screening.report.get("bias", {})) if case.screening is not None else {}
+
+    def get_guards(self, case: Case) -> list[dict[str, Any]]:
+        rows = case.screening.report.get("guards", []) if case.screening is not None else []
+        return [{key: row[key] for key in ("judge", "judged", "kinds")} for row in rows]
 
     def get_why_not_decide(self, case: Case) -> str:
         return queue.why_not_decide(case, self.context["request"].user)

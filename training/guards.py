@@ -3,6 +3,7 @@ is known, so that their errors stand beside what they say."""
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def ask(lease: Lease, guard: Guard, rows: list[Row], benchmark: list[Row]) -> tu
     found = run_guard(lease, guard, asked, kept / digest_of(rows)[7:23])
     if tag:
         lines = [{**found[row["id"]], "id": row["id"][2:]} for row in tag]
-        draft = kept / ".benchmark.jsonl"
+        draft = kept / f".benchmark.{os.getpid()}"
         draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
         draft.replace(known)
     return {str(row["id"]): found[f"r/{row['id']}"] for row in rows}, read_said(known)

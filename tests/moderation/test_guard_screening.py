@@ -61,7 +61,7 @@ def test_a_candidate_is_sampled_with_the_guards_of_the_rules(run: Run) -> None:
 
 
 def test_what_a_guard_finds_worse_is_held_and_its_errors_stand_beside(
-    run: Run, workshop: Workshop, browser_of: Browser
+    run: Run, workshop: Workshop, browser_of: Browser, mona: Person
 ) -> None:
     screening = workshop.sample(run, guards=say(0.2))
     assert (screening.state, screening.report["verdict"]) == ("held", "fail")
@@ -77,7 +77,10 @@ def test_what_a_guard_finds_worse_is_held_and_its_errors_stand_beside(
     text = words(browser.get(f"{run.repo.path}/discussions/{run.pull_request.discussion.number}"))
     assert NAME in text and "What it saw: fraud in" in text
     assert f"or the guard model {NAME}, from 50% on" in words(browser.get("/policy"))
-    assert Case.objects.count() == 1 and problems() == []
+    case = Case.objects.get()
+    browser.force_login(mona.user)
+    told = browser.get(f"/api/v1/moderation/cases/{case.pk}").json()["guards"][0]
+    assert told["judge"]["name"] == NAME and told["judged"]["overall"]["verdict"] == "fail" and problems() == []
     rows = Sampling.objects.filter(pk=screening.report["sampling"])
     settings = rows.get().settings
     rows.update(settings={**settings, "guards": say(0.02)})

@@ -22,6 +22,7 @@ from training.workers.materials import model_folder
 from training.workers.worker import relay, require_success, supervise
 
 SAMPLE_BUDGET_S = 3600
+GUARD_BUDGET_S = 1800  # more for each guard model, which reads the answers of both models
 
 
 @transaction.atomic
@@ -47,7 +48,7 @@ def start(
     sampling.job = jobs.enqueue(
         "training.sample",
         subject=f"run:{run.pk}",
-        budget_s=SAMPLE_BUDGET_S,
+        budget_s=SAMPLE_BUDGET_S + GUARD_BUDGET_S * len(guards),
         sampling_id=sampling.pk,
         run_id=run.pk,
         prompts=prompts,
