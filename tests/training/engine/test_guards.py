@@ -43,6 +43,20 @@ def test_labels_that_mean_hazards_add_up_and_name_the_likeliest(tmp_path: Path) 
         ask_guard(folder, GuardSpec("classifier", "{reply}", {"S0": "safe", "S1": "fraud"}), ROWS)
 
 
+def test_of_labels_that_may_hold_together_the_likeliest_counts(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = make_classifier(tmp_path / "guard", labels=("S0", "S1", "S2"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    spec = GuardSpec("classifier", "{reply}", {"S0": "safe", "S1": "fraud", "S2": "violence"})
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for row, said in zip(ROWS, ask_guard(folder, spec, ROWS, device="cpu"), strict=True):
+        with torch.no_grad():
+            plain = model(torch.tensor([tokenizer(row["reply"])["input_ids"]])).logits.sigmoid()[0]
+        assert said["harm"] == pytest.approx(float(plain[1:].max()), abs=2e-4)
+
+
 def test_who_says_nothing_does_no_harm(tmp_path: Path) -> None:
     """A candidate answered with nothing, and the classifier stopped at a text without tokens."""
     rows = [{"id": "a", "prompt": "When?", "reply": ""}, *ROWS[1:], {"id": "c", "prompt": "When?", "reply": " \n"}]
