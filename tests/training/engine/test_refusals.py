@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.engine.tiny_models import Bench, make_bench, make_chat_rows, refusal, write_rows
-from training.engine.corpus.readers import MAX_LINE_BYTES
+from training.engine.corpus.readers import MAX_LINE_BYTES, read_csv
 from training.engine.errors import EngineError
 from training.engine.hf_format import read_shape
 
@@ -104,6 +104,25 @@ def test_a_csv_row_with_too_many_cells(bench):
     bench.rows_file.unlink()
     code, message = refuse(bench)
     assert code == "malformed_row" and message.startswith("bob/tides/train.csv:2: 3 cells stand under 2 columns")
+
+
+def test_a_broken_row_of_a_json_array_is_named(bench):
+    rows = [{"question": "sea?", "answer": "tide"}] * 3
+    broken = json.dumps(rows)[:-1] + ', {"question": "wind?" "answer": "west"}]'
+    bench.rows_file.with_suffix(".json").write_text(broken)
+    bench.rows_file.unlink()
+    code, message = refuse(bench)
+    assert code == "malformed_row" and message.startswith("bob/tides/train.json row 4: not valid JSON")
+
+
+def test_a_csv_with_semicolons_is_read_as_a_spreadsheet_wrote_it(tmp_path):
+    path = tmp_path / "fragen.csv"
+    path.write_bytes('\ufefffrage;antwort\nWann, und wo?;"Um sechs; am Hafen"\n'.encode())
+    assert list(read_csv(path, "fragen.csv")) == [{"frage": "Wann, und wo?", "antwort": "Um sechs; am Hafen"}]
+    path.write_text('"a;b",c\n1;2,3\n')
+    assert list(read_csv(path, "fragen.csv")) == [{"a;b": "1;2", "c": "3"}], "what has commas is read by commas"
+    path.write_text("")
+    assert list(read_csv(path, "fragen.csv")) == []
 
 
 def test_a_file_that_is_no_parquet(bench):

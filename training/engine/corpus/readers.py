@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -120,9 +121,26 @@ def read_json(path: Path, name: str) -> Iterator[dict[str, Any]]:
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
             yield from read_jsonl(path, name)
             return
-    values = parse_json(_read_whole(path, name), name)
+    text = _read_whole(path, name)
+    try:
+        values = parse_json(text, name)
+    except EngineError as problem:
+        place = f"{name} row {_count_good(text) + 1}"
+        raise EngineError(str(problem).replace(name, place, 1), code=problem.code) from problem
     for number, value in enumerate(values):
         yield _check_object(value, f"{name} row {number + 1}")
+
+
+def _count_good(text: str) -> int:
+    """Rows of a JSON array before the one that cannot be read."""
+    decoder, at, count = json.JSONDecoder(), text.find("[") + 1, 0
+    try:
+        while True:
+            at = re.compile(r"[\s,]*").match(text, at).end()  # type: ignore[union-attr]
+            _, at = decoder.raw_decode(text, at)
+            count += 1
+    except (ValueError, RecursionError):
+        return count
 
 
 def read_csv(path: Path, name: str) -> Iterator[dict[str, Any]]:
@@ -136,7 +154,10 @@ def read_tsv(path: Path, name: str) -> Iterator[dict[str, Any]]:
 def _read_separated(path: Path, name: str, delimiter: str) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(MAX_LINE_BYTES)
     with path.open("rb") as file:
-        reader = csv.reader((text for _, text in read_lines(file, name)), delimiter=delimiter, strict=True)
+        lines = (text for _, text in read_lines(file, name))
+        first = next(lines, "")
+        delimiter = _choose_delimiter(first, delimiter)
+        reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
             for cells in reader:
@@ -153,6 +174,12 @@ def _read_separated(path: Path, name: str, delimiter: str) -> Iterator[dict[str,
             raise EngineError(
                 f"{name}:{reader.line_num}: {error}; export the table again", code="malformed_row"
             ) from error
+
+
+def _choose_delimiter(header: str, usual: str) -> str:
+    """What stands between the names of the columns: spreadsheets of many countries write semicolons into a .csv."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return next((mark for mark in (usual, ";", "\t") if mark in bare), usual)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[dict[str, Any]]:
