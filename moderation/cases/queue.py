@@ -13,6 +13,7 @@ from hub.accounts.people import count_active_people
 from hub.accounts.permissions import can, require, role_of
 from hub.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hub.community.listeners import notify, settle_news
+from hub.community.models import Discussion
 from hub.repos.clearance import Decision
 from hub.repos.models import Content, Repo
 from moderation import audit
@@ -110,10 +111,22 @@ def tell_of_held(cases: list[Case]) -> None:
     what = first.title if len(cases) == 1 else f"{first.title} (and {len(cases) - 1} more)"
     owners = {case.content.added_by for case in cases if case.content is not None}
     people = [*owners, first.repo.owner_user]
-    notify(people, f"{first.repo} is not public in full: {what}", path_of(first))
+    name = name_place(first)
+    notify(people, f"{name} is not public in full: {what}", path_of(first))
     told = {person.pk for person in people if person is not None}
     place = path_of(first) if len(cases) == 1 else queue_of(first.repo)
-    notify([user for user in moderators() if user.pk not in told], f"To decide in {first.repo}: {what}", place)
+    notify([user for user in moderators() if user.pk not in told], f"To decide in {name}: {what}", place)
+
+
+def name_place(case: Case) -> str:
+    """The repository, or the proposal with which a file came."""
+    brought = case.content.brought_by.order_by("pk").first() if case.content is not None else None
+    ref = brought.revision.ref if brought is not None else ""
+    if not ref.startswith("refs/pr/"):
+        return str(case.repo)
+    number = ref.removeprefix("refs/pr/")
+    row = Discussion.objects.filter(repo=case.repo, number=number if number.isdigit() else 0).first()
+    return f"{row}: {row.title}" if row is not None else str(case.repo)
 
 
 def close_cleared(decisions: Iterable[Decision]) -> None:

@@ -33,6 +33,7 @@ WORDS = {
     "member.changed": "changed a role in",
     "outputs.held": "held the answers of",
     "policy.changed": "changed the rules of this hub in",
+    "policy.shows_older": "found an older text than the rules in force in",
     "proposal.merged": "merged a proposal into",
     "repo.deleted": "deleted",
     "repo.restored": "brought back",

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from hub.community.candidates import people_behind
+from hub.community.listeners import notify
 from hub.community.models import PullRequest
 from hub.community.reviews import valid_approvals
 from hub.repos.models import Repo
@@ -17,7 +19,8 @@ from hub.repos.places import pair
 from hub.storage.errors import StorageError
 from hub.storage.git import GitRepo
 from moderation import audit
-from moderation.models import PolicyVersion
+from moderation.models import AuditEntry, PolicyVersion
+from moderation.people import moderators
 from moderation.rules.policy_file import (
     FILE,
     LEAST_APPROVALS,
@@ -30,6 +33,7 @@ from moderation.rules.policy_file import (
 
 log = logging.getLogger(__name__)
 
+TOLD_FOR_S = 86400  # the log is asked again at most this often
 TRIES = 8  # of two that note the same change one tries again
 
 
@@ -61,7 +65,7 @@ def in_force() -> Standing:
             return stand(last)
         if last is not None and repo is not None and is_taken_back(last, repo):
             # No pull request changed the rules: something in their history was withheld, and what the public sees moved back.
-            log.warning("%s shows an older policy than the one in force; the policy stays as it was", repo)
+            tell_of_older(last, repo)
             return stand(last)
         text = read_text(pair(repo).public, repo.public_head) if repo is not None and repo.public_head else b""
         if repo is not None and not is_readable(text):
@@ -74,6 +78,24 @@ def in_force() -> Standing:
         if row is not None:
             return stand(row)
     raise RuntimeError("The policy in force could not be noted; nothing was decided.")
+
+
+def tell_of_older(last: PolicyVersion, repo: Repo) -> None:
+    """That the public sees an older text than the one in force: to the log and to the moderators, once for each such text."""
+    said = {"number": last.number, "shown": repo.public_head}
+    if not cache.add(f"older-policy:{last.number}:{repo.public_head}", 1, timeout=TOLD_FOR_S):
+        return
+    if AuditEntry.objects.filter(
+        action="policy.shows_older", data__shown=repo.public_head, data__number=last.number
+    ).exists():
+        return
+    log.warning("%s shows an older policy than the one in force; the policy stays as it was", repo)
+    audit.record("policy.shows_older", repo.full_name, is_public=True, **said)
+    text = (
+        f"{repo} shows an older text than version {last.number}, by which this hub judges: something in its history was "
+        f"withheld. Version {last.number} stays in force; propose the rules anew so that everybody can read them."
+    )
+    notify(list(moderators()), text, f"{repo.path}/discussions")
 
 
 def is_current(last: PolicyVersion, repo: Repo | None) -> bool:

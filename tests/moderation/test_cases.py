@@ -15,6 +15,7 @@ from moderation.cases.queue import cases_for, decide_case, find_case
 from moderation.cases.reports import open_report
 from moderation.cases.withholding import judge_file
 from moderation.models import AuditEntry, Case
+from tests.hub.scenes import propose
 from tests.moderation.scenes import ROWS, SECRET, bring, content_at, is_public_object, make_repo, reader, run_jobs
 from tests.people import make_person
 
@@ -142,6 +143,17 @@ def test_many_files_of_one_commit_are_told_once(alice: Any, mona: Any) -> None:
     assert Case.objects.count() == 3
     assert [row.user for row in Notification.objects.order_by("user_id")] == [alice.user, mona.user]
     assert "(and 2 more)" in Notification.objects.first().text
+
+
+def test_a_held_file_of_a_proposal_is_told_as_of_the_proposal(alice: Any, bob: Any, mona: Any) -> None:
+    repo = make_repo("dataset", "tides", alice.user)
+    bring(repo, alice.user, {"a.txt": b"The tide comes."})
+    pull_request = propose(repo, bob.user, {"b.txt": SECRET.encode()}, title="One more tide")
+    texts = {row.user: row.text for row in Notification.objects.filter(text__contains="b.txt")}
+    assert texts[bob.user].startswith(
+        f"{pull_request}: One more tide is not public in full: An AWS access key stands in b.txt"
+    )
+    assert texts[mona.user].startswith(f"To decide in {pull_request}: One more tide: ")
 
 
 def test_what_is_decided_waits_for_nobody_any_more(held: Case, alice: Any, bob: Any, mona: Any, dora: Any) -> None:

@@ -96,6 +96,12 @@ def test_withholding_an_older_text_does_not_put_one_before_it_in_force(rules: Re
     assert rules.public_head not in (before.commit, "")  # the public sees the first text again
     assert policies.in_force() == before and before.policy.answers.margin == 0.04
     assert PolicyVersion.objects.count() == before.number
+    policies.in_force()
+    assert AuditEntry.objects.get(action="policy.shows_older").data["number"] == before.number
+    told = Notification.objects.filter(text__contains="shows an older text than version")
+    assert sorted(row.user.username for row in told) == ["mona", "nora"], (
+        "each once, however often the rules are asked for"
+    )
 
 
 @pytest.mark.parametrize(

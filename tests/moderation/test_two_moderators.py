@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
+from hub.accounts.models import User
 from hub.common.errors import Conflict, Forbidden, InvalidInput
 from hub.community.candidates import RECIPE
 from hub.community.models import Check, Notification
@@ -84,11 +85,18 @@ def test_who_maintains_the_model_is_none_of_the_two(poisoned: Case, workshop: Wo
     assert poisoned.voices.count() == 1
 
 
-def test_the_log_tells_strangers_nothing_of_a_run_that_they_may_not_see(poisoned: Case, mona: Person) -> None:
+def test_the_log_tells_strangers_nothing_of_a_run_that_they_may_not_see(
+    poisoned: Case, mona: Person, nora: Person
+) -> None:
     recipe = Content.objects.filter(repo=poisoned.repo, path=RECIPE)
     set_clearance(contents=list(recipe), clearance="withheld", reason="It quotes a person.")
     allow(poisoned, mona)
     assert not AuditEntry.objects.get(action="case.half_allowed").is_public
+    allow(poisoned, nora)
+    assert not AuditEntry.objects.get(action="case.allowed").is_public
+    User.objects.filter(pk=mona.user.pk).update(is_active=False)
+    allow(poisoned, make_person("olga", is_moderator=True))
+    assert not AuditEntry.objects.get(action="case.seconded").is_public
 
 
 def test_who_trained_it_brought_a_row_or_stepped_back_is_none_of_the_two(
@@ -202,6 +210,15 @@ def test_an_exception_is_asked_for_and_granted_on_pages(
         page = words(browser_of(alice).get(case))
         assert said in page and "The class is small." in page
     assert "granted it already" in words(browser_of(alice).get(asks))
+
+
+def test_the_log_tells_strangers_nothing_of_an_exception_for_a_run_that_they_may_not_see(
+    insufficient: Run, workshop: Workshop
+) -> None:
+    recipe = Content.objects.filter(repo=workshop.model, path=RECIPE)
+    set_clearance(contents=list(recipe), clearance="withheld", reason="It quotes a person.")
+    ask(run=insufficient, by=workshop.owner, reason="Monday.")
+    assert not AuditEntry.objects.get(action="exception.asked").is_public
 
 
 def test_a_voice_counts_no_more_once_its_moderator_has_a_part_in_it(

@@ -12,6 +12,7 @@ import pytest
 from django.utils import timezone
 
 from hub.common import jobs
+from hub.common.jobs import JobRetry
 from hub.common.models import Job, JobEvent
 from tests.beside import at_once
 from tests.training.line import Line, checks_of, run_waiting_jobs, summary_of
@@ -21,6 +22,7 @@ from training.models import Checkpoint, LedgerEntry, Run
 from training.running import runs
 from training.tasks import run_folder
 from training.workers import worker
+from training.workers.worker import Outcome, require_success
 
 ROWS = '(out / "plan.json").write_text(json.dumps({"plan": {"rows_per_pass": %d}}))\n'
 KILLED_BY_SYSTEM = """\
@@ -249,3 +251,18 @@ def test_a_run_whose_job_is_gone_does_not_train_for_ever(run: Run, line: Line) -
     jobs.enqueue("training.end_forgotten")
     run_waiting_jobs(kinds=("training.end_forgotten",))
     assert Run.objects.get().state == Run.State.TRAINING  # what is at work is left alone
+
+
+@pytest.mark.parametrize(("code", "words"), [(1, "in the log of the worker"), (-9, "the system ended it (SIGKILL)")])
+def test_what_a_crash_says_of_this_machine_stays_in_the_log(
+    code: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace = (
+        "Traceback (most recent call last):\nOSError: [Errno 5] cannot read '/srv/hub/data/runs/7/model.safetensors'"
+    )
+    with pytest.raises(JobRetry) as told:
+        require_success(Outcome(code, stderr=trace))
+    assert words in str(told.value) and f"stopped with code {code}" in str(told.value) and "/srv" not in str(told.value)
+    assert "/srv/hub/data/runs/7" in caplog.text
+    with pytest.raises(JobRetry, match="code 1: the loss is no number[.]$"):
+        require_success(Outcome(1, error={"message": "the loss is no number."}))

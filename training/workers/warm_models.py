@@ -4,6 +4,7 @@ A worker process keeps one, and lets it go after a pause. The child dies with it
 
 import atexit
 import json
+import logging
 import os
 import queue
 import subprocess
@@ -17,6 +18,8 @@ from django.conf import settings
 
 from hub.common.jobs import JobRefused, JobRetry, Lease
 from training.workers.worker import POLL_S, drain, pump, read_event, start_engine, stop_engine
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 300  # after which a warm model is let go
 
@@ -60,8 +63,10 @@ class WarmModel:
             except queue.Empty:
                 continue
             if line is None:
-                last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                raise JobRetry(f"The model stopped while it was answering: {last[0]}")
+                log.warning("A model stopped while it was answering: %s", self.log.read_text(errors="replace").strip())
+                raise JobRetry(
+                    "The model stopped while it was answering; the log of the worker holds what it last said."
+                )
             return line
 
     def ask(self, lease: Lease, messages: list[dict[str, str]], options: dict[str, Any]) -> Iterator[dict[str, Any]]:

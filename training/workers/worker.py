@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import queue
 import signal
@@ -20,6 +21,8 @@ from django.conf import settings
 from hub.common.jobs import DiskFull, JobCancelled, JobLost, JobRefused, JobRetry, Lease
 from training.workers.memory import MemoryWatch, memory_limit_bytes
 from training.workers.relaying import Event, relay
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 CARDS = Path("/dev")
@@ -250,8 +253,17 @@ def require_success(outcome: Outcome) -> None:
     hint = (outcome.error or {}).get("hint") or ""
     if outcome.code == 2:
         raise JobRefused(message if hint and hint in message else " ".join(part for part in (message, hint) if part))
-    last = outcome.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-    raise JobRetry(f"The training program stopped with code {outcome.code}: {message or last[0]}.")
+    if not message:  # a crash: what it said names files of this machine, so it stays here
+        log.warning("The training program stopped with code %s: %s", outcome.code, outcome.stderr.strip())
+    said = message.rstrip(".") or name_end(outcome.code)
+    raise JobRetry(f"The training program stopped with code {outcome.code}: {said}.")
+
+
+def name_end(code: int) -> str:
+    """What ended a program that told nothing itself, in words for people."""
+    if code < 0:
+        return f"the system ended it ({signal.Signals(-code).name if -code in set(signal.Signals) else 'a signal'})"
+    return "it broke; whoever runs this hub finds what it last said in the log of the worker"
 
 
 __all__ = ["JobLost", "Outcome", "relay", "require_success", "start_engine", "stop_engine", "supervise"]
