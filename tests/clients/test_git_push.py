@@ -1,11 +1,13 @@
 """git and git-lfs as people use them: clone, push, tags, large files, and the way in for those who may not write."""
 
+import random
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.clients.running_hub import RunningHub, git, remote
+from tests.recordings import make_recording
 
 IBAN = "DE89 3704 0044 0532 0130 00"  # screens hold it for a moderator
 
@@ -52,7 +54,7 @@ def files_at(hub: RunningHub, name: str, revision: str = "main", person: str | N
 
 def test_a_member_pushes_branches_tags_and_large_files(granian_server: RunningHub, name: str, tmp_path: Path):
     folder = clone(granian_server, name, tmp_path / "clone")
-    noise = bytes(range(256)) * 20_000
+    noise = make_recording(5_000_000)
     made = commit(folder, {"notes.txt": b"low water\n", "deep/noise.bin": noise}, "Notes and noise")
     assert "oid sha256" in git("cat-file", "-p", "HEAD:deep/noise.bin", cwd=folder).stdout
     git("tag", "light", cwd=folder)
@@ -98,7 +100,11 @@ def test_a_long_push_arrives_in_chunks(granian_server: RunningHub, name: str, tm
 
 def test_a_stranger_is_shown_the_way_and_opens_a_pull_request(granian_server: RunningHub, name: str, tmp_path: Path):
     folder = clone(granian_server, name, tmp_path / "clone", "charlie")
-    first = commit(folder, {"pier.txt": b"from the pier\n", "pier.bin": bytes(5000)}, "Rows from the pier")
+    first = commit(
+        folder,
+        {"pier.txt": b"from the pier\n", "pier.bin": make_recording(5000, random.Random(1))},
+        "Rows from the pier",
+    )
     assert "its large file was not uploaded" in push_refused(folder, "--no-verify", "HEAD:refs/for/main")
     said = push_refused(folder, "HEAD:main")
     assert "you have no write access" in said and "git push origin HEAD:refs/for/main" in said
@@ -119,7 +125,9 @@ def test_a_stranger_is_shown_the_way_and_opens_a_pull_request(granian_server: Ru
     merged = granian_server.call("POST", f"/api/datasets/{name}/discussions/1/merge", person="alice", json={})
     assert merged.status_code == 200, merged.text
     assert {"pier.txt", "pier.bin"} <= set(files_at(granian_server, name))
-    assert granian_server.call("GET", f"/datasets/{name}/resolve/main/pier.bin").content == bytes(5000)
+    assert granian_server.call("GET", f"/datasets/{name}/resolve/main/pier.bin").content == make_recording(
+        5000, random.Random(1)
+    )
 
 
 def test_a_stranger_reaches_only_their_own_pull_request(granian_server: RunningHub, name: str, tmp_path: Path):
@@ -181,12 +189,16 @@ def test_shallow_and_partial_clones_work_and_push_back(
 
 def test_members_fetch_what_waits_for_clearance_by_their_own_way(granian_server: RunningHub, name: str, tmp_path: Path):
     folder = clone(granian_server, name, tmp_path / "clone", way="/git")
-    waiting = commit(folder, {"people.txt": f"account {IBAN}\n".encode(), "later.bin": bytes(3000)}, "Held")
+    waiting = commit(
+        folder,
+        {"people.txt": f"account {IBAN}\n".encode(), "later.bin": make_recording(3000, random.Random(2))},
+        "Held",
+    )
     said = push(folder, "HEAD:main")
     assert "remote: 1 file of this push is not cleared" in said and f"/datasets/{name}/commit/{waiting}" in said
     again = clone(granian_server, name, tmp_path / "again", way="/git")
     assert head_of(again) == waiting
-    assert (again / "later.bin").read_bytes() == bytes(3000)
+    assert (again / "later.bin").read_bytes() == make_recording(3000, random.Random(2))
     commit(again, {"more.txt": b"more\n"}, "On top of it")
     push(again, "HEAD:main")
     git("pull", "-q", cwd=folder, with_lfs=True)
