@@ -7,12 +7,13 @@ import pytest
 from hub.common.errors import Conflict
 from hub.repos.lifecycle import delete_repo
 from hub.repos.models import Repo
+from hub.repos.purging import purge_files
 from moderation import audit
 from moderation.cases.queue import decide_case
 from moderation.cases.reports import open_report
 from moderation.models import AuditEntry, Case
 from moderation.releasing.releases import propose_release, refuse
-from tests.moderation.scenes import CARD, Workshop, make_repo
+from tests.moderation.scenes import CARD, SECRET, Workshop, make_repo
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,6 +30,20 @@ def test_what_is_reported_is_not_deleted_before_a_moderator_has_decided(alice: A
     entry = AuditEntry.objects.get(action="repo.deleted")
     assert (entry.actor, entry.subject, entry.is_public) == ("alice", "alice/bad", True)
     assert audit.verify() == ""
+
+
+def test_a_file_that_waits_for_its_format_alone_keeps_nobody_from_deleting(alice: Any, bob: Any) -> None:
+    mixed = bytes(range(256)) * 40
+    repo = make_repo("model", "odd", alice.user, {"README.md": CARD, "weights.bin": mixed})
+    assert Case.objects.get().content.path == "weights.bin"
+    delete_repo(repo=repo, by=alice.user)
+    both = make_repo("model", "both", alice.user, {"weights.bin": mixed, "notes.txt": SECRET.encode()})
+    with pytest.raises(Conflict, match="while a moderator has to decide about it"):
+        delete_repo(repo=both, by=alice.user)
+    purge_files(repo=both, by=alice.user, paths=["notes.txt"])
+    open_report(repo=both, by=bob.user, text="It is stolen.")
+    with pytest.raises(Conflict, match="while a moderator has to decide about it"):
+        delete_repo(repo=both, by=alice.user)
 
 
 def test_the_end_of_a_private_repository_is_not_told_to_everybody(alice: Any) -> None:
