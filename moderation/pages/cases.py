@@ -66,7 +66,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "missing_moderators": count_missing(case) if case.state == Case.State.OPEN or is_half_allowed(case) else 0,
         "may_see_report": can(request.user, "moderate"),
         "offline": quarantines.of_case(case),
-        "offline_acts": quarantines.list_acts(case, request.user),
+        "offline_acts": list_offline_acts(case, request.user, may_decide=not why_not),
         "may_appeal": appeals.may_appeal(case, request.user),
         "notes": [{**note, "at": parse_datetime(note["at"])} for note in case.subject.get("notes", [])],
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
@@ -122,6 +122,11 @@ def list_file_acts(case: Case, user: Any) -> list[tuple[str, str]]:
         return []  # the decision itself says it
     act = "restore" if case.content.clearance == withholding.WITHHELD else "withhold"
     return [(act, acts[act])]
+
+
+def list_offline_acts(case: Case, user: Any, *, may_decide: bool) -> list[tuple[str, str]]:
+    """(act, words); none beside an appeal that this moderator decides, as its decision says the same."""
+    return [] if may_decide and case.kind == Case.Kind.OFFLINE else quarantines.list_acts(case, user)
 
 
 def describe_test(case: Case, request: HttpRequest) -> dict[str, Any]:

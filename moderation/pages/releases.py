@@ -15,7 +15,8 @@ from hub.repos.reader import RepoReader
 from hub.web.listings import cut_numbered_page
 from hub.web.repo_pages import render_repo_page, repo_page, require_sign_in, site_address
 from moderation import gate
-from moderation.models import Release
+from moderation.cases import quarantines, queue
+from moderation.models import Case, Release
 from moderation.releasing import bill_of_materials, channels, publishing, releases
 from moderation.releasing.manifests import canonical
 from moderation.releasing.publishing import needed_approvals, path_of
@@ -160,6 +161,8 @@ def render_release(
         files=sorted(release.manifest.get("files", {}).items()),
         **describe_replay(request.user, release),
         may=list_acts(request.user, release),
+        quarantine_case=find_quarantine_case(request.user, release),
+        may_report=can(request.user, "report", repo) or not request.user.is_authenticated,
     )
 
 
@@ -227,6 +230,12 @@ def list_acts(user: Any, release: Release) -> dict[str, bool]:
         "quarantine": state in (State.PUBLISHED, State.YANKED) and is_moderator,
         "lift": state in (State.YANKED, State.QUARANTINED) and not publishing.why_not_lift(release, user),
     }
+
+
+def find_quarantine_case(user: Any, release: Release) -> Case | None:
+    """Where a quarantine is seconded, lifted or appealed against, for those who may see it."""
+    row = quarantines.find_quarantine(release.repo, release) if release.state == State.QUARANTINED else None
+    return row.case if row is not None and queue.may_see(row.case, user) else None
 
 
 @require_POST

@@ -1,7 +1,7 @@
 """Chromium, a whole hub, and a window for each person."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -64,16 +64,23 @@ def watch() -> Iterator[Watch]:
 @pytest.fixture
 def open_window(chromium: Any, town: Town, watch: Watch) -> Iterator[Callable[..., Any]]:
     """`open_window("ada")` is a page in a browser of her own, signed in through the form; None is a stranger's."""
+    yield from open_windows(chromium, watch, town.address, town.passwords)
+
+
+def open_windows(
+    chromium: Any, watch: Watch, address: str, passwords: Mapping[str, str]
+) -> Iterator[Callable[..., Any]]:
+    """The opener of windows at the hub of this address; all of them close at the end."""
     contexts = []
 
     def open(name: str | None = None, **options: Any) -> Any:
-        context = chromium.new_context(base_url=town.address, viewport={"width": 1280, "height": 900}, **options)
+        context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900}, **options)
         context.set_default_timeout(PATIENCE_MS)
         context.on("page", watch.follow)
         contexts.append(context)
         page = context.new_page()
         if name is not None:
-            sign_in(page, name, town.passwords[name])
+            sign_in(page, name, passwords[name])
         return page
 
     yield open

@@ -3,7 +3,6 @@
 A poisoned candidate is blocked with its answers shown and passes by two moderators only; a report takes a dataset offline, and an
 appeal brings it back; a yanked release stays for who pinned it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +11,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import DisabledRepoError, HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 
 from tests.clients.running_hub import RunningHub
-
-PREPARE = """
-import json, sys
-from pathlib import Path
-from hub.repos.models import RepoCollaborator
-from moderation.models import Case
-from moderation.releases import approve, propose_release
-from tests.moderation.scenes import Workshop
-from tests.moderation.test_output_screening import spoil
-from tests.people import make_person
-
-names = ("amy", "ben", "cleo", "dora")
-people = {name: make_person(name) for name in names}
-people |= {name: make_person(name, is_moderator=True) for name in ("mona", "nora")}
-workshop = Workshop.build(*(people[name].user for name in names[:3]))
-RepoCollaborator.objects.create(repo=workshop.model, user=people["dora"].user, role="write")
-folder = Path(FOLDER)
-commits = {}
-for seed, version in ((1, "1.0.0"), (2, "1.1.0")):
-    workshop.make_model(folder / str(seed), seed=seed, by=workshop.owner if seed == 2 else None)
-    release = propose_release(repo=workshop.model, by=workshop.owner, version=version)
-    for name in ("ben", "dora"):
-        approve(release=release, by=people[name].user)
-    commits[version] = release.commit
-pull = workshop.propose(note="poisoned")
-run = workshop.train(pull, folder / "poisoned", seed=3)
-workshop.evaluate(run)
-workshop.sample(run, spoil())
-print(json.dumps({
-    "tokens": {name: person.token for name, person in people.items()}, "commits": commits,
-    "pull_request": pull.discussion.number, "case": Case.objects.get(kind="output").pk,
-    "digest": pull.candidate_digest,
-}))
-"""
-MODEL, DATA = "amy/tide-assistant", "cleo/tide-rows"
+from tests.moderation.story import DATA, MODEL, prepare
 
 
 class Commons:
@@ -67,8 +32,7 @@ class Commons:
 
 @pytest.fixture(scope="module")
 def commons(granian_server: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Commons:
-    code = PREPARE.replace("FOLDER", repr(str(tmp_path_factory.mktemp("weights"))))
-    return Commons(granian_server, json.loads(granian_server.run(code).splitlines()[-1]))
+    return Commons(granian_server, prepare(granian_server, tmp_path_factory.mktemp("weights")))
 
 
 def test_a_poisoned_candidate_is_blocked_and_two_moderators_have_to_let_it_pass(commons: Commons) -> None:

@@ -171,6 +171,16 @@ def test_the_owner_answers_and_appeals_to_somebody_who_did_not_decide(
     assert offline.ended_by == nora.user and is_public_object(look(case), look(case).head)
 
 
+def test_the_page_of_an_appeal_asks_for_one_decision_and_says_what_holds_until_then(
+    offline: Quarantine, alice: Person, nora: Person, browser_of: Browser
+) -> None:
+    """It had two forms that do the same, and spoke of a reporter."""
+    again = appeal(case=offline.case, by=alice.user, text="They are from 1911.")
+    page = words(browser_of(nora).get(f"/moderation/cases/{again.pk}"))
+    assert "Your decision" in page and "Your word on it" not in page
+    assert "Until then it is as the first decision left it." in page and "Who reported it" not in page
+
+
 def test_a_refused_appeal_counts_as_the_second_moderators_word(
     offline: Quarantine, alice: Person, nora: Person
 ) -> None:

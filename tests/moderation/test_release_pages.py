@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from moderation.cases.quarantines import find_quarantine
 from moderation.models import Release
 from moderation.releasing.publishing import set_state
 from moderation.releasing.releases import propose_release
@@ -122,3 +123,19 @@ def test_datasets_have_no_releases(releasable: Workshop, browser_of: Browser) ->
 def test_a_quarantined_release_is_told_on_the_model(published: Release, mona: Person, browser_of: Browser) -> None:
     set_state(release=published, by=mona.user, state="quarantined", reason="It gives away an address.")
     assert "Quarantined v1.0.0 It gives away an address." in words(browser_of(None).get(published.repo.path))
+
+
+def test_a_release_is_reported_from_its_page_and_its_quarantine_leads_the_owner_to_the_case(
+    published: Release, alice: Person, charlie: Person, mona: Person, browser_of: Browser
+) -> None:
+    """The report said nothing of the release, and nobody found from it to the case in which one asks for another look."""
+    place = f"{published.repo.path}/releases/v1.0.0"
+    form = f"{published.repo.path}/report?release=v1.0.0"
+    assert f'href="{form}"' in browser_of(charlie).get(place).content.decode()
+    assert f"Report {published.repo.full_name} v1.0.0" in words(browser_of(charlie).get(form))
+    given = {"send": "1", "text": "It gives away an address.", "release": "v1.0.0"}
+    case = browser_of(charlie).post(form, given)["Location"]
+    assert f'quarantine it on <a href="{place}">its page</a>' in browser_of(mona).get(case).content.decode()
+    set_state(release=published, by=mona.user, state="quarantined", reason="It gives away an address.")
+    own = f"case {find_quarantine(published.repo, published).case.pk} is where its people ask for another look"
+    assert own in words(browser_of(alice).get(place)) and own not in words(browser_of(charlie).get(place))
