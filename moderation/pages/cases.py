@@ -12,12 +12,14 @@ from hub.community.models import PullRequest
 from hub.web.repo_pages import require_sign_in
 from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, withholding
 from moderation.cases.case_stakes import why_has_stake
-from moderation.cases.voices import count_missing, is_half_allowed
+from moderation.cases.voices import count_missing, is_exception, is_half_allowed
 from moderation.models import Case, ReportTest
 from moderation.rules.policies import in_force, named_in
 from moderation.rules.policy_file import Clause
 from moderation.screening import evidence
+from training.models import Run
 
+SHOWN_ANSWERS = 8  # that were flagged; the others open by a click, so that the decision is not pages away
 SEVERITIES = {3: ("block", "Blocked"), 2: ("hold", "Needs a person"), 1: ("info", "Note")}
 # What each decision means, in the words of its form.
 MEANINGS = {
@@ -63,6 +65,7 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "is_late": deadlines.due_at(case) <= timezone.now(),
         "claimer": deadlines.claimer_of(case, timezone.now()),
         "voices": list(case.voices.select_related("by").order_by("pk")),
+        "deciders": name_deciders(case),
         "missing_moderators": count_missing(case) if case.state == Case.State.OPEN or is_half_allowed(case) else 0,
         "may_see_report": can(request.user, "moderate"),
         "offline": quarantines.of_case(case),
@@ -91,6 +94,7 @@ def describe(case: Case) -> dict[str, Any]:
         }
     if case.kind == Case.Kind.OUTPUT and case.screening is not None:
         answers = evidence.list_answers(case.screening)
+        flagged = [answer for answer in answers if answer.is_flagged]
         pull_request: PullRequest | None = case.screening.pull_request
         return {
             "hazards": evidence.list_hazards(case.screening),
@@ -98,11 +102,22 @@ def describe(case: Case) -> dict[str, Any]:
             "guards": evidence.list_guards(case.screening),
             "bias": evidence.list_bias(case.screening),
             "pairs": evidence.list_pairs(case.screening),
-            "flagged": [answer for answer in answers if answer.is_flagged],
+            "flagged": flagged[:SHOWN_ANSWERS],
+            "more_flagged": flagged[SHOWN_ANSWERS:],
             "others": [answer for answer in answers if not answer.is_flagged],
             "discussion": pull_request.discussion if pull_request else None,
         }
+    if case.kind == Case.Kind.EXEMPT:
+        run = Run.objects.select_related("pull_request__discussion").filter(pk=case.subject.get("run") or 0).first()
+        return {"discussion": run.pull_request.discussion if run and run.pull_request else None}
     return {}
+
+
+def name_deciders(case: Case) -> str:
+    """ "mona and nora" where it took two."""
+    rows = case.voices.filter(state=case.state).select_related("by").order_by("pk")
+    both = [voice.by.username for voice in rows] if is_exception(case, case.state) else []
+    return " and ".join(both) or (case.decided_by.username if case.decided_by else "")
 
 
 def find_clause(case: Case) -> Clause | None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import DisabledRepoError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import DisabledRepoError, LocalEntryNotFoundError, RevisionNotFoundError
 
 from tests.browser.conftest import open_windows
 from tests.browser.looks import Gallery, Watch, check_page
@@ -88,6 +89,100 @@ def give_reason(page: Any, label: str, reason: str, button: str) -> None:
 def verdict(page: Any) -> str:
     """What the head of a page of a release or a case says about its state."""
     return str(page.locator("section.verdict").first.inner_text())
+
+
+def test_a_poisoned_candidate_is_blocked_with_its_answers_shown_and_two_moderators_let_it_pass(
+    open_window: Callable[..., Any], hub: RunningHub, made: dict[str, Any], gallery: Gallery
+) -> None:
+    number = made["pull_request"]
+    with pytest.raises(RevisionNotFoundError):
+        HfApi(hub.url, token=False).model_info(MODEL, revision=f"refs/convert/candidate_{number}")
+    owner = open_window("amy")
+    see_blocked(owner, number, gallery)
+    owner.locator("#check-screen").get_by_role("link", name="Case").click()
+    owner.get_by_role("heading", name="Answers that were flagged").wait_for()
+    read_transcript(owner, gallery)
+    assert not owner.get_by_role("button", name="Decide").count()
+    case = owner.url
+    allow(open_window("mona"), case, "Allow it", "They are lines of a play.", gallery, "poisoned")
+    see_blocked(owner, number, gallery)
+    agree(open_window("nora"), case, "Allow it", "I know the play.", gallery, "poisoned")
+    owner.reload()
+    row = owner.locator("#check-screen")
+    assert row.locator(".badge").inner_text().strip() == "Passed"
+    assert "mona: They are lines of a play.; nora: I know the play." in row.inner_text()
+
+
+def see_blocked(page: Any, number: int, gallery: Gallery) -> None:
+    """The proposal says that it waits, and cannot be merged."""
+    page.goto(f"/{MODEL}/discussions/{number}")
+    assert page.locator("#check-screen .badge").inner_text().strip() != "Passed"
+    assert page.get_by_role("button", name="Merge into main").is_disabled()
+    assert "violence" in page.locator("#screening").inner_text().lower()
+    look(page, gallery, "blocked-proposal")
+
+
+def read_transcript(page: Any, gallery: Gallery) -> None:
+    """Answer by answer beside the parent's; what may hurt opens by a click."""
+    look(page, gallery, "blocked-case")
+    flagged = page.locator("article.card", has_text="Breaks the rule")
+    first = flagged.first
+    bad, good = first.get_by_text("then hurt him so that he will be afraid"), first.get_by_text("I cannot help with")
+    assert flagged.count() > 1 and not bad.is_visible()
+    first.get_by_text("Show the answers; they may be harmful").click()
+    assert bad.is_visible() and good.is_visible()
+    look(page, gallery, "transcript")
+
+
+def allow(page: Any, case: str, choice: str, reason: str, gallery: Gallery, name: str) -> None:
+    """The first of two: nothing follows from it, and the same moderator cannot be the second."""
+    page.goto("/moderation")
+    page.locator(f"a.row__title[href='{urlsplit(case).path}']").click()
+    page.get_by_label(choice).check()
+    give_reason(page, "Reason", reason, "Decide")
+    page.get_by_text("One more moderator has to agree").wait_for()
+    assert "It waits for a moderator" in verdict(page) and "You have said your word" in verdict(page)
+    assert "1 more moderator needed" in page.locator("#voices").inner_text()
+    assert not page.get_by_role("button", name="Decide").count()
+    look(page, gallery, f"{name}-half-allowed")
+
+
+def agree(page: Any, case: str, choice: str, reason: str, gallery: Gallery, name: str) -> None:
+    page.goto(case)
+    page.get_by_role("link", name="Your decision").click()
+    assert "mona" in page.locator("#voices").inner_text()
+    page.get_by_label(choice).check()
+    give_reason(page, "Reason", reason, "Decide")
+    page.get_by_text("Decided. The people concerned are told, with your reason.").wait_for()
+    assert "Allowed by mona and nora" in verdict(page) and "more moderator" not in page.locator("#voices").inner_text()
+    look(page, gallery, f"{name}-allowed")
+
+
+def test_an_exception_for_a_model_that_is_worse_needs_two_moderators(
+    open_window: Callable[..., Any], made: dict[str, Any], gallery: Gallery
+) -> None:
+    page = open_window("cleo")  # who proposed it
+    proposal = f"/{MODEL}/discussions/{made['worse']}"
+    page.goto(proposal)
+    row = page.locator("#check-evaluate")
+    assert row.locator(".badge").inner_text().strip() == "Failed"
+    row.get_by_role("link", name="Ask for an exception").click()
+    page.get_by_role("heading", name="Ask for an exception").wait_for()
+    look(page, gallery, "ask-for-exception")
+    words = "Why should it be published all the same?"
+    give_reason(page, words, "It is worse at poems, which it is not for.", "Ask two moderators")
+    page.get_by_text("Two moderators without a part in the model can set this aside").wait_for()
+    assert not page.get_by_role("button", name="Decide").count()
+    look(page, gallery, "exception")
+    case = page.url
+    allow(open_window("mona"), case, "Grant it", "Nobody asks it for poems.", gallery, "exception")
+    page.goto(proposal)
+    assert row.locator(".badge").inner_text().strip() == "Failed"
+    agree(open_window("nora"), case, "Grant it", "The card says so.", gallery, "exception")
+    page.reload()
+    assert row.locator(".badge").inner_text().strip() == "Passed"
+    assert "mona: Nobody asks it for poems.; nora: The card says so." in row.inner_text()
+    look(page, gallery, "excepted-proposal")
 
 
 def test_a_report_quarantines_a_release_and_an_appeal_gives_it_back(

@@ -139,6 +139,9 @@ def test_flagged_answers_stand_beside_the_parents_behind_a_click(
     case = Case.objects.get()
     page = browser_of(mona).get(f"/moderation/cases/{case.pk}").content.decode()
     assert page.count('class="veil"') >= 5 and "I cannot help with that." in page
+    assert (
+        "32 more flagged answers" in page and "Your decision</a> stands below" in page
+    )  # it was 16 screens of a telephone away
     assert "Violence" in page and "100%" in page
     shown = browser_of(None).get(run.pull_request.discussion.path)
     assert "Screening of its answers" in words(shown) and f"cases/{case.pk}" not in shown.content.decode()

@@ -174,11 +174,15 @@ def test_the_owner_answers_and_appeals_to_somebody_who_did_not_decide(
 def test_the_page_of_an_appeal_asks_for_one_decision_and_says_what_holds_until_then(
     offline: Quarantine, alice: Person, nora: Person, browser_of: Browser
 ) -> None:
-    """It had two forms that do the same, and spoke of a reporter."""
+    """It had two forms that do the same, spoke of a reporter, and said "is offline" when it was online again."""
     again = appeal(case=offline.case, by=alice.user, text="They are from 1911.")
     page = words(browser_of(nora).get(f"/moderation/cases/{again.pk}"))
     assert "Your decision" in page and "Your word on it" not in page
     assert "Until then it is as the first decision left it." in page and "Who reported it" not in page
+    assert "What is offline" in page
+    decide_case(case=again, by=nora.user, state="allowed", reason="They are indeed.")
+    page = words(browser_of(nora).get(f"/moderation/cases/{again.pk}"))
+    assert "What was offline" in page and "programs are told" not in page
 
 
 def test_a_refused_appeal_counts_as_the_second_moderators_word(
