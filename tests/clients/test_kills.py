@@ -26,7 +26,7 @@ from hub.common.models import Job
 from hub.community.interrupted import finish_interrupted
 from hub.repos.commits import reconcile
 from hub.repos.models import PendingWrite
-from moderation.screening import screen_forgotten
+from moderation.screening.screening import screen_forgotten
 finish_interrupted(reconcile(older_than_s=0))
 screen_forgotten(older_than_s=0)
 for job in Job.objects.filter(state=Job.State.WAITING, kind="moderation.screen_data", subject="forgotten"):

@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from hub.community.checks import set_check
 from hub.repos.models import RepoCollaborator
-from moderation.exceptions import describe
+from moderation.cases.exceptions import describe
 from moderation.models import Case
-from moderation.releases import approve, propose_release
+from moderation.releasing.releases import approve, propose_release
 from tests.moderation.scenes import Workshop
 from tests.moderation.test_output_screening import spoil
 from tests.people import make_person
