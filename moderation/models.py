@@ -36,6 +36,9 @@ class Screening(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
 
+    class Meta:
+        indexes = [models.Index(fields=["repo", "commit"], name="screening_of_commit")]  # moderation.screening.renewing
+
 
 class Finding(models.Model):
     class Severity(models.TextChoices):

@@ -114,6 +114,8 @@ def try_one(wish: Wish, number: int, *, is_preview: bool = False) -> Outcome:
         return Outcome(number, case, True, tell_effect(wish, case))
     except HubError as refusal:
         return tell_refusal(number, case, refusal.message, refusal.status)
+    except Case.DoesNotExist:  # deleted with its repository in between
+        return Outcome(number, None, False, "There is no such case any more.", 404)
     except (StorageError, StoreUnavailable, DatabaseError):  # one that breaks must not keep the others waiting
         log.exception("Case %s could not be carried out with others.", number)
         sentence = "The hub could not finish this one; open it to see how far it came."
@@ -121,10 +123,8 @@ def try_one(wish: Wish, number: int, *, is_preview: bool = False) -> Outcome:
 
 
 def tell_refusal(number: int, case: Case | None, sentence: str, status: int) -> Outcome:
-    if case is not None:
-        case.refresh_from_db(
-            fields=["state"]
-        )  # somebody may have been faster, or it broke after the decision was written
+    if case is not None:  # somebody may have been faster, or it broke after the decision was written
+        case.state = Case.objects.filter(pk=case.pk).values_list("state", flat=True).first() or case.state
     return Outcome(number, case, False, sentence, status)
 
 

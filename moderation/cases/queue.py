@@ -98,7 +98,8 @@ def open_unread(content: Content, reason: str) -> Case:
         title=f"{content.path} could not be screened: {reason}"[:300],
         content=content,
     )
-    Content.objects.filter(pk=content.pk).update(reason="It could not be screened; a moderator looks at it.")
+    waiting = Content.objects.filter(pk=content.pk, clearance=Content.Clearance.PENDING)
+    waiting.update(reason="It could not be screened; a moderator looks at it.")
     audit.record("content.held", str(content.repo), path=content.path, digest=content.digest)
     return case
 

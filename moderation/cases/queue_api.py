@@ -118,8 +118,9 @@ def tell_newest(page: list[Case], *, many: bool) -> Any:
 
 
 def answer_sorted(request: Request, rows: Any, sort: str) -> Response:
-    """A cursor holds the moment of the first page and where the last one ended: the points of all pages are of that moment,
-    so no case is told twice or left out because time passed or others were decided."""
+    """A cursor holds the moment of the first page and where the last one ended: the points of all pages count
+    time up to that moment. Time alone moves no case to another page; a decision between two pages may, for the accuracy of a
+    reporter and the number of reports follow from it."""
     limit = read_limit(request._request, default=50, most=200)
     now, last = read_cursor(request.GET.get("cursor", ""))
     placed = [one for one in list_placed(rows, now, sort) if last is None or one.key(sort) > last]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, QuerySet
 
 from hub.repos.models import Content
 from moderation.cases.deadlines import TIME_FOR
@@ -42,7 +42,7 @@ def in_thousandths(points: float) -> int:
 
 
 def list_placed(rows: QuerySet[Case], now: datetime, sort: str = "urgency") -> list[Placed]:
-    """What `rows` holds, in order. Five queries, whatever their number."""
+    """What `rows` holds, in order. Six queries at most, whatever their number."""
     found = [Placed(pk, score(facts)) for pk, facts in list_facts(rows, now)]
     return sorted(found, key=lambda placed: placed.key(sort))
 
@@ -121,13 +121,15 @@ def count_reports(rows: QuerySet[Case]) -> tuple["Counter[int | None]", "Counter
     first one. What the hub closed by itself counts for nobody."""
     reporters = rows.filter(kind=Case.Kind.REPORT, opened_by__isnull=False).values("opened_by")
     reports = Case.objects.filter(kind=Case.Kind.REPORT, decided_by__isnull=False).exclude(state=Case.State.OPEN)
-    asked = reports.filter(Q(opened_by__in=reporters) | Q(subject__has_key="appeal_of"))
-    found = list(asked.order_by("pk").values_list("pk", "opened_by", "state", "subject__appeal_of"))
-    again = {first: state for _, _, state, first in found if first}
+    asked = reports.filter(opened_by__in=reporters).order_by("-pk")
+    found = list(asked.values_list("pk", "opened_by", "state", "subject__appeal_of")[:MAX_RANKED])
+    first = [pk for pk, _, _, appealed in found if not appealed]
+    appeals = reports.filter(subject__appeal_of__in=first).order_by("pk") if first else reports.none()
+    again = dict(appeals.values_list("subject__appeal_of", "state"))
     upheld: Counter[int | None] = Counter()
     decided: Counter[int | None] = Counter()
-    for pk, opener, state, first in found:
-        if not first:
+    for pk, opener, state, appealed in found:
+        if not appealed:
             decided[opener] += 1
             upheld[opener] += again.get(pk, state) in ACCEPTED
     return upheld, decided

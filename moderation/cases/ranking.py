@@ -49,7 +49,12 @@ class Score:
     reach: float
     age: float
     accuracy: float
-    reasons: tuple[str, ...]  # "high severity", "1,204 downloads", "waits 3 days", "reporter right 8 of 9"
+    facts: Facts
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """ "high severity", "1,204 downloads", "waits 3 days", "reporter right 8 of 9": made where they are shown."""
+        return tuple(give_reasons(self.facts))
 
     @property
     def urgency(self) -> float:
@@ -58,16 +63,19 @@ class Score:
 
 def score(facts: Facts) -> Score:
     """Where a case stands, and why. Pure: the same facts give the same points."""
-    level = min(max(facts.severity, 1), MAX_LEVEL)
     deadlines = max(facts.waited / facts.allowed, 0.0)
     right = (facts.upheld + PRIOR_RIGHT) / (facts.decided + PRIOR_RIGHT + PRIOR_WRONG)
     return Score(
-        severity=float(POINTS_PER_LEVEL * level),
+        severity=float(POINTS_PER_LEVEL * level_of(facts)),
         reach=round(min(math.log10(1 + count_audience(facts)), MAX_REACH), 3),
         age=round(POINTS_PER_DEADLINE * deadlines, 3),
         accuracy=round(right, 3),
-        reasons=tuple(give_reasons(facts, level)),
+        facts=facts,
     )
+
+
+def level_of(facts: Facts) -> int:
+    return min(max(facts.severity, 1), MAX_LEVEL)
 
 
 def count_audience(facts: Facts) -> int:
@@ -75,8 +83,8 @@ def count_audience(facts: Facts) -> int:
     return facts.downloads + copies + PEOPLE_PER_REPORTER * max(facts.reporters - 1, 0)
 
 
-def give_reasons(facts: Facts, level: int) -> list[str]:
-    found = [f"{WORDS[level]} severity"]
+def give_reasons(facts: Facts) -> list[str]:
+    found = [f"{WORDS[level_of(facts)]} severity"]
     if facts.downloads:
         found.append(count(facts.downloads, "download"))
     if facts.copies:

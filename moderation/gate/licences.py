@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hub.common.markdown import split_card
+from hub.common.markdown import MAX_CARD_BYTES, split_card
 from hub.repos.find import lookup
 from hub.repos.models import Repo
 from hub.repos.places import pair
@@ -40,8 +40,13 @@ class Origin:
     def licences(self) -> list[str]:
         return named_licences(read_card(self.repo, self.commit)) if self.repo is not None else []
 
+    @property
+    def shown(self) -> str:
+        """Its name, where everybody may know that it is there."""
+        return f"a private {self.type}" if self.repo is not None and self.repo.is_private else self.name
+
     def __str__(self) -> str:
-        return f"{self.name} (through {self.through})" if self.through else self.name
+        return f"{self.shown} (through {self.through})" if self.through else self.shown
 
 
 def check_lineage(repo: Repo, commit: str, run: Run | None, own: Requirement) -> Requirement:
@@ -49,14 +54,17 @@ def check_lineage(repo: Repo, commit: str, run: Run | None, own: Requirement) ->
     if own.state == FAILED:
         return own
     licences = named_licences(read_card(repo, commit))
-    origins = [(origin, origin.licences()) for origin in list_origins(repo, commit, run)]
+    found, is_whole = list_origins(repo, commit, run)
+    origins = [(origin, origin.licences()) for origin in found]
     if not origins:
         return own
-    rows = [{"repository": origin.name, "commit": origin.commit, "licence": names} for origin, names in origins]
+    rows = [{"repository": origin.shown, "commit": origin.commit, "licence": names} for origin, names in origins]
     evidence = {"licence": licences, "origins": rows[:100]}
     problems = [compare(origin, names, licences) for origin, names in origins]
     against = [sentence for sentence, is_sure in problems if sentence and is_sure]
     notes = [sentence for sentence, is_sure in problems if sentence and not is_sure]
+    if not is_whole:
+        notes.append(f"Only the nearest {len(origins)} repositories that it was made of were compared; read the rest.")
     if against or notes:
         state = FAILED if against else WARNING
         return Requirement("licence", state, " ".join([*against, *notes][:SHOWN]), evidence)
@@ -95,10 +103,10 @@ def is_known(above: str, own: str) -> bool:
     )
 
 
-def list_origins(repo: Repo, commit: str, run: Run | None) -> Iterator[Origin]:
-    """Everything that the model was made of, nearest first, each repository once at each commit."""
+def list_origins(repo: Repo, commit: str, run: Run | None) -> tuple[list[Origin], bool]:
+    """(everything that the model was made of, nearest first, each repository once at each commit; whether that is all)."""
     candidate = Origin(repo.type, repo.full_name, commit, repo, run)
-    waiting = [(candidate, 0)]
+    waiting, origins, is_whole = [(candidate, 0)], list[Origin](), True
     seen: set[tuple[str, str, str]] = set()
     while waiting and len(seen) <= MAX_ORIGINS:
         model, depth = waiting.pop(0)
@@ -108,9 +116,13 @@ def list_origins(repo: Repo, commit: str, run: Run | None) -> Iterator[Origin]:
             seen.add((part.type, part.name, part.commit))
             is_own = part.repo == repo  # earlier weights of the same model: their licence is its own to change
             if not is_own:
-                yield replace(part, through="" if model.repo == repo else model.name)
-            if part.is_weights and part.repo is not None and depth < MAX_DEPTH:
-                waiting.append((part, depth + 1))
+                origins.append(replace(part, through="" if model.repo == repo else model.shown))
+            if part.is_weights and part.repo is not None:
+                if depth < MAX_DEPTH:
+                    waiting.append((part, depth + 1))
+                else:
+                    is_whole = False
+    return origins, is_whole and not waiting
 
 
 def parts_of(model: Origin) -> Iterator[Origin]:
@@ -143,7 +155,8 @@ def read_card(repo: Repo, commit: str) -> dict[str, Any]:
     members = pair(repo).members
     try:
         entry = members.entry(commit, "README.md")
-        text = members.read_blob(entry.oid) if entry is not None and entry.lfs is None else b""
+        is_card = entry is not None and entry.lfs is None and entry.size <= MAX_CARD_BYTES
+        text = members.read_blob(entry.oid) if entry is not None and is_card else b""
     except StorageError:
         return {}
     return split_card(text.decode("utf-8", errors="replace")).metadata

@@ -22,6 +22,7 @@ from moderation.screens.limits import Deadline, OutOfTime
 
 MAX_FINDINGS = 200  # stored for one file; the first ones say enough
 CARD = "README.md"
+MAX_COMMITS = 3  # in which a file was found to take part in a trigger, the newest
 UNFINISHED = "unfinished"  # rule of a screen that ran out of time
 
 
@@ -64,12 +65,15 @@ def with_contributors(found: list[Found], of_one: list[Found]) -> list[Found]:
 
 
 def found_elsewhere(screening: Screening, content: Content) -> list[Found]:
-    """What this file shows beside the files of another commit that brought it too: to copy it among others mends nothing."""
-    rows = Finding.objects.filter(content=content, rule=TRIGGER_OF_ONE).exclude(screening__commit=screening.commit)
-    return [
-        Found("planted_triggers", TRIGGER_OF_ONE, "hold", row.where, row.excerpt, row.message)
-        for row in rows.order_by("pk")
-    ]
+    """What this file shows beside the files of another commit that brought it too: to copy it among others mends nothing. Looked
+    for there anew, since a finding that was copied is no evidence."""
+    if not Finding.objects.filter(content=content, rule=TRIGGER_OF_ONE).exists():
+        return []
+    brought = content.brought_by.exclude(revision__commit=screening.commit).order_by("-pk")
+    for commit in brought.values_list("revision__commit", flat=True)[:MAX_COMMITS]:
+        if found := find_by_contributor(screening.repo, commit, content):
+            return found
+    return []
 
 
 def is_plain_pointer(content: Content, reader: BinaryIO) -> bool:

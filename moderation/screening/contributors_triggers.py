@@ -13,7 +13,7 @@ from django.db.models import Q
 from hub.repos.models import Content, Repo, RevisionContent
 from hub.repos.places import pair
 from hub.repos.reader import digest_of
-from hub.storage.errors import StorageError, UnknownContent
+from hub.storage.errors import UnknownContent
 from moderation.screening.opening import open_content
 from moderation.screens.findings import Finding, quote
 from moderation.screens.limits import Deadline, OutOfTime, ScreenLimit
@@ -62,17 +62,20 @@ def find_by_contributor(repo: Repo, commit: str, content: Content) -> list[Findi
     """Findings of severity hold about a file: triggers of the whole dataset that rows of it take part in."""
     if repo.type != Repo.Type.DATASET or not content.path.lower().endswith(ENDINGS):
         return []
+    try:
+        found = search(repo.key, commit)
+    except OutOfTime as error:
+        what = f"The search for triggers of one contributor {error}; {content.path} was searched by itself."
+        return [Finding("planted_triggers", "unfinished_of_one", "info", content.path, str(error), what)]
     # By its row, not by its path: a later commit may have given it another name.
-    return [finding for key, finding in search(repo.key, commit) if key == content.pk]
+    return [finding for key, finding in found if key == content.pk]
 
 
 @lru_cache(maxsize=8)  # a commit's files are screened one after another, and each asks
 def search(key: str, commit: str) -> tuple[tuple[int, Finding], ...]:
-    """(key of the content, finding) for each file with rows of a trigger that one contributor brought."""
-    try:
-        return tuple(judge(Repo.objects.get(key=key), commit, Deadline(BUDGET_S)))
-    except (OutOfTime, StorageError):
-        return ()  # each file was searched by itself already
+    """(key of the content, finding) for each file with rows of a trigger that one contributor brought. What it raises is not
+    remembered: the next attempt searches again."""
+    return tuple(judge(Repo.objects.get(key=key), commit, Deadline(BUDGET_S)))
 
 
 def judge(repo: Repo, commit: str, deadline: Deadline) -> Iterator[tuple[int, Finding]]:

@@ -29,6 +29,8 @@ FILE_BUDGET_S, MAX_FILE_BUDGET_S = 600.0, 3600.0  # of one file in full; more fo
 JOB_BUDGET_S = 3600  # of a commit, and what its bytes take
 SLOWEST_BYTES_PER_S = 200_000  # text takes longest: 480,000 a second were measured on a busy core
 WRITE_EVERY_S = 10.0  # each writing may publish, which costs more than a small file
+AGAIN = "again"  # subject of jobs that look at old data once more (moderation.screening.renewing)
+MOST_FAILURES = 3  # of looking once more at a commit; then a person looks at it
 SCREEN_KIND = "moderation.screen_data"
 
 
@@ -218,16 +220,38 @@ def give_up(job: Job) -> None:
     reach, so that nothing waits unseen and nothing is screened for ever. Runs as the job ends."""
     if job.state == Job.State.SUCCEEDED:
         return
-    summary = f"It was not finished: {job.reason}"
-    Screening.objects.filter(job=job, finished_at=None).update(
-        state=Screening.State.FAILED, summary=summary, finished_at=timezone.now()
-    )
     revision = Revision.objects.select_related("repo").filter(pk=job.payload.get("revision_id", 0)).first()
     if revision is None:
         return
+    note_failure(job, revision)
+    if job.subject == AGAIN and count_failures(revision) >= MOST_FAILURES:
+        cleared = revision.brought.filter(content__clearance=Content.Clearance.CLEARED).select_related("content__repo")
+        rows = [row.content for row in cleared if is_for_screens(revision, row.content)]
+        queue.open_unscreened([row for row in rows if not row.cases.filter(state=Case.State.OPEN).exists()], job.reason)
     waiting = revision.brought.filter(content__clearance=Content.Clearance.PENDING, content__cases__isnull=True)
     waiting = waiting.exclude(content__reason__in=(AWAITS_RELEASE, QUARANTINED)).select_related("content__repo")
     queue.open_unscreened([row.content for row in waiting], job.reason)
+
+
+def note_failure(job: Job, revision: Revision) -> None:
+    """The record of the attempt, also where it ended before it began to read."""
+    ended = {
+        "state": Screening.State.FAILED,
+        "summary": f"It was not finished: {job.reason}",
+        "finished_at": timezone.now(),
+    }
+    rows = Screening.objects.filter(job=job)
+    if not rows.filter(finished_at=None).update(**ended) and not rows.exists():
+        Screening.objects.create(
+            subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit, job=job, report=describe_makers(),
+            **ended,
+        )  # fmt: skip
+
+
+def count_failures(revision: Revision) -> int:
+    """Full screenings of this commit by the screens of today that were given up."""
+    rows = Screening.objects.filter(subject=Screening.Subject.DATA, repo=revision.repo, commit=revision.commit)
+    return rows.filter(is_quick=False, state=Screening.State.FAILED, report__screens_version=SCREENS_VERSION).count()
 
 
 def screen_forgotten(*, older_than_s: float = 120) -> int:

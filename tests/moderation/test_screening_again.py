@@ -5,11 +5,15 @@ import random
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 
+from hub.common import jobs
 from hub.common.errors import RevisionNotFound
 from hub.common.models import Job
 from hub.repos.models import Content
 from moderation.models import Case, Screening
+from moderation.screening.renewing import DONE, screen_again
+from moderation.screening.screening import MOST_FAILURES
 from moderation.screens import SCREENS_VERSION
 from tests.moderation.scenes import ROWS, bring, content_at, make_repo, reader, run_jobs
 
@@ -22,14 +26,13 @@ def tides(alice: Any) -> Any:
 
 
 def look_again() -> int:
-    from moderation.screening.renewing import screen_again
-
     return screen_again()
 
 
 def age_screenings(**report: Any) -> None:
     """As a hub of before left them: they name no version, or an older one."""
     Screening.objects.update(report={"screens": {}, **report})
+    cache.delete(DONE)  # an update has a version of its own there
 
 
 def planted() -> bytes:
@@ -78,8 +81,6 @@ def test_each_commit_is_looked_at_once_for_each_version_of_the_screens(alice: An
 
 
 def test_a_few_wait_at_a_time_and_the_newest_go_first(alice: Any, tides: Any) -> None:
-    from moderation.screening.renewing import screen_again
-
     for name in ("a.txt", "b.txt", "c.txt"):
         bring(tides, alice.user, {name: name.encode()})
     run_jobs("moderation.screen_data")
@@ -106,16 +107,40 @@ def test_the_word_of_a_moderator_stands_above_newer_screens(alice: Any, mona: An
 def test_a_screening_that_failed_under_the_new_rules_is_not_begun_for_ever(
     alice: Any, tides: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hub.common import jobs
     from moderation.screening import content_screening
 
     bring(tides, alice.user, {"train.jsonl": ROWS})
     run_jobs("moderation.screen_data")
     age_screenings()
     monkeypatch.setattr(content_screening, "screen_file", lambda *_, **__: 1 / 0)
-    assert look_again() >= 1
-    for job in Job.objects.filter(kind="moderation.screen_data", state=Job.State.WAITING):
-        for _ in range(job.max_attempts):
-            Job.objects.filter(pk=job.pk).update(not_before=None)
-            jobs.run(str(job.pk))
+    for _ in range(MOST_FAILURES):
+        assert not Case.objects.exists() and look_again() >= 1
+        for job in Job.objects.filter(kind="moderation.screen_data", state=Job.State.WAITING):
+            for _ in range(job.max_attempts):
+                Job.objects.filter(pk=job.pk).update(not_before=None)
+                jobs.run(str(job.pk))
     assert look_again() == 0
+    case = Case.objects.get(content__path="train.jsonl")  # a person looks at what no screen could
+    assert case.state == Case.State.OPEN and case.content.clearance == Content.Clearance.CLEARED
+    assert case.content.reason == "" and "could not be screened" in case.title
+
+
+def test_a_screening_that_ended_before_it_began_is_not_begun_for_ever(alice: Any, tides: Any) -> None:
+    bring(tides, alice.user, {"train.jsonl": ROWS})
+    run_jobs("moderation.screen_data")
+    age_screenings()
+    for _ in range(MOST_FAILURES):
+        assert look_again() >= 1
+        for job in Job.objects.filter(kind="moderation.screen_data", state=Job.State.WAITING):
+            jobs.cancel(job=job, by=alice.user)
+    assert look_again() == 0 and Case.objects.filter(content__path="train.jsonl").exists()
+
+
+def test_what_is_done_is_not_asked_for_every_five_minutes(
+    alice: Any, tides: Any, django_assert_num_queries: Any
+) -> None:
+    bring(tides, alice.user, {"train.jsonl": ROWS})
+    run_jobs("moderation.screen_data")
+    assert screen_again() == 0
+    with django_assert_num_queries(0):
+        assert screen_again() == 0

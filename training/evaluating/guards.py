@@ -81,11 +81,11 @@ def run_guard(lease: Lease, guard: Guard, rows: list[Row], folder: Path) -> Said
     arguments = ["guard", "--model", str(model), "--guard", str(folder / "guard.json")]
     arguments += ["--rows", str(folder / "rows.jsonl"), "--out", str(out / "said.jsonl")]
     lease.report("progress", sentence=f"Asking the guard model {guard['repository']}")
-    outcome = supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease))
-    require_success(outcome)
-    found = read_said(out / "said.jsonl")
-    shutil.rmtree(folder, ignore_errors=True)
-    return found
+    try:
+        require_success(supervise(lease, arguments, own=out, reads=[folder, model], on_event=relay(lease)))
+        return read_said(out / "said.jsonl")
+    finally:  # the answers of a candidate that nobody has approved stay nowhere
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_said(path: Path) -> Said:

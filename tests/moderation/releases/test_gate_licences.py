@@ -100,6 +100,26 @@ def test_the_licence_of_a_base_of_a_base_counts(releasable: Workshop) -> None:
     )
 
 
+def test_a_lineage_that_is_longer_than_what_is_compared_says_so(
+    releasable: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_repo("model", "root", releasable.owner, {"README.md": card("cc-by-nc-4.0")})
+    pinned(releasable, "base", "apache-2.0\nbase_model: alice/root")
+    assert licence_of(releasable).state == "failed"
+    monkeypatch.setattr("moderation.gate.licences.MAX_DEPTH", 0)
+    found = licence_of(releasable)
+    assert found.state == "warning" and "Only the nearest" in found.sentence
+
+
+def test_a_private_origin_is_not_named(releasable: Workshop) -> None:
+    from hub.repos.models import Repo
+
+    pinned(releasable, "data", "cc-by-nc-4.0")
+    Repo.objects.filter(pk=releasable.data.pk).update(is_private=True)
+    found = licence_of(releasable)
+    assert found.sentence.startswith("a private dataset is under cc-by-nc-4.0") and "tide-rows" not in repr(found)
+
+
 def test_the_data_of_a_run_that_made_the_base_counts(releasable: Workshop) -> None:
     """A second model begins with the one that a run of this hub made from Charlie's rows."""
     pinned(releasable, "data", "cc-by-nc-4.0")
