@@ -15,6 +15,9 @@ RECORDINGS = {"wav", "flac", "mp3", "ogg", "mp4", "webm"}
 MEDIA = PICTURES | RECORDINGS | {"pdf"}
 TEXTS = {"text", "utf16"}
 
+# The first record of a log of TensorBoard: its length, 24, and a checksum; then the time and the version, as a protocol buffer.
+# Source: https://github.com/tensorflow/tensorboard, compat/proto/event.proto and summary/writer/record_writer.py
+LOG = rb"\x18\x00{7}.{4}\x09.{8}\x1a\x0dbrain[.]Event:2"
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
@@ -100,6 +103,8 @@ def _sniff_structured(head: bytes, size: int) -> str:
         return "bmp"
     if head[4:8] == b"TFL3":
         return "tflite"
+    if re.match(LOG, head, re.DOTALL):
+        return "tfevents"
     if _is_windows_program(head):
         return "pe"
     if re.match(rb"[\x00-\xff]\x0d\x0d\x0a[\x00-\x03]\x00\x00\x00", head):
