@@ -131,6 +131,7 @@ def test_a_release_is_reported_from_its_page_and_its_quarantine_leads_the_owner_
     """The report said nothing of the release, and nobody found from it to the case in which one asks for another look."""
     place = f"{published.repo.path}/releases/v1.0.0"
     form = f"{published.repo.path}/report?release=v1.0.0"
+    assert f'href="{published.repo.path}/releases/v1.0.0">Cancel' in browser_of(charlie).get(form).content.decode()
     assert f'href="{form}"' in browser_of(charlie).get(place).content.decode()
     assert f"Report {published.repo.full_name} v1.0.0" in words(browser_of(charlie).get(form))
     given = {"send": "1", "text": "It gives away an address.", "release": "v1.0.0"}
