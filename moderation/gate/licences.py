@@ -110,6 +110,9 @@ def list_origins(repo: Repo, commit: str, run: Run | None) -> tuple[list[Origin]
     seen: set[tuple[str, str, str]] = set()
     while waiting and len(seen) <= MAX_ORIGINS:
         model, depth = waiting.pop(0)
+        if read_lock(model.run) is None and model.repo is not None:
+            card = read_card(model.repo, model.commit)
+            is_whole = is_whole and all(len(list_stated(card, key)) <= MAX_NAMED for key in ("base_model", "datasets"))
         for part in parts_of(model):
             if (part.type, part.name, part.commit) in seen:
                 continue
@@ -142,12 +145,16 @@ def parts_of(model: Origin) -> Iterator[Origin]:
 def named_in_card(card: dict[str, Any]) -> Iterator[Origin]:
     """`base_model` and `datasets` of weights that people brought, where this hub has them for everybody."""
     for kind, key in ((Repo.Type.MODEL, "base_model"), (Repo.Type.DATASET, "datasets")):
-        stated = card.get(key)
-        for name in (stated if isinstance(stated, list) else [stated])[:MAX_NAMED]:
+        for name in list_stated(card, key)[:MAX_NAMED]:
             found = lookup(kind, name) if isinstance(name, str) else None
             if found is not None and not found.is_private and found.public_head:
                 run = find_maker(found, found.public_head) if kind == Repo.Type.MODEL else None
                 yield Origin(kind, found.full_name, found.public_head, found, run)
+
+
+def list_stated(card: dict[str, Any], key: str) -> list[Any]:
+    stated = card.get(key)
+    return stated if isinstance(stated, list) else [stated]
 
 
 def read_card(repo: Repo, commit: str) -> dict[str, Any]:

@@ -49,6 +49,11 @@ EXPECTED: dict[str, set[str]] = {
     **dict.fromkeys((".ogg", ".oga", ".opus"), {"ogg"}),
     **dict.fromkeys((".mp4", ".m4a", ".m4v", ".mov"), {"mp4"}),
     **dict.fromkeys((".webm", ".mkv"), {"webm"}),
+    # What a loader is chosen for by the name alone: another kind under it was put there to be loaded.
+    **{".onnx": {"onnx"}, ".tflite": {"tflite"}, ".avro": {"avro"}, ".orc": {"orc"}},
+    **dict.fromkeys((".h5", ".hdf5"), {"hdf5"}),
+    ".keras": {"hdf5", "zip"},
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), {"sqlite"}),
 }
 EXPECTED[".bin"] |= MEDIA
 SHOWN = {"text": "text", "utf16": "text in UTF-16", "safetensors": "safetensors weights", "npy": "a numpy array"}

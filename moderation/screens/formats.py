@@ -15,6 +15,8 @@ RECORDINGS = {"wav", "flac", "mp3", "ogg", "mp4", "webm"}
 MEDIA = PICTURES | RECORDINGS | {"pdf"}
 TEXTS = {"text", "utf16"}
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+USER_BLOCKS = [512 << power for power in range(7)]  # https://docs.hdfgroup.org, file format specification, superblock
 # The first record of a log of TensorBoard: its length, 24, and a checksum; then the time and the version, as a protocol buffer.
 # Source: https://github.com/tensorflow/tensorboard, compat/proto/event.proto and summary/writer/record_writer.py
 LOG = rb"\x18\x00{7}.{4}\x09.{8}\x1a\x0dbrain[.]Event:2"
@@ -34,7 +36,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xff\xff\xff", "arrow"),
     (b"GGUF", "gguf"),
     (b"\x93NUMPY", "npy"),
-    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (HDF5, "hdf5"),
     (b"SQLite format 3\x00", "sqlite"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
     (b"\x7fELF", "elf"),
@@ -86,6 +88,9 @@ def sniff(head: bytes, size: int) -> str:
     # Fail closed: protocol byte and version are enough, a broken stream still runs what stands before the break.
     if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
         return "pickle"
+    # A block of the user's own may stand before it, up to where readers look.
+    if any(head.startswith(HDF5, at) for at in USER_BLOCKS):
+        return "hdf5"
     for magic, kind in MAGIC:
         if head.startswith(magic):
             return kind

@@ -10,7 +10,7 @@ from moderation.screens.accepted import ACCEPTED
 from moderation.screens.archives import screen_tar, screen_zip
 from moderation.screens.config_check import MAX_TEMPLATES, too_many_templates
 from moderation.screens.findings import Finding, FindingBag, quote
-from moderation.screens.formats import HEAD_BYTES, PACKED, TAIL_BYTES, has_zip_end, sniff
+from moderation.screens.formats import HEAD_BYTES, MEDIA, PACKED, TAIL_BYTES, has_zip_end, sniff
 from moderation.screens.gguf_check import BadGguf, bad_gguf_finding, check_gguf, read_gguf, templates_of
 from moderation.screens.harmful_text import HarmfulText
 from moderation.screens.hidden_text import HiddenText, check_name, holds_vocabulary
@@ -49,6 +49,7 @@ from moderation.screens.unsafe_files import (
 )
 
 ARCHIVES = {"zip", "tar"}
+LOOSE = {"text", "binary", "utf16", "tar", "sentencepiece", "tfevents"} | MEDIA  # may begin as a pickle does
 
 
 @dataclass
@@ -78,7 +79,7 @@ class FileScreen:
         reader.seek(0)
         head = read_exactly(reader, min(size, HEAD_BYTES))
         kind = self._tell_kind(self.name, head, size)
-        if kind in ("text", "binary") and is_loaded_as_pickle(self.name) and self._is_long_pickle(reader):
+        if kind in LOOSE and is_loaded_as_pickle(self.name) and self._is_long_pickle(reader):
             kind = "pickle"
         if kind == "hdf5":  # the layers of a model are described wherever the library put them
             reader.seek(0)
@@ -99,9 +100,8 @@ class FileScreen:
 
     def _tell_kind(self, name: str, head: bytes, size: int) -> str:
         kind = sniff(head, size)
-        if kind in ("text", "binary", "utf16") and is_old_pickle(head):
-            return "pickle"
-        return kind
+        # The first bytes of some pictures and recordings are those of a pickle, too, which loads whatever its name is.
+        return "pickle" if kind in LOOSE and is_old_pickle(head) else kind
 
     def _is_long_pickle(self, reader: BinaryIO) -> bool:
         """A stream can begin with a text so long that its calls stand behind the head."""

@@ -34,6 +34,7 @@ YAML_OBJECT = re.compile(rb"!!python/|!!javax?[./]|!<tag:yaml\.org,2002:python/"
 XML_ENTITY = re.compile(rb"<!ENTITY\b", re.I)
 # Fewer than what pages hold: these bytes stand in no picture by chance.
 POLYGLOT = re.compile(rb"<script\b|<!doctype html|<html\b|<\?php|#!/bin/|<iframe\b", re.I)
+ESCAPED_LETTER = re.compile(rb"#([0-9A-Fa-f]{2})")  # of a name in a PDF
 ACTIVE_DOCUMENT = re.compile(rb"/(?:JavaScript|JS|Launch|OpenAction|EmbeddedFile|RichMedia)\b")
 MACROS = {"vbaproject.bin", "vbadata.xml"}
 LAMBDA_LAYER = re.compile(rb"\"class_name\": ?\"(?:Lambda|TFOpLambda)\"")
@@ -68,7 +69,8 @@ def macro_finding(name: str) -> Finding:
 def media_problem(kind: str, head: bytes) -> tuple[str, str, str] | None:
     """(rule, excerpt, half sentence) for a picture that is a page as well, and for a document that acts."""
     if kind == "pdf":
-        match = ACTIVE_DOCUMENT.search(head)
+        plain = ESCAPED_LETTER.sub(lambda found: bytes([int(found[1], 16)]), head)
+        match = ACTIVE_DOCUMENT.search(plain)
         return ("script_in_document", _show(match), "acts when it is opened") if match else None
     match = POLYGLOT.search(head)
     return ("polyglot", _show(match), f"is a {kind} and a page or program at once") if match else None

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import random
 import struct
 
@@ -190,3 +191,33 @@ def test_a_text_that_goes_on_as_something_else_is_held():
     finding = only(screen("notes.txt", text + NOISE))
     assert (finding.rule, finding.severity) == ("text_and_binary", "hold") and "from line" in finding.message
     assert screen("notes.txt", text + b"\x01one stray letter\n" + text) == []
+
+
+CALL = b"0cbuiltins\nlen\n(S'abc'\ntR."
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "x.pkl", "cat.gif", "data.dat"])
+@pytest.mark.parametrize(
+    "start", [b"GIF89a" + bytes(3), b"G" + bytes(3) + b"ftyp" + bytes(1), b"BM" + bytes(3) + b"x" * ord("M")]
+)
+def test_a_pickle_that_begins_as_a_picture_is_a_pickle(name, start):
+    data = start + CALL
+    assert pickle.loads(data) == 3, "the usual loaders take it"
+    assert worst(screen(name, data)) == "block"
+
+
+def test_what_is_loaded_by_its_name_is_no_recording():
+    for name in ("m.onnx", "m.tflite", "m.h5", "m.keras"):
+        assert rules(screen(name, b"ID3" + bytes(6) + NOISE[:2000])) == {"false_name"}
+
+
+def test_the_signature_of_hdf5_may_stand_behind_a_block_of_the_users_own():
+    for block in (512, 2048, 8192):
+        data = b"GIF89a".ljust(block, b" ") + b"\x89HDF\r\n\x1a\n" + NOISE[:500]
+        assert sniff(data, len(data)) == "hdf5"
+
+
+def test_a_document_that_acts_by_an_escaped_name_is_held():
+    assert rules(screen("a.pdf", b"%PDF-1.7\n1 0 obj <</S /J#61vaScript /JS (app.alert(1))>> endobj\n")) == {
+        "script_in_document"
+    }
