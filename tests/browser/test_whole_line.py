@@ -170,7 +170,7 @@ def judge_the_answers(maria: Any, moderators: tuple[Any, Any], gallery: Gallery)
     """So small a model declines nothing. When the screen says so, two moderators read the answers and decide."""
     if check_state(maria, "screen", "Waiting for a person").count():
         for number, (page, words) in enumerate(
-            zip(moderators, ("One more moderator has to agree", "Allowed by jun"), strict=True)
+            zip(moderators, ("One more moderator has to agree", "Allowed by noor and jun"), strict=True)
         ):
             page.goto("/moderation")
             page.get_by_role("link", name=re.compile("tide-assistant#1: .*answers screened")).click()
