@@ -16,6 +16,7 @@ from hub.repos.models import Content, Repo, RepoRelease
 from hub.repos.reader import digest_of
 from hub.web.panels import add_panel, add_tab
 from moderation.cases import exceptions
+from moderation.cases.quarantines import find_quarantine
 from moderation.cases.queue import LIVE, may_see
 from moderation.models import Case, Release, ReleaseApproval
 from moderation.rules import policy_changes
@@ -81,6 +82,23 @@ def show_waiting(request: HttpRequest, context: dict[str, Any]) -> str:
 def with_cases(contents: list[Content]) -> list[tuple[Content, Case | None]]:
     cases = {case.content_id: case for case in Case.objects.filter(content__in=contents).order_by("pk")}
     return [(content, cases.get(content.pk)) for content in contents]
+
+
+def show_offline(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Of a repository that a moderator switched off, for its people: the case in which they ask for another look."""
+    repo = context["repo"]
+    if not repo.is_disabled or not (context["reader"].is_member or can(request.user, "moderate")):
+        return ""
+    row = find_quarantine(repo)
+    if row is None:
+        return ""
+    what = format_html('<a href="/moderation/cases/{}">Case {}</a>', row.case_id, row.case_id)
+    until = (
+        ""
+        if row.seconded_by
+        else f" It is online again after {row.lapses_at:%-d %B, %H:%M} UTC unless another moderator agrees."
+    )
+    return format_html('<p class="small">{} is where its people ask for another look.{}</p>', what, until)
 
 
 def show_report_link(request: HttpRequest, context: dict[str, Any]) -> str:
@@ -225,3 +243,4 @@ add_panel("pull_request_evidence", show_template_changes, order=5)
 add_panel("pull_request_checks", link_case, order=20)
 add_panel("pull_request_checks", offer_exception, order=30)
 add_panel("answer_actions", offer_report, order=10)
+add_panel("repo_header", show_offline, order=5)

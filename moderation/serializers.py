@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub.repos.channels import CHANNELS
-from moderation.cases import quarantines, queue
+from moderation.cases import quarantines, queue, reporters
 from moderation.cases.report_tests import MAX_PROMPT_CHARACTERS, may_see_suite
 from moderation.cases.reports import MAX_TEXT_CHARACTERS
 from moderation.models import AuditEntry, Case, Finding, Quarantine, Release, ReleaseApproval, ReportTest
@@ -120,9 +120,7 @@ class CaseSerializer(serializers.Serializer[Case]):
     repo_type = serializers.CharField(source="repo.type")
     title = serializers.CharField()
     url = serializers.SerializerMethodField(help_text="Path of its page on this site.")
-    opened_by = serializers.CharField(
-        source="opened_by.username", default=None, allow_null=True, help_text="null: a screen"
-    )
+    opened_by = serializers.SerializerMethodField(help_text="null: a screen, or a reporter whom you may not know.")
     opened_at = serializers.DateTimeField()
     decided_by = serializers.CharField(source="decided_by.username", default=None, allow_null=True)
     decided_at = serializers.DateTimeField(allow_null=True)
@@ -130,6 +128,11 @@ class CaseSerializer(serializers.Serializer[Case]):
 
     def get_url(self, case: Case) -> str:
         return queue.path_of(case)
+
+    def get_opened_by(self, case: Case) -> str | None:
+        request = self.context.get("request")  # without one: the queue, which moderators alone read
+        opener = case.opened_by if request is None else reporters.name_opener(case, request.user)
+        return opener.username if opener is not None else None
 
 
 class FindingSerializer(serializers.Serializer[Finding]):
@@ -181,7 +184,7 @@ class QuarantineSerializer(serializers.Serializer[Quarantine]):
 
 
 class CaseDetailSerializer(CaseSerializer):
-    subject = serializers.JSONField(help_text="Of a report: text, prompt, answer, settings, release.")
+    subject = serializers.SerializerMethodField(help_text="Of a report: text, prompt, answer, settings, release.")
     path = serializers.CharField(source="content.path", default="", help_text="File that it is about.")
     test = TestSerializer(default=None, allow_null=True, help_text="What an accepted report became.")
     offline = serializers.SerializerMethodField(help_text="The quarantine that it speaks of, or null.")
@@ -200,6 +203,10 @@ class CaseDetailSerializer(CaseSerializer):
     )
     voices = serializers.SerializerMethodField(help_text="What each moderator said, where two have to agree.")
     why_not_decide = serializers.SerializerMethodField(help_text="Why you may not decide it; empty when you may.")
+
+    def get_subject(self, case: Case) -> dict[str, Any]:
+        notes = reporters.list_notes(case, self.context["request"].user)
+        return {**case.subject, **({"notes": notes} if notes else {})}
 
     def get_offline(self, case: Case) -> dict[str, Any] | None:
         row = quarantines.of_case(case)

@@ -8,6 +8,7 @@ from hub.accounts.permissions import require
 from hub.common.errors import Forbidden, InvalidInput
 from hub.community.listeners import notify
 from moderation.cases.queue import MAX_REASON_CHARACTERS, concerned, may_see, path_of
+from moderation.cases.reporters import UNNAMED, is_unnamed
 from moderation.cases.reports import storable
 from moderation.models import Case
 from moderation.people import moderators
@@ -33,5 +34,7 @@ def say(*, case: Case, by: User, text: str) -> Case:
     row.subject = {**row.subject, "notes": [*notes, note]}
     row.save(update_fields=["subject"])
     people = {user.pk: user for user in [*concerned(row), *moderators()] if user is not None}
-    notify(list(people.values()), f"{by} wrote in case {row.pk} of {row.repo}", path_of(row), actor=by)
+    for person in people.values():
+        name = UNNAMED if is_unnamed(row, by, person) else str(by)
+        notify([person], f"{name} wrote in case {row.pk} of {row.repo}", path_of(row), actor=by)
     return row

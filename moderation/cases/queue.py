@@ -298,6 +298,20 @@ def concerned(case: Case) -> list[User | None]:
     ]
 
 
+def name_outcome(case: Case) -> str:
+    """What was decided, in half a sentence for the people concerned."""
+    title = case.title[:160]
+    if case.kind == Case.Kind.OFFLINE:
+        return f"{case.repo} is online again" if case.state == State.ALLOWED else f"{case.repo} is offline"
+    if case.kind == Case.Kind.REPORT:
+        words = {
+            State.RESOLVED.value: "was right, and what it says is mended",
+            State.WAITING.value: "was right, and waits for a fix",
+        }
+        return f"the report “{title}” {words.get(case.state, 'was looked at, and nothing follows from it')}"
+    return f"{title} is {case.get_state_display().lower()}"
+
+
 def tell_of_decision(case: Case) -> None:
-    text = f"A moderator decided: {case.title[:160]} is {case.get_state_display().lower()}. {case.decision_reason}"
+    text = f"A moderator decided: {name_outcome(case)}. {case.decision_reason}"
     notify(concerned(case), text, path_of(case), actor=case.decided_by)

@@ -10,7 +10,7 @@ from django.utils.dateparse import parse_datetime
 from hub.accounts.permissions import can
 from hub.community.models import PullRequest
 from hub.web.repo_pages import require_sign_in
-from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, withholding
+from moderation.cases import appeals, deadlines, quarantines, queue, report_tests, reporters, withholding
 from moderation.cases.case_stakes import why_has_stake
 from moderation.cases.voices import count_missing, is_exception, is_half_allowed
 from moderation.models import Case, ReportTest
@@ -71,7 +71,8 @@ def show_case(request: HttpRequest, number: int, *, problem: str = "", status: i
         "offline": quarantines.of_case(case),
         "offline_acts": list_offline_acts(case, request.user, may_decide=not why_not),
         "may_appeal": appeals.may_appeal(case, request.user),
-        "notes": [{**note, "at": parse_datetime(note["at"])} for note in case.subject.get("notes", [])],
+        "opener": reporters.name_opener(case, request.user),
+        "notes": [{**note, "at": parse_datetime(note["at"])} for note in reporters.list_notes(case, request.user)],
         "appealed": Case.objects.filter(repo=case.repo, subject__appeal_of=case.pk),
         "may_mend": case.kind == Case.Kind.CONTENT and can(request.user, "read_members", case.repo),
         "problem": problem,

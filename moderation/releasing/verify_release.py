@@ -243,7 +243,7 @@ def check_head(head: dict[str, Any], found: dict[str, Any], key: str | None) -> 
         raise Broken("The words of a public entry of the log were taken out.")
 
 
-def check_log(manifest: dict[str, Any], path: Path, seen: Path | None, key: str | None) -> list[str]:
+def check_log(manifest: dict[str, Any] | None, path: Path, seen: Path | None, key: str | None) -> list[str]:
     """Problems, one sentence each."""
     try:
         rows, _ = read_log(path, key)
@@ -256,7 +256,7 @@ def check_log(manifest: dict[str, Any], path: Path, seen: Path | None, key: str 
                     return [f"The log was forked: entry {old.get('number')} of {seen.name} is another one."]
     except Broken as problem:
         return [str(problem)]
-    return find_release(manifest, rows)
+    return find_release(manifest, rows) if manifest is not None else []
 
 
 def find_release(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
@@ -306,7 +306,7 @@ def list_others(folder: Path, named: dict[str, Any]) -> Iterator[str]:
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Verify a release of Model Commons, offline.")
-    parser.add_argument("manifest", type=Path, help="manifest.json of the release")
+    parser.add_argument("manifest", type=Path, nargs="?", help="manifest.json of the release; without it the log alone")
     parser.add_argument("folder", type=Path, nargs="?", help="folder with the downloaded files")
     parser.add_argument("--signature", type=Path, help="signature.json; the one beside the manifest if not given")
     parser.add_argument("--policy", type=Path, help="the policy.yaml of the commit that the release names")
@@ -318,6 +318,8 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def verify(options: argparse.Namespace) -> list[str]:
     """Prints what was found; returns the problems."""
+    if options.manifest is None:
+        return verify_log(options)
     manifest = read_json(options.manifest)
     signature = read_json(options.signature or options.manifest.with_name("signature.json"))
     if manifest.get("schema") != SCHEMA:
@@ -355,15 +357,29 @@ def verify(options: argparse.Namespace) -> list[str]:
     return problems
 
 
+def verify_log(options: argparse.Namespace) -> list[str]:
+    """The log of decisions by itself, of a hub that may have no release."""
+    if options.log is None:
+        raise Unusable("Give manifest.json of a release, or --log audit.jsonl, or both.")
+    problems = check_log(None, options.log, options.seen, options.key)
+    if not problems:
+        print("ok    the log of decisions is whole, and its end is signed")
+        if not options.key:
+            print("      compare its key with the one that the hub shows at /policy, and give it with --key")
+    return problems
+
+
 def main(arguments: list[str] | None = None) -> int:
+    options = read_arguments(arguments)
     try:
-        problems = verify(read_arguments(arguments))
+        problems = verify(options)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return 2
     for problem in problems:
         print(f"BAD   {problem}")
-    print("The release does NOT verify." if problems else "The release verifies.")
+    what = "release" if options.manifest is not None else "log"
+    print(f"The {what} does NOT verify." if problems else f"The {what} verifies.")
     return 1 if problems else 0
 
 

@@ -23,6 +23,10 @@ MORE_TEMPLATES = "additional_chat_templates"  # a folder with a .jinja for each,
 MAX_FILE_BYTES = 4 << 20
 CONTEXT_LINES = 3
 MAX_COMPARED = 40_000  # pairs of lines; half a second at worst, and beyond it the old lines stand above the new ones
+MAX_TEMPLATE_BYTES, MAX_MORE = (
+    256 << 10,
+    16,
+)  # longer ones no engine takes (training.engine.tokenizer); of those with names
 LONG_LINE = 160  # characters; a template in one line is broken after its tags
 Templates = dict[str, str]  # file and name of the template -> its text
 
@@ -69,22 +73,24 @@ def read_templates(reader: RepoReader, commit: str) -> Templates:
 
 def list_more(reader: RepoReader, commit: str) -> list[str]:
     with suppress(HubError):
-        return [row.path for row in reader.tree(commit, MORE_TEMPLATES) if row.path.endswith(".jinja")]
+        rows = [row for row in reader.tree(commit, MORE_TEMPLATES) if row.path.endswith(".jinja")]
+        return [row.path for row in rows if row.size <= MAX_TEMPLATE_BYTES][:MAX_MORE]
     return []
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def parse_templates(path: str, data: bytes) -> Templates:
     """The templates in one file. What is no JSON has none: the screens say so of it."""
     if path.endswith(".jinja"):
-        return {path: data.decode("utf-8", "replace")}
+        return {path: data.decode("utf-8", "replace")} if len(data) <= MAX_TEMPLATE_BYTES else {}
     try:
         given = json.loads(data)["chat_template"]
     except (ValueError, RecursionError, KeyError, TypeError):
         return {}
     if isinstance(given, str):
-        return {path: given}
-    rows = [row for row in given if isinstance(row, dict)] if isinstance(given, list) else []
+        return {path: given} if len(given) <= MAX_TEMPLATE_BYTES else {}
+    rows = [row for row in given if isinstance(row, dict)][:MAX_MORE] if isinstance(given, list) else []
+    rows = [row for row in rows if len(str(row.get("template"))) <= MAX_TEMPLATE_BYTES]
     return {f"{path} ({row.get('name')})": str(row.get("template")) for row in rows}
 
 
@@ -111,7 +117,7 @@ def describe(path: str, old: str | None, new: str | None) -> FileDiff:
     return FileDiff(show_hidden(path), kind, list(lines[:MAX_LINES]), added, removed, is_cut=is_cut)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def compare_lines(old: str | None, new: str | None) -> tuple[DiffLine, ...]:
     """Rows of a unified diff. Common lines at both ends cost nothing, however long the template is."""
     before, after = lay_out(old), lay_out(new)

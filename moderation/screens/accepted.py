@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from moderation.screens.findings import Finding, Severity
 from moderation.screens.formats import MEDIA, PACKED, PICTURES, RECORDINGS, TEXTS
 
-ARRAYS_AND_WEIGHTS = {"safetensors", "gguf", "parquet", "arrow", "npy", "sentencepiece", "tfevents"}
+ARRAYS_AND_WEIGHTS = {"safetensors", "gguf", "parquet", "arrow", "npy", "sentencepiece"}
 ARCHIVES = {"zip", "tar"} | PACKED
 JUDGED_ELSEWHERE = {"empty", "pickle"}
 ACCEPTED = TEXTS | ARRAYS_AND_WEIGHTS | ARCHIVES | MEDIA | JUDGED_ELSEWHERE

@@ -17,9 +17,6 @@ TEXTS = {"text", "utf16"}
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 USER_BLOCKS = [512 << power for power in range(7)]  # https://docs.hdfgroup.org, file format specification, superblock
-# The first record of a log of TensorBoard: its length, 24, and a checksum; then the time and the version, as a protocol buffer.
-# Source: https://github.com/tensorflow/tensorboard, compat/proto/event.proto and summary/writer/record_writer.py
-LOG = rb"\x18\x00{7}.{4}\x09.{8}\x1a\x0dbrain[.]Event:2"
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
@@ -108,8 +105,6 @@ def _sniff_structured(head: bytes, size: int) -> str:
         return "bmp"
     if head[4:8] == b"TFL3":
         return "tflite"
-    if re.match(LOG, head, re.DOTALL):
-        return "tfevents"
     if _is_windows_program(head):
         return "pe"
     if re.match(rb"[\x00-\xff]\x0d\x0d\x0a[\x00-\x03]\x00\x00\x00", head):

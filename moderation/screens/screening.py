@@ -49,7 +49,8 @@ from moderation.screens.unsafe_files import (
 )
 
 ARCHIVES = {"zip", "tar"}
-LOOSE = {"text", "binary", "utf16", "tar", "sentencepiece", "tfevents"} | MEDIA  # may begin as a pickle does
+QUICK_MEDIA_BYTES = 1 << 20  # of a picture that is searched for keys before it is public
+LOOSE = {"text", "binary", "utf16", "tar", "sentencepiece"} | MEDIA  # may begin as a pickle does
 
 
 @dataclass
@@ -139,6 +140,8 @@ class FileScreen:
             self.bag.add(object_array_finding(self.name))
         elif kind == "binary" and self.name.lower().endswith(".safetensors"):
             self._screen_weights(reader, size)
+        elif kind in MEDIA and (not self.quick or size <= QUICK_MEDIA_BYTES):
+            self._screen_binary(reader)
         elif kind not in ACCEPTED and not self.quick:
             self._screen_binary(reader)
 

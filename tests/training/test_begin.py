@@ -130,6 +130,13 @@ def test_data_without_a_text_is_refused_with_its_columns(line: Line, signed_in: 
     )
 
 
+def test_numbers_of_a_table_are_no_text(line: Line, signed_in: Client) -> None:
+    """Every cell of a csv is a text."""
+    make_repo("dataset", "table", line.alice, {"train.csv": b"a,b,c\n" + b"1,2.5,-3\n" * 30})
+    answer = signed_in.post("/alice/tides/begin", {"data": "alice/table"})
+    assert answer.status_code == 400 and "it has the columns a, b, c" in words(answer.content.decode())
+
+
 @pytest.mark.parametrize(
     ("seconds", "energy", "money"),
     [

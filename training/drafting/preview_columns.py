@@ -18,6 +18,7 @@ NAMES = {
     "rejected": "rejected worse dispreferred worst loser bad rejectedresponse rejectedanswer responserejected abgelehnt schlechter",
     "messages": "messages conversations conversation dialog dialogue chat turns",
 }  # fmt: skip
+NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
 MOST_LABELS = 40
 MAX_NAME_CHARACTERS = 80  # of a column, as a recipe names it; what is called otherwise is no column to choose
 MAX_COLUMNS = 200
@@ -81,7 +82,13 @@ def guess_pair(rows: Sequence[Row], texts: list[str]) -> dict[str, str]:
 
 
 def guess_text(rows: Sequence[Row], texts: list[str]) -> str | None:
+    texts = [name for name in texts if not holds_numbers(rows, name)]  # as every cell of a csv is a text
     return find_named(texts, "text") or max(texts, key=lambda name: average_length(rows, name), default=None)
+
+
+def holds_numbers(rows: Sequence[Row], column: str) -> bool:
+    values = values_of(rows, column)
+    return bool(values) and all(NUMBER.fullmatch(str(value).strip()) for value in values)
 
 
 def find_named(columns: list[str], role: str) -> str | None:

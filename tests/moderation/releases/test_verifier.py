@@ -50,6 +50,18 @@ def test_a_release_that_is_as_it_was_signed_verifies(place: Path, capsys: pytest
     assert "the log of decisions is whole" in said
 
 
+def test_the_log_is_checked_without_a_release_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = place / "audit.jsonl"
+    assert verify_release.main(["--log", str(log)]) == 0
+    assert "The log verifies." in capsys.readouterr().out
+    rows = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(rows[:1] + rows[2:]))
+    assert verify_release.main(["--log", str(log)]) == 1
+    assert "Entry 2 of the log is missing" in capsys.readouterr().out
+    assert verify_release.main([]) == 2
+    assert "Give manifest.json of a release, or --log" in capsys.readouterr().err
+
+
 def test_it_runs_alone_with_only_cryptography(place: Path, tmp_path: Path) -> None:
     """Away from the project, with Python's isolated mode, so that nothing of the hub can be imported."""
     alone = tmp_path / "alone"

@@ -34,11 +34,6 @@ def piece(text: str, kind: int | None = None) -> bytes:
     return b"\n" + bytes([len(inside)]) + inside
 
 
-def log_of_tensorboard() -> bytes:
-    version = b"\x09" + struct.pack("<d", 1.7e9) + b"\x1a\x0dbrain.Event:2"
-    return struct.pack("<Q", len(version)) + NOISE[:4] + version + NOISE[4:8] + NOISE[:3000]
-
-
 def sentencepiece(count: int) -> bytes:
     pieces = [piece("<pad>", 3), piece("</s>", 3), piece("<unk>", 2)] + [piece(f"▁tide{n}") for n in range(count)]
     return b"".join(pieces) + b"\x12\x04\x18\x01\x20\x02\x1a\x02\x18\x00"
@@ -66,7 +61,6 @@ TAKEN = {
     "recipe.yaml": b"version: 1\n",
     "tokens.tiktoken": b"IQ== 0\nIg== 1\n",
     "spiece.model": sentencepiece(20),
-    "runs/events.out.tfevents.1764400000.host.1": log_of_tensorboard(),
     "large/spiece.model": sentencepiece(9_000),
     "a.png": png(),
     "a.jpg": b"\xff\xd8\xff\xe0" + NOISE,
@@ -221,3 +215,8 @@ def test_a_document_that_acts_by_an_escaped_name_is_held():
     assert rules(screen("a.pdf", b"%PDF-1.7\n1 0 obj <</S /J#61vaScript /JS (app.alert(1))>> endobj\n")) == {
         "script_in_document"
     }
+
+
+def test_keys_are_found_behind_the_head_of_a_picture_too():
+    data = b"\x89PNG\r\n\x1a\n" + NOISE[:500] + b" AKIA" + b"QYLPMN5HNXZ3TEST "
+    assert worst(screen("a.png", data)) != "clear"
