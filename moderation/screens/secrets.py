@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from moderation.screens.findings import Finding, Severity, redact
 from moderation.screens.text_reading import TextBlock, find_all
 
-MEND = "revoke it where it was issued, take it out and upload the file again."
+MEND = (
+    "revoke it where it was issued, upload the file without it, and take the old one out of the history: the page of the "
+    "repository leads there, and until then hides what came after it."
+)
 
 
 @dataclass(frozen=True)
