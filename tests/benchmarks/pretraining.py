@@ -74,7 +74,7 @@ def read_docstrings(path: Path) -> Iterator[str]:
                 yield text
 
 
-def prepare(tokens: int, rng: random.Random) -> Material:
+def prepare(tokens: int, context: int, rng: random.Random) -> Material:
     """Documents of about so many tokens, each with an end token before and behind it, and those that are held out."""
     texts = read_texts()
     rng.shuffle(texts)
@@ -89,11 +89,11 @@ def prepare(tokens: int, rng: random.Random) -> Material:
     for text in learnt:
         # In parts of a row: the padded trainer would cut the rest off.
         whole = encode(text)
-        samples += [whole[at : at + SIZE.most_tokens + 1] for at in range(0, len(whole) - 1, SIZE.most_tokens)]
+        samples += [whole[at : at + context + 1] for at in range(0, len(whole) - 1, context)]
         tokens -= len(whole)
         if tokens <= 0:
             break
-    kept = [encode(text)[: SIZE.most_tokens + 1] for text in held_out]
+    kept = [encode(text)[: context + 1] for text in held_out]
     size = sum(len(tokenizer.decode(ids[1:], skip_special_tokens=True).encode()) for ids in kept)
     return Material(samples, kept, size)
 
@@ -137,9 +137,9 @@ def measure_bits(model: Any, material: Material, device: str) -> float:
     return nats / math.log(2) / material.held_out_bytes
 
 
-def run(*, tokens: int, device: str, batch_rows: int, rng: random.Random) -> list[Row]:
-    material = prepare(tokens, rng)
-    size = dataclasses.replace(SIZE, batch_rows=batch_rows)
+def run(*, tokens: int, device: str, batch_rows: int, context: int, rng: random.Random) -> list[Row]:
+    material = prepare(tokens, context, rng)
+    size = dataclasses.replace(SIZE, batch_rows=batch_rows, most_tokens=context)
     work = Work("pretrain", size, device, material.samples, seed=17)
     plan = make_work_plan(work)
     print(f"{len(work.samples)} documents, {work.positions} positions, {plan.steps} steps", flush=True)
@@ -174,7 +174,10 @@ def judge(found: dict[str, tuple[float, float]], positions: int) -> Iterator[Row
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=300_000)
-    parser.add_argument("--batch-rows", type=int, default=8, help="rows of 512 positions of an optimizer step")
+    parser.add_argument("--batch-rows", type=int, default=8, help="full rows of an optimizer step")
+    parser.add_argument(
+        "--context", type=int, default=SIZE.most_tokens, help="positions of a row, at which texts are cut"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     asked = read_arguments(parser)
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -183,7 +186,7 @@ def main() -> None:
     transformers.Trainer, transformers.LlamaForCausalLM  # noqa: B018  before the forks, once for all
     transformers.logging.set_verbosity_error()
     machine, rng = describe_machine(), random.Random(asked.seed)
-    found = run(tokens=asked.tokens, device=asked.device, batch_rows=asked.batch_rows, rng=rng)
+    found = run(tokens=asked.tokens, device=asked.device, batch_rows=asked.batch_rows, context=asked.context, rng=rng)
     publish("Pretraining beside the trainer of transformers", found, machine=machine, write=asked.write)
 
 
