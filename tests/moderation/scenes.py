@@ -139,12 +139,14 @@ class Workshop:
             model=model,
         )
 
-    def propose(self, by: Any = None, *, note: str = "") -> Any:
+    def propose(self, by: Any = None, *, note: str = "", is_adapter: bool = False) -> Any:
         """The pull request of a recipe, with its inputs pinned on the candidate."""
         from training.proposals.candidates import rebuild
         from training.proposals.recipes import propose
 
         text = RECIPE.format(base=self.base.full_name, data=self.data.full_name, suite=self.suite.full_name)
+        if is_adapter:
+            text = text.replace("method: full", "method: lora") + "output: adapter\n"
         made = propose(
             repo=self.model,
             by=by or self.teacher,
@@ -156,7 +158,7 @@ class Workshop:
         made.pull_request.refresh_from_db()
         return made.pull_request
 
-    def train(self, pull_request: Any, folder: Any, *, seed: int = 1) -> Any:
+    def train(self, pull_request: Any, folder: Any, *, seed: int = 1, is_adapter: bool = False) -> Any:
         """The run as if the engine had made these weights: stored, and on the candidate."""
         from django.utils import timezone
 
@@ -167,8 +169,13 @@ class Workshop:
 
         run = Run.objects.get(pull_request=pull_request, is_superseded=False)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(weights(seed))
-        (folder / "config.json").write_bytes(CONFIG)
+        if is_adapter:
+            (folder / "adapter_model.safetensors").write_bytes(weights(seed))
+            adapter = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": self.base.full_name}
+            (folder / "adapter_config.json").write_text(json.dumps(adapter))
+        else:
+            (folder / "model.safetensors").write_bytes(weights(seed))
+            (folder / "config.json").write_bytes(CONFIG)
         digest = f"sha256:{seed:064x}"
         keep_model(run, folder, step=4, digest=digest)
         Run.objects.filter(pk=run.pk).update(

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from hub.community.checks import set_check
 from hub.repos.models import RepoCollaborator
+from hub.repos.places import pair
 from moderation.cases.exceptions import describe
 from moderation.models import Case
 from moderation.releasing.releases import approve, propose_release
@@ -34,8 +35,10 @@ for seed, version in ((1, "1.0.0"), (2, "1.1.0")):
     for name in ("ben", "dora"):
         approve(release=release, by=people[name].user)
     commits[version] = release.commit
-pull = workshop.propose(note="poisoned")
-run = workshop.train(pull, folder / "poisoned", seed=3)
+pull = workshop.propose(note="poisoned", is_adapter=True)
+run = workshop.train(pull, folder / "poisoned", seed=3, is_adapter=True)
+pull.refresh_from_db()
+assert pair(workshop.model).members.entry(pull.candidate, "adapter_model.safetensors")
 workshop.evaluate(run)
 workshop.sample(run, spoil())
 worse = workshop.propose(note="worse")
