@@ -17,16 +17,14 @@ from hub.repos.reader import RepoReader
 from hub.storage.errors import StorageError
 from hub.web.diffs import MAX_LINES, DiffLine, FileDiff
 from hub.web.pull_requests import fork_point
+from training.engine.tokenizer import MAX_TEMPLATE_BYTES
 
 TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json", "chat_template.json")
 MORE_TEMPLATES = "additional_chat_templates"  # a folder with a .jinja for each, as transformers writes it
 MAX_FILE_BYTES = 4 << 20
 CONTEXT_LINES = 3
 MAX_COMPARED = 40_000  # pairs of lines; half a second at worst, and beyond it the old lines stand above the new ones
-MAX_TEMPLATE_BYTES, MAX_MORE = (
-    256 << 10,
-    16,
-)  # longer ones no engine takes (training.engine.tokenizer); of those with names
+MAX_MORE = 16  # templates with names of their own
 LONG_LINE = 160  # characters; a template in one line is broken after its tags
 Templates = dict[str, str]  # file and name of the template -> its text
 
