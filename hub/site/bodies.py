@@ -1,10 +1,16 @@
-"""Request bodies that were cut. Our server ends such a body like one that is whole, without a word; without this a
-commit or a form whose sender went away in the middle would be taken for complete."""
+"""What our server does not do for request bodies.
+
+It ends a body that was cut like one that is whole, without a word; a commit or a form whose sender went away in the middle
+would be taken for complete. And it hangs up after an answer that was given before the body was read, without saying so:
+a client that keeps its connection asks on it again, and fails."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+DRAINED_BYTES = 1024 * 1024  # read to nowhere behind an answer, so that the connection lives on
+PIECE = 64 * 1024
 
 
 class AnnouncedBody:
@@ -13,6 +19,11 @@ class AnnouncedBody:
     def __init__(self, body: Any, length: int) -> None:
         self._body = body
         self._left = length
+
+    @property
+    def left(self) -> int:
+        """Bytes that nobody has read."""
+        return self._left
 
     def read(self, size: int | None = -1, /) -> bytes:
         """`size` bytes, fewer at the end only."""
@@ -47,3 +58,50 @@ def refuse_cut_bodies(application: Application) -> Application:
         return application(environ, start_response)
 
     return call
+
+
+def keep_connections(application: Application) -> Application:
+    """Wrap a WSGI application whose bodies are counted (`refuse_cut_bodies`): what it left unread of a body is read to
+    nowhere before its answer starts, or the answer says that the connection ends: where too much is left, or where the
+    client waits to be told that it may send. Streamed answers are left alone, for they may read as they go."""
+
+    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        held: list[tuple[str, list[tuple[str, str]], tuple[Any, ...]]] = []
+
+        def hold(status: str, headers: list[tuple[str, str]], *more: Any) -> None:
+            held.append((status, headers, more))
+
+        response = application(environ, hold)
+        for status, headers, more in held:
+            if not getattr(response, "streaming", False) and not is_drained(environ):
+                headers = [*headers, ("Connection", "close")]
+            start_response(status, headers, *more)
+        return response
+
+    return call
+
+
+def is_drained(environ: dict[str, Any]) -> bool:
+    body = environ.get("wsgi.input")
+    is_counted = isinstance(body, AnnouncedBody)
+    if not is_counted and "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return True  # there is no body
+    left = body.left if is_counted else DRAINED_BYTES
+    if is_counted and not left:
+        return True
+    if left > DRAINED_BYTES or "HTTP_EXPECT" in environ:
+        return False
+    try:
+        return is_at_end(body, left)
+    except OSError:  # it was cut; nobody is there to ask again
+        return False
+
+
+def is_at_end(body: Any, most: int) -> bool:
+    """Reads up to `most` bytes."""
+    while most > 0:
+        piece = body.read(min(most, PIECE))
+        if not piece:
+            return True
+        most -= len(piece)
+    return not body.read(1)

@@ -6,14 +6,14 @@ import os
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
-from hub.site.bodies import refuse_cut_bodies
+from hub.site.bodies import keep_connections, refuse_cut_bodies
 from hub.site.turns import take_turns
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.site.settings")
 
 TURNS = 2  # of one process: half the tail latency of eight on two cores
 DOWNLOADS = 24  # of the 32 threads that ./manage.py up gives a process (hub.site.bootstrap.services)
-application = take_turns(refuse_cut_bodies(get_wsgi_application()), turns=TURNS, downloads=DOWNLOADS)
+application = take_turns(keep_connections(refuse_cut_bodies(get_wsgi_application())), turns=TURNS, downloads=DOWNLOADS)
 
 
 def settle() -> None:
