@@ -22,6 +22,7 @@ from tests.benchmarks.trainer_work import Size, count_operations, list_packed, l
 from training.engine import attention, devices, hf_format, lora
 from training.engine.batches import IGNORED, Batches
 from training.engine.config import Facts, Plan, finish_plan, make_plan
+from training.engine.footprint import read_sizes
 from training.engine.loop import Loop, Samples, StopRequest
 from training.engine.optimizers import rate_at
 from training.engine.recipe import parse_recipe
@@ -46,6 +47,7 @@ class Work:
     device: str
     samples: list[NDArray[np.int64]]
     seed: int
+    precision: str = "fp32"  # fp32 | bf16, of all; on a CPU the engine's bf16 is that of its products alone
 
     @property
     def positions(self) -> int:
@@ -124,15 +126,15 @@ def make_work_plan(work: Work) -> Plan:
         f"train: {{method: {work.method}, epochs: 1, context_tokens: {size.most_tokens}, "
         f"batch_tokens: {size.most_tokens * size.batch_rows}, seed: {work.seed}}}\n"
     )
-    device = torch.device(work.device)
     facts = Facts(
         parameters=10**7,
         model_context=size.most_tokens,
         corpus_tokens=work.positions,
         longest_document=size.most_tokens,
         device=work.device,
-        precision=devices.choose_precision("auto", device),
+        precision="bf16_products" if work.precision == "bf16" and work.device == "cpu" else work.precision,
         threads=devices.count_threads(),
+        sizes=read_sizes(size.describe("sdpa").to_dict(), 10**7),
     )
     draft = make_plan(recipe, facts, {})
     return finish_plan(draft, rows=Batches(make_corpus(work.samples), draft).packing.rows, pinned={})
@@ -221,7 +223,7 @@ class TheirTrainer:
             "output_dir": str(self.folder), "per_device_train_batch_size": self.batch_rows, "num_train_epochs": 1,
             "learning_rate": plan.learning_rate, "weight_decay": plan.weight_decay,
             "max_grad_norm": plan.clip_norm, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
-            "remove_unused_columns": False, "use_cpu": plan.device == "cpu", "bf16": plan.precision == "bf16",
+            "remove_unused_columns": False, "use_cpu": plan.device == "cpu", "bf16": plan.precision != "fp32",
             "seed": plan.seed,
         }  # fmt: skip
         settings = TrainingArguments(**{**asked, **self.settings})

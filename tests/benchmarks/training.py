@@ -44,13 +44,13 @@ def choose_peers(method: str, device: str, *, compiled: bool) -> list[str]:
 
 def run(
     *, methods: Sequence[str], device: str, rounds: int, samples: int | None, peers: Sequence[str], compiled: bool,
-    rng: random.Random,
+    precision: str, rng: random.Random,
 ) -> list[Row]:  # fmt: skip
     found: list[Row] = []
     for method in methods:
         size = SIZES[device, "pretrain" if method == "pretrain" else "tune"]
         drawn = draw_samples(samples or COUNTS[device][method], size, rng.randrange(2**31))
-        work = Work(method, size, device, drawn, seed=17)
+        work = Work(method, size, device, drawn, seed=17, precision=precision)
         chosen = [p for p in choose_peers(method, device, compiled=compiled) if not peers or p in peers]
         found += compare(work, chosen, rounds, rng)
     return found
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=tuple(PEERS), default=[], help="only these")
     parser.add_argument("--samples", type=int, help="of each method; by default enough for steady figures")
     parser.add_argument("--compiled", action="store_true", help="also the trainer's torch_compile on a CPU")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of all; by default fp32 on a CPU, bf16 on CUDA")
     asked = read_arguments(parser)
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     import transformers
@@ -124,7 +125,7 @@ def main() -> None:
     machine, rng = describe_machine(), random.Random(asked.seed)
     found = run(
         methods=asked.methods, device=asked.device, rounds=asked.rounds, samples=asked.samples, peers=asked.peers,
-        compiled=asked.compiled, rng=rng,
+        compiled=asked.compiled, precision=asked.precision or ("bf16" if asked.device == "cuda" else "fp32"), rng=rng,
     )  # fmt: skip
     machine = f"{machine}, torch {torch.__version__}, transformers {transformers.__version__}"
     publish("Training beside the trainer of transformers", found, machine=machine, write=asked.write)

@@ -63,7 +63,7 @@ class Facts:
     corpus_tokens: int
     longest_document: int  # tokens
     device: str  # cpu | cuda
-    precision: str  # fp32 | bf16
+    precision: str  # fp32 | bf16 | bf16_products
     threads: int
     sizes: Sizes | None = None  # of the network; without them memory is no matter
     room_bytes: int = 0  # of the device, for this process; 0: not known

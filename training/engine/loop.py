@@ -29,7 +29,7 @@ from training.engine.events import emit
 from training.engine.losses import compute_loss_sum
 from training.engine.objectives import Likelihood, Objective
 from training.engine.optimizers import make_optimizer, rate_at
-from training.engine.products import quicken
+from training.engine.quicken import quicken
 from training.engine.ranks import ALONE, Ranks
 from training.engine.recompute import recompute
 from training.engine.samples import answer_greedily
@@ -99,10 +99,11 @@ class Loop:
         if self.plan.compile == "on":
             keep_compiled(self.out / "compiled")
         is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
+        rounds = self.plan.precision == "bf16_products"
         try:
             with (
                 compile_layers(self.model, is_wanted=self.plan.compile == "on", try_out=self._try_out) as is_compiled,
-                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu and not is_compiled),
+                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu and not is_compiled, rounds=rounds),
                 recompute(self.model, self.plan.recomputed_layers),
             ):
                 with self._evaluating():  # without dropout: a reference is the model, not a draw of it

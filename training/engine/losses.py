@@ -12,7 +12,7 @@ from training.engine.architectures import get_soft_cap
 from training.engine.batches import IGNORED, Batch
 from training.engine.documents import apply_head, bend, get_plain, read_hidden
 from training.engine.footprint import CHUNK_BYTES
-from training.engine.products import choose_product
+from training.engine.products import add_outer_, choose_product, sum_outer
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -41,14 +41,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if cap is not None:
                 bent = torch.tanh(logits / cap)
                 logits, slope = cap * bent, 1.0 - bent.square()
-            greatest = logits.amax(1, keepdim=True)
-            right = (logits.gather(1, targets[:, None]) - greatest)[:, 0]
-            grad = logits.sub_(greatest).exp_()
-            shares = grad.sum(1, keepdim=True)
-            total += (shares[:, 0].log() - right).sum()
+            logits = logits.log_softmax(1)
+            total -= logits.gather(1, targets[:, None]).sum()
             if not any(wants):
                 continue
-            grad.div_(shares)  # softmax, in place
+            grad = logits.exp_()  # softmax, in place
             grad[torch.arange(len(targets), device=grad.device), targets] -= 1.0
             if cap is not None:
                 grad *= slope
@@ -56,7 +53,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = product(grad, weight.t()).to(hidden_ND.dtype)
             if grad_weight is not None and grad.dtype == torch.float32:
-                grad_weight.addmm_(grad.t(), hidden)
+                add_outer_(grad_weight, grad, hidden)
             elif grad_weight is not None:
                 grad_weight += grad.t() @ hidden
         ctx.grads = (grad_hidden, grad_weight.to(weight_VD.dtype) if grad_weight is not None else None)
@@ -135,7 +132,7 @@ class _LogLikelihoods(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = product(grad, weight.t()).to(hidden_ND.dtype)
             if grad_weight is not None:
-                grad_weight += grad.t() @ hidden
+                grad_weight += sum_outer(grad, hidden)
         return grad_hidden, grad_weight.to(weight_VD.dtype) if grad_weight is not None else None, *[None] * 4
 
 

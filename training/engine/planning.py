@@ -61,13 +61,20 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
         corpus_tokens=int(corpus.manifest["tokens"]),
         longest_document=int(corpus.manifest["longest_tokens"]),
         device=job.device.type,
-        precision=devices.choose_precision(job.recipe.train.precision, job.device),  # type: ignore[union-attr]
+        precision=choose_precision(job),
         threads=devices.count_threads(),
         sizes=read_sizes(config.to_dict(), parameters),
         room_bytes=devices.find_room(job.device, processes=job.ranks.count_here),
         ranks=job.ranks.count,
         is_padded=get_family(config).packing == PADDED,
     )
+
+
+def choose_precision(job: Job) -> str:
+    """A lock's comes first: the bits hang on it."""
+    assert job.recipe.train is not None
+    asked = str(job.pinned.get("engine.precision", job.recipe.train.precision))
+    return devices.choose_precision(asked, job.device, ranks=job.ranks.count)
 
 
 def say_cut(job: Job, plan: Plan) -> None:

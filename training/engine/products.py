@@ -1,9 +1,13 @@
-"""Matrix products of a run on a CPU, by the faster of the two libraries that torch brings, one product for a layer and
-its adapter together, and norms that read memory less often.
+"""Matrix products of a run on a CPU, by the faster of the two libraries that torch brings, and one product for a layer
+and its adapter together.
 
-oneDNN uses the widest instructions of every x86 processor, the default library those of its maker's only. An adapter is
-added to its layer's weights for the length of one product, W + s B A: that costs a thousandth of the product, where
-three products and three sums of whole activations stood before. Both are in fp32, where adding loses nothing.
+oneDNN uses the widest instructions of every x86 processor, the default library (MKL) those of its maker's only, and there
+it is the faster one by some percent. An adapter is added to its layer's weights for the length of one product, W + s B A:
+that costs a thousandth of the product, where three products and three sums of whole activations stood before. Both are in
+fp32, where adding loses nothing.
+
+Under `rounding` the factors of a product are rounded to bf16 and summed in fp32, what some processors do several times as
+fast; all else stays fp32. Small steps of an adapter would be lost in a rounded sum, so there it has products of its own.
 Legend: N positions, I inputs, O outputs, r rank."""
 
 from __future__ import annotations
@@ -15,15 +19,78 @@ from typing import Any
 
 import torch
 
-# Norms of transformers that all compute x / sqrt(mean(x^2) + epsilon) times a weight.
-NORMS = {f"{name}RMSNorm" for name in ("Llama", "Mistral", "Olmo2", "Olmo3", "Qwen2", "Qwen3", "SmolLM3")}
 MIN_POSITIONS = 128  # below, adding an adapter to the weights costs more than it saves
+
+
+_rounds = [False]  # whether `rounding` is in force
+
+
+@contextmanager
+def rounding(is_wanted: bool) -> Iterator[None]:
+    """While it lasts, the products below read their factors rounded to bf16."""
+    before, _rounds[0] = _rounds[0], is_wanted
+    try:
+        yield
+    finally:
+        _rounds[0] = before
+
+
+@contextmanager
+def _precision() -> Iterator[None]:
+    """Of one product. Not for longer: the kernel of attention would round its small blocks, too, which makes it slow."""
+    if not _rounds[0]:
+        yield
+        return
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def multiply(x_NI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
     """x W^T + b in fp32 on a CPU, [N, O]; the weight may be a transposed view."""
+    with _precision():
+        if is_of_intel():
+            return torch.nn.functional.linear(x_NI, weight_OI, bias_O)
+        return _multiply_by_onednn(x_NI, weight_OI, bias_O)
+
+
+def _multiply_by_onednn(
+    x_NI: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None
+) -> torch.Tensor:
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, bias_O, "none", [], "")
     return product
+
+
+def sum_outer(left_NO: torch.Tensor, right_NI: torch.Tensor) -> torch.Tensor:
+    """Of a product's weights, the gradient: the sum of outer products, [O, I]."""
+    with _precision():
+        return left_NO.t() @ right_NI
+
+
+def add_outer_(total_OI: torch.Tensor, left_NO: torch.Tensor, right_NI: torch.Tensor) -> torch.Tensor:
+    """`sum_outer`, added in place."""
+    with _precision():
+        return total_OI.addmm_(left_NO.t(), right_NI)
+
+
+@functools.cache
+def is_of_intel() -> bool:
+    """Whether the processor is one for which MKL was written. False where nobody says."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return "GenuineIntel" in file.read(4096) and bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+    except OSError:
+        return False
+
+
+def rounds_fast() -> bool:
+    """Whether this processor multiplies matrices of bf16 in hardware (AMX), and torch uses it for fp32 when asked."""
+    asks: Any = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    return has_library() and hasattr(matmul, "fp32_precision") and asks is not None and bool(asks())
 
 
 @functools.cache
@@ -33,8 +100,9 @@ def has_library() -> bool:
         return False
     x, weight = torch.linspace(-1, 1, 96).view(8, 12), torch.linspace(1, -1, 60).view(5, 12)
     try:
-        return torch.allclose(multiply(x, weight), x @ weight.t(), atol=1e-5) and torch.allclose(
-            multiply(x @ weight.t(), weight.t()), x @ weight.t() @ weight, atol=1e-5
+        product = x @ weight.t()
+        return torch.allclose(_multiply_by_onednn(x, weight), product, atol=1e-5) and torch.allclose(
+            _multiply_by_onednn(product, weight.t()), product @ weight, atol=1e-5
         )
     except (RuntimeError, NotImplementedError):
         return False
@@ -57,31 +125,9 @@ class _Product(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         return (
             multiply(grad_NO, weight_OI.t()) if needs_x else None,
-            grad_NO.t() @ x_NI if needs_weight else None,
+            sum_outer(grad_NO, x_NI) if needs_weight else None,
             grad_NO.sum(0) if needs_bias else None,
         )
-
-
-class _Norm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + epsilon) times a weight [D], over the last dimension, in a third of the passes over memory."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight_D: torch.Tensor, epsilon: float) -> torch.Tensor:
-        factor: torch.Tensor = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[..., None]
-        normed = x * factor
-        ctx.save_for_backward(normed, factor, weight_D)
-        return normed * weight_D
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        normed, factor, weight_D = ctx.saved_tensors
-        product = grad * normed
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            along = (product @ weight_D).div_(len(weight_D))[..., None]
-            grad_x = torch.addcmul(grad * weight_D, normed, along, value=-1).mul_(factor)
-        grad_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, None
 
 
 class _AdaptedProduct(torch.autograd.Function):
@@ -99,45 +145,25 @@ class _AdaptedProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x_NI, weight_OI, a_rI, b_Or)
         ctx.scale = scale
+        if _rounds[0]:
+            return multiply(x_NI, weight_OI, bias_O).addmm_(x_NI @ a_rI.t(), b_Or.t(), alpha=scale)
         return multiply(x_NI, torch.addmm(weight_OI, b_Or, a_rI, alpha=scale), bias_O)
 
     @staticmethod
     def backward(ctx: Any, grad_NO: torch.Tensor) -> Any:
         x_NI, weight_OI, a_rI, b_Or = ctx.saved_tensors
-        grad_x = None
-        if ctx.needs_input_grad[0]:
+        grad_x, grad_Nr = None, grad_NO @ b_Or
+        if ctx.needs_input_grad[0] and _rounds[0]:
+            grad_x = multiply(grad_NO, weight_OI.t()).addmm_(grad_Nr, a_rI, alpha=ctx.scale)
+        elif ctx.needs_input_grad[0]:
             # Added again: to keep it would hold a second copy of the whole model.
             grad_x = multiply(grad_NO, torch.addmm(weight_OI, b_Or, a_rI, alpha=ctx.scale).t())
-        grad_a = ((grad_NO @ b_Or).t() @ x_NI).mul_(ctx.scale)
+        grad_a = (grad_Nr.t() @ x_NI).mul_(ctx.scale)
         grad_b = (grad_NO.t() @ (x_NI @ a_rI.t())).mul_(ctx.scale)
         return grad_x, None, None, grad_a, grad_b, None
 
 
-@contextmanager
-def quicken(model: torch.nn.Module, *, is_fp32_on_cpu: bool) -> Iterator[None]:
-    """While it lasts, the linear layers and norms of the model compute by the above, to the same values but for rounding."""
-    changed = list(_change(model)) if is_fp32_on_cpu and has_library() else []
-    try:
-        yield
-    finally:
-        for layer in changed:
-            del layer.__dict__["forward"]
-
-
-def _change(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    for layer in list(model.modules()):
-        if _is_adapted(layer):
-            layer.__dict__["forward"] = _Adapted(layer)
-        elif type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
-            layer.__dict__["forward"] = _Plain(layer)
-        elif type(layer).__name__ in NORMS and layer.weight.dtype == torch.float32:
-            layer.__dict__["forward"] = _Normed(layer)
-        else:
-            continue
-        yield layer
-
-
-def _is_adapted(layer: Any) -> bool:
+def is_adapted(layer: Any) -> bool:
     """A linear layer of peft with one adapter in use and nothing special about it."""
     from peft.tuners.lora import Linear
 
@@ -153,7 +179,7 @@ def _is_adapted(layer: Any) -> bool:
     return is_plain and is_used and is_fp32 and not weight.requires_grad
 
 
-class _Plain:
+class Plain:
     def __init__(self, layer: Any) -> None:
         self.layer = layer
 
@@ -165,7 +191,7 @@ class _Plain:
         return out.view(*x.shape[:-1], out.shape[-1])
 
 
-class _Adapted:
+class Adapted:
     def __init__(self, layer: Any) -> None:
         self.layer, self.slow = layer, type(layer).forward
         (name,) = layer.active_adapters
@@ -180,16 +206,3 @@ class _Adapted:
             x.flatten(0, -2), base.weight, base.bias, self.a.weight, self.b.weight, self.scale
         )
         return out.view(*x.shape[:-1], out.shape[-1])
-
-
-class _Normed:
-    def __init__(self, layer: Any) -> None:
-        self.layer, self.slow = layer, type(layer).forward
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        layer = self.layer
-        if x.dtype != torch.float32:
-            slow: torch.Tensor = self.slow(layer, x)
-            return slow
-        out: torch.Tensor = _Norm.apply(x, layer.weight, layer.variance_epsilon)  # type: ignore[no-untyped-call]
-        return out

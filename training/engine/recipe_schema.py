@@ -226,7 +226,11 @@ class Train:
     decay_steps: int | Auto = key(
         _whole(1, 10**9), "Steps in which it falls at the end (wsd only). auto: a fifth of all.", "auto"
     )
-    precision: str = key(Choice("auto", "fp32", "bf16"), "Number format of the arithmetic.", "auto")
+    precision: str = key(
+        Choice("auto", "fp32", "bf16", "bf16_products"),
+        "Number format of the arithmetic; bf16_products, on a CPU: only the factors of matrix products are rounded.",
+        "auto",
+    )
     seed: int | Auto = key(_whole(0, 2**31 - 1), "Seed of order, adapter weights and dropout.", 17)
     compile: str = key(
         Choice("auto", "off", "on"), "Layers compiled before the first step. auto: on a card, where it can be.", "auto"

@@ -32,7 +32,7 @@ from training.engine.footprint import (
 from training.engine.lora import add_adapter
 from training.engine.losses import compute_loss_sum
 from training.engine.optimizers import make_optimizer
-from training.engine.products import quicken
+from training.engine.quicken import quicken
 from training.engine.recompute import recompute
 from training.engine.smaller import make_smaller
 
@@ -177,13 +177,22 @@ def cut(room_gb: float, **changes: Any) -> Any:
 
 def test_a_step_is_cut_as_little_as_it_takes():
     """Plenty: what the device likes. Then fewer rows, then layers made again, as few as suffice, all of them at last."""
-    assert [(c.rows_per_pass, c.recomputed_layers) for c in (cut(64), cut(4.5), cut(4.0))] == [(2, 0), (1, 0), (1, 6)]
+    assert [(c.rows_per_pass, c.recomputed_layers) for c in (cut(64), cut(4.5), cut(3.9))] == [(2, 0), (1, 0), (1, 6)]
     tight = cut(3)
     assert (tight.rows_per_pass, tight.recomputed_layers, tight.fits) == (1, 30, False)
-    for room in (64, 4.5, 4.0):
+    for room in (64, 4.5, 3.9):
         assert cut(room).fits and cut(room).needed_bytes <= SPARE * room * 1e9
-    before = estimate_step(LLAMA, FULL, positions=512, longest=512, recomputed_layers=cut(4.0).recomputed_layers - 1)
-    assert before.total > SPARE * 4.0e9, "one layer fewer would not fit"
+    before = estimate_step(LLAMA, FULL, positions=512, longest=512, recomputed_layers=cut(3.9).recomputed_layers - 1)
+    assert before.total > SPARE * 3.9e9, "one layer fewer would not fit"
+
+
+def test_small_networks_read_more_at_once_on_a_cpu():
+    small = dataclasses.replace(LLAMA, layers=6, width=384, attended=384, keys=128, inner=1024, vocabulary=4096)
+    settings: dict[str, Any] = {"rows": 64, "context_tokens": 512, "longest": 512, "room_bytes": 0}
+    assert cut_step(small, FULL, **settings).rows_per_pass == 8
+    assert cut_step(LLAMA, FULL, **settings).rows_per_pass == cut_step(None, FULL, **settings).rows_per_pass == 2
+    # But no more than the machine has room for.
+    assert cut_step(small, FULL, **settings | {"room_bytes": int(1.2e9)}).rows_per_pass < 8
 
 
 def test_several_processes_share_what_they_hold():
@@ -203,11 +212,11 @@ def test_a_lock_says_how_many_rows_are_read_at_once_where_they_fit():
 
 
 def test_the_cut_is_told_in_a_sentence():
-    said = describe_cut(cut(4.0), rows_per_step=8, layers=30)
+    said = describe_cut(cut(3.9), rows_per_step=8, layers=30)
     assert said.startswith(
         "Each step's 8 rows are read in 8 passes of 1, and the activations of 6 of 30 layers are made"
     )
-    assert said.endswith("GB of the 4.0 GB there are.")
+    assert said.endswith("GB of the 3.9 GB there are.")
     assert describe_cut(cut(64, rows=2), rows_per_step=2, layers=30).startswith(
         "Each step reads its 2 rows at once: about"
     )

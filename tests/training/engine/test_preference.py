@@ -276,10 +276,12 @@ def test_how_many_rows_a_pass_reads_changes_nothing(tmp_path, monkeypatch, objec
 
     bench = make_bench(tmp_path, make_pairs(40))
     bench.write_recipe(
-        train=TRAIN.format(rate=0.002, method="full", objective=objective) + ", steps: 3", format="preference"
+        train=TRAIN.format(rate=0.002, method="full", objective=objective) + ", steps: 3, precision: fp32",
+        format="preference",
     )
     bench.run("wide")
     monkeypatch.setitem(fitting.MICRO_TOKENS, DEVICE, 128)
+    monkeypatch.setattr(fitting, "SMALL_TOKENS", 128)
     bench.run("narrow")
     rows = [json.loads((tmp_path / o / "plan.json").read_text())["plan"]["rows_per_pass"] for o in ("wide", "narrow")]
     assert rows[0] > rows[1] == 1

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from tests.training.engine.test_loop import make_simple_plan
 from tests.training.engine.tiny_models import DEVICE, make_documents, make_family
-from training.engine import products
+from training.engine import devices, elementwise, planning, products
 from training.engine.batches import make_batch
 from training.engine.lora import add_adapter
 from training.engine.losses import compute_loss_sum
-from training.engine.products import has_library, quicken
+from training.engine.products import has_library, rounds_fast
+from training.engine.quicken import quicken
 
 pytestmark = pytest.mark.skipif(not has_library(), reason="torch without oneDNN")
 
@@ -54,7 +57,86 @@ def test_where_an_adapter_is_anything_but_plain_peft_computes_it():
     for special in ({"use_dora": True}, {"lora_dropout": 0.5}):
         model = get_peft_model(make_family("llama").to("cpu"), LoraConfig(**settings, **special))
         with quicken(model, is_fp32_on_cpu=True):
-            assert not any(isinstance(m.__dict__.get("forward"), products._Adapted) for m in model.modules())
+            assert not any(isinstance(m.__dict__.get("forward"), products.Adapted) for m in model.modules())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_rounded_products_are_near_the_plain_ones_and_end_with_the_loop(monkeypatch, method):
+    monkeypatch.setattr(products, "MIN_POSITIONS", 8)
+    model = make_family("llama").to("cpu")
+    if method == "lora":
+        model = add_adapter(model, dataclasses.replace(make_simple_plan(), method="lora", rank=4, alpha=8.0))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    batch = make_batch(*make_documents([60, 7, 31]), torch.device("cpu"))
+    loss, gradients = take_gradients(model, batch)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with quicken(model, is_fp32_on_cpu=True, rounds=True):
+        quick_loss, quick = take_gradients(model, batch)
+        assert torch.backends.mkldnn.matmul.fp32_precision == before, "of a product alone: attention is not rounded"
+    assert products._rounds == [False]
+    torch.testing.assert_close(quick_loss, loss, rtol=5e-3, atol=5e-3)
+    for name, gradient in gradients.items():
+        assert (quick[name] - gradient).norm() <= 0.05 * gradient.norm() + 1e-4, name
+    if rounds_fast():
+        assert not torch.equal(quick_loss, loss), "this processor rounds"
+
+
+def test_the_first_steps_of_an_adapter_are_not_lost_in_a_rounded_sum():
+    """A thousandth of a weight is less than bf16 can tell: added to it before rounding, it would be nothing."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(256, 64), torch.randn(48, 64)
+    a, b = torch.randn(4, 64), torch.full((48, 4), 1e-4)
+    product = products._AdaptedProduct.apply
+    with products.rounding(True):
+        without, with_it = product(x, weight, None, a, torch.zeros_like(b), 1.0), product(x, weight, None, a, b, 1.0)
+    torch.testing.assert_close(with_it - without, x @ (b @ a).t(), rtol=0.02, atol=1e-5)
+
+
+def test_a_part_of_a_head_is_turned_by_the_family_itself_and_neighbours_are_left_alone():
+    from transformers.models.glm import modeling_glm
+    from transformers.models.llama import modeling_llama
+
+    assert not elementwise._is_ours(modeling_glm.apply_rotary_pos_emb)
+    theirs = modeling_llama.apply_rotary_pos_emb
+    model = make_family("llama").to("cpu")
+    with quicken(model, is_fp32_on_cpu=True):
+        assert modeling_llama.apply_rotary_pos_emb is not theirs
+    assert modeling_llama.apply_rotary_pos_emb is theirs
+    assert elementwise.find_rotations(make_family("gemma2")) and not elementwise.find_rotations(make_family("mamba"))
+
+
+def test_the_precision_is_chosen_by_what_the_machine_can_do(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(devices, "rounds_fast", lambda: True)
+    assert devices.choose_precision("auto", cpu) == "bf16_products"
+    assert devices.choose_precision("auto", cpu, ranks=2) == "fp32"
+    assert devices.choose_precision("auto", cuda) == devices.choose_precision("bf16_products", cuda) == "bf16"
+    assert devices.choose_precision("fp32", cpu) == "fp32"
+    monkeypatch.setattr(devices, "rounds_fast", lambda: False)
+    assert devices.choose_precision("auto", cpu) == "fp32"
+    assert devices.choose_precision("bf16_products", cpu) == "bf16_products"
+
+
+def test_a_rerun_takes_the_precision_of_its_lock(monkeypatch):
+    monkeypatch.setattr(devices, "rounds_fast", lambda: True)
+    recipe = SimpleNamespace(train=SimpleNamespace(precision="auto"))
+    job: Any = SimpleNamespace(pinned={}, recipe=recipe, device=torch.device("cpu"), ranks=SimpleNamespace(count=1))
+    assert planning.choose_precision(job) == "bf16_products"
+    job.pinned = {"engine.precision": "fp32"}
+    assert planning.choose_precision(job) == "fp32"
+
+
+@pytest.mark.parametrize("is_of_intel", [True, False])
+def test_both_libraries_give_the_same_product(monkeypatch, is_of_intel):
+    monkeypatch.setattr(products, "is_of_intel", lambda: is_of_intel)
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(40, 24), torch.randn(56, 24), torch.randn(56)
+    torch.testing.assert_close(products.multiply(x, weight, bias), x @ weight.t() + bias)
+    torch.testing.assert_close(
+        products.multiply(x @ weight.t(), weight.t()), x @ weight.t() @ weight, rtol=1e-4, atol=1e-3
+    )
 
 
 def test_another_device_or_precision_changes_nothing():

@@ -19,8 +19,8 @@ from training.engine.ranks import Ranks
 from training.engine.slices import Unreadable, read_slices
 
 # Five rows a step: two ranks cannot share them evenly, and the last pass of one is empty.
-FULL = "method: full, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.003"
-DORA = "method: lora, variant: dora, rank: 4, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.01"
+FULL = "method: full, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.003, precision: fp32"
+DORA = "method: lora, variant: dora, rank: 4, steps: 6, batch_tokens: 320, context_tokens: 64, learning_rate: 0.01, precision: fp32"
 MUON = FULL + ", optimizer: muon, schedule: wsd"
 
 
@@ -144,7 +144,7 @@ def test_two_ranks_prefer_what_one_prefers(tmp_path):
     """Pairs are counted over both ranks, and each reads a share of what the start said of them."""
     bench = make_bench(tmp_path, make_pairs(90))
     bench.write_recipe(
-        train="method: full, objective: dpo, steps: 4, batch_tokens: 640, context_tokens: 64, learning_rate: 0.003",
+        train="method: full, objective: dpo, steps: 4, batch_tokens: 640, context_tokens: 64, learning_rate: 0.003, precision: fp32",
         format="preference",
     )
     assert bench.run("one")[0] == 0
