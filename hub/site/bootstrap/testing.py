@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hub.site.bootstrap.requirements import CHECKOUT
 
-# The first of two halves about equal in time: what makes and judges models; the pass on PostgreSQL and fresh clones. Rooms whose tests begin with the same scene stay together: each half builds its own.
+# The first of two halves about equal in time: what makes and judges models; the pass on PostgreSQL and fresh clones. Rooms
+# whose tests begin with the same scene stay together: each half builds its own.
 FIRST = {
     "not slow": ("tests/training", "tests/moderation"),
     "slow": ("tests/site",),
