@@ -76,9 +76,12 @@ def test_a_stranger_does_not_see_private_texts_and_must_sign_in(line: Line, sign
 
 
 def test_what_is_not_known_in_an_address_is_taken_as_usual() -> None:
-    usual = read_beginning(QueryDict("family=gpt5&size=9t&vocabulary=²&length=ever&data="))
+    usual = read_beginning(QueryDict("family=gpt5&size=9t&vocabulary=&length=ever&data="))
     assert usual == read_beginning(QueryDict("")) and usual.tokens_known == 8192
-    assert read_beginning(QueryDict("vocabulary=999999")).vocabulary == 0
+    for typed in ("999999", "12", "²", "many"):
+        assert read_beginning(QueryDict(f"vocabulary={typed}")).problem.startswith(
+            "The vocabulary is a whole number from 260"
+        )
     for family in NETWORKS:
         assert read_beginning(QueryDict(f"family={family}&size=30m")).parameters > 2e7
 
@@ -117,6 +120,24 @@ def test_the_column_with_the_texts_is_found_and_named(line: Line, signed_in: Cli
     signed_in.post("/alice/tides/begin", {"data": "alice/flut", "length": "once"})
     (row,) = recipe_of(PullRequest.objects.get(discussion__repo=line.target)).contributions
     assert row.columns.text == ("inhalt",)
+
+
+def test_what_was_typed_or_forgotten_is_told_before_anything_is_priced(signed_in: Client) -> None:
+    seen = words(page(signed_in, f"/alice/tides/begin?vocabulary=12&data={DATA}&length=taste"))
+    assert "The vocabulary is a whole number from 260 to 262,144" in seen and "Propose it" not in seen
+    answer = signed_in.post("/alice/tides/begin", {"vocabulary": "12", "data": DATA, "length": "taste"})
+    assert answer.status_code == 400 and not PullRequest.objects.exists()
+    asked = "/alice/tides/begin?family=llama&size=10m&vocabulary=&length=taste"  # the button, nothing ticked
+    assert "Tick at least one dataset" in words(page(signed_in, asked))
+    assert "Tick at least one dataset" not in words(page(signed_in, "/alice/tides/begin"))
+
+
+def test_rows_of_several_kinds_are_refused_with_a_way_out(line: Line, signed_in: Client) -> None:
+    rows = [{"text": "The tide comes and goes, and the boats with it."}] * 3 + [{"high": 3, "low": 1}] * 30
+    make_repo("dataset", "mixed", line.alice, {"train.jsonl": as_jsonl(rows)})
+    seen = words(page(signed_in, "/alice/tides/begin?data=alice/mixed&length=taste"))
+    assert "alice/mixed: 30 of 33 rows" in seen and "are of another kind" in seen
+    assert "Put the texts alone into a dataset of their own" in seen
 
 
 def test_data_without_a_text_is_refused_with_its_columns(line: Line, signed_in: Client) -> None:

@@ -59,6 +59,7 @@ class Beginning:
     data: tuple[str, ...] = ()
     length: str = "taste"
     title: str = ""
+    problem: str = ""  # with what was typed
 
     @property
     def preset(self) -> Preset:
@@ -75,7 +76,7 @@ class Beginning:
 
 
 def read_beginning(query: QueryDict) -> Beginning:
-    """What is not known is taken as its usual value."""
+    """What is not known is taken as its usual value; what a person typed and cannot be is a problem."""
     family, size, length = query.get("family", ""), query.get("size", ""), query.get("length", "")
     family = family if family in NETWORKS else USUAL_FAMILY
     vocabulary = query.get("vocabulary", "")
@@ -88,6 +89,10 @@ def read_beginning(query: QueryDict) -> Beginning:
         data=tuple(dict.fromkeys(name[:200] for name in query.getlist("data") if name))[:MAX_DATASETS],
         length=length if length in {row.name for row in LENGTHS} else "taste",
         title=query.get("title", "").strip(),
+        problem=f"The vocabulary is a whole number from {MIN_VOCABULARY:,} to {MAX_VOCABULARY:,}; leave it empty for what suits the "
+        "size."
+        if vocabulary and not is_good
+        else "",
     )
 
 
@@ -134,7 +139,16 @@ class Texts:
 
     @property
     def refusal(self) -> str:
-        return next((row.refusal for row in self.rows if row.refusal), "")
+        """Why nothing can be learnt from them as they are, and what to do, or ""."""
+        refused = next((row for row in self.rows if row.refusal), None)
+        if refused is None:
+            return ""
+        name = refused.repo.full_name
+        which = "" if name in refused.refusal else f"{name}: "
+        return (
+            f"{which}{refused.refusal} Put the texts alone into a dataset of their own, each in a row with the "
+            "column text, and tick that one."
+        )
 
 
 def look_at_texts(beginning: Beginning, user: Any) -> Texts:
@@ -217,7 +231,9 @@ def find_data(beginning: Beginning, user: Any) -> list[Repo]:
 
 
 def compose(beginning: Beginning, user: Any) -> str:
-    """The recipe as YAML. Raises InvalidInput without data, and for data without texts."""
+    """The recipe as YAML. Raises InvalidInput without data, for data without texts, and for what was typed wrong."""
+    if beginning.problem:
+        raise InvalidInput(beginning.problem)
     if not beginning.data:
         raise InvalidInput("Tick at least one dataset: the model learns from what you choose.")
     data, texts = find_data(beginning, user), look_at_texts(beginning, user)

@@ -27,7 +27,9 @@ def show_beginning(request: HttpRequest, repo: Repo, reader: RepoReader) -> Http
         try:
             if request.method == "POST":
                 return send(request, repo, beginning)
-            recipe = beginnings.compose(beginning, request.user) if beginning.data else ""
+            # Whoever pressed the button hears also that nothing is ticked.
+            is_asked = bool(beginning.data) or "length" in request.GET
+            recipe = beginnings.compose(beginning, request.user) if is_asked else ""
         except HubError as refused:
             problem = refused.message
         context |= describe(request, beginning, is_looked_at=bool(recipe))
