@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from hub.accounts.models import User
-from hub.repos.models import Repo
+from hub.accounts.models import Membership, User
+from hub.repos.models import Repo, RepoCollaborator
 
 
 def moderators() -> QuerySet[User]:
@@ -22,6 +22,14 @@ def maintainers_of(repo: Repo) -> list[User]:
         members = repo.owner_organization.memberships.filter(role__in=writing)
         keys |= set(members.values_list("user_id", flat=True))
     return list(User.objects.filter(pk__in=keys, is_active=True))
+
+
+def maintained_by(user: User) -> QuerySet[Repo]:
+    """Where this person has write access: the other way round."""
+    writing = ("write", "admin")
+    organizations = Membership.objects.filter(user=user, role__in=writing).values("organization")
+    collaborated = RepoCollaborator.objects.filter(user=user, role__in=writing).values("repo")
+    return Repo.objects.filter(Q(owner_user=user) | Q(owner_organization__in=organizations) | Q(pk__in=collaborated))
 
 
 def people_named(names: Iterable[str]) -> list[User]:

@@ -13,7 +13,9 @@ def reporter_of(case: Case) -> User | None:
     """Who reported what this case, or the one that it is an appeal of, is about; None for cases that no report opened."""
     if case.kind != Case.Kind.REPORT:
         return None
-    first = Case.objects.select_related("opened_by").filter(pk=case.subject.get("appeal_of") or case.pk).first()
+    if not case.subject.get("appeal_of"):
+        return case.opened_by
+    first = Case.objects.select_related("opened_by").filter(pk=case.subject["appeal_of"]).first()
     return first.opened_by if first is not None else None
 
 

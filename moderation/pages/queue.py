@@ -17,9 +17,11 @@ from hub.web.repo_pages import require_sign_in
 from moderation.cases import queue
 from moderation.cases.deadlines import claimer_of
 from moderation.cases.queue_order import SORTS, attach_scores, fetch, list_placed
+from moderation.cases.reporters import name_opener
 from moderation.models import Case
 from moderation.pages.bulk import CHOICES
 from moderation.pages.cases import SEVERITIES
+from moderation.people import maintained_by
 
 PER_PAGE = 50
 STATES = {"open": "Open", "waiting": "Waiting for a fix", "decided": "Decided", "all": "All"}
@@ -35,6 +37,7 @@ def list_cases(request: HttpRequest) -> HttpResponse:
     page = cut_queue(request, filters, now) if is_moderator else cut_own(request, filters)
     for case in page.object_list:
         case.claimer = claimer_of(case, now) if is_moderator and case.state == Case.State.OPEN else None
+        case.opener = case.opened_by if is_moderator else name_opener(case, request.user)
     pairs = {name: value for name, value in filters.items() if value}
     context = {
         "is_moderator": is_moderator,
@@ -74,10 +77,11 @@ def cut_own(request: HttpRequest, filters: dict[str, str]) -> Page[Any]:
 
 
 def own_cases(user: Any) -> QuerySet[Case]:
-    """What this person reported, brought or proposed."""
+    """What this person reported, brought or proposed, and all that is about the repositories that they maintain."""
     brought = Q(kind=Case.Kind.CONTENT, content__added_by=user)
     proposed = Q(kind=Case.Kind.OUTPUT, screening__pull_request__discussion__author=user)
-    rows = Case.objects.filter(queue.LIVE, Q(opened_by=user) | brought | proposed)
+    maintained = Q(repo__in=maintained_by(user).values("pk"))
+    rows = Case.objects.filter(queue.LIVE, Q(opened_by=user) | brought | proposed | maintained)
     rows = rows.select_related("repo__owner_user", "repo__owner_organization", "opened_by", "decided_by")
     return rows.order_by("-opened_at", "-pk")
 

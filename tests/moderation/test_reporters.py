@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from hub.community.models import Notification
+from hub.repos.models import RepoCollaborator
 from moderation.cases import conversation
 from moderation.cases.appeals import appeal
 from moderation.cases.quarantines import take_offline
@@ -50,6 +51,31 @@ def test_the_people_of_a_repository_do_not_read_who_reported_it(
     told = {person: read(person, case) for person in (alice, mona)}
     assert told[alice]["opened_by"] is None and "sten" not in str(told[alice])
     assert told[mona]["opened_by"] == "sten"
+
+
+def test_a_maintainer_finds_the_reports_on_their_repositories_in_the_list(
+    case: Case, alice: Person, sten: Person, charlie: Person, mona: Person, browser_of: Browser
+) -> None:
+    """A message told of the case; the list of what concerns her lacked it."""
+    seen = words(browser_of(alice).get("/moderation"))
+    assert "It names my sister." in seen and "opened by somebody" in seen and "sten" not in seen
+    for person in (sten, mona):
+        assert "opened by sten" in words(browser_of(person).get("/moderation"))
+    assert "It names my sister." not in words(browser_of(charlie).get("/moderation"))
+    RepoCollaborator.objects.create(repo=case.repo, user=charlie.user, role="read")
+    assert "It names my sister." not in words(browser_of(charlie).get("/moderation")), "who reads maintains nothing"
+    RepoCollaborator.objects.update(role="write")
+    assert "It names my sister." in words(browser_of(charlie).get("/moderation"))
+
+
+def test_the_list_of_a_maintainer_costs_a_fixed_number_of_queries(
+    case: Case, alice: Person, sten: Person, browser_of: Browser, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(12):
+        open_report(repo=case.repo, by=sten.user, text=f"Wrong in line {number}.")
+    browser = browser_of(alice)
+    with django_assert_max_num_queries(8):
+        browser.get("/moderation")
 
 
 def test_nor_when_the_reporter_asks_for_another_look(
