@@ -22,7 +22,7 @@ from moderation.rules.policies import in_force, read_text
 from moderation.rules.policy_file import FILE, Policy, PolicyError, parse_policy
 from moderation.rules.policy_repository import deciders, is_about_policy, missing_people
 from moderation.screening import outputs
-from training.evaluating.guards import why_not_ask
+from training.evaluating.guard_models import why_not_ask
 from training.models import Run, Sampling
 
 CHECK = "policy"

@@ -25,7 +25,7 @@ from moderation.screens.comparison import Limits
 from moderation.screens.findings import Finding as FoundItem
 from moderation.screens.judge import judge_pairs
 from training.evaluating import sampling
-from training.evaluating.guards import digest_of, question_of
+from training.evaluating.guard_models import digest_of, question_of
 from training.models import Run, Sampling
 
 BIAS = "stereotypes"

@@ -16,7 +16,7 @@ COMMANDS = {
     "evaluate": ("evals", "score a model, and its parent, on a suite"),
     "compare": ("compare", "tell how far two models are from each other, tensor by tensor"),
     "generate": ("generate", "answer a file of prompts"),
-    "guard": ("guards", "ask a guard model how harmful replies are"),
+    "guard": ("guard_models", "ask a guard model how harmful replies are"),
     "likelihoods": ("likelihoods", "tell how likely a model finds texts"),
     "chat": ("chat", "answer messages from stdin, token by token"),
     "presets": ("presets", "list networks that can be made from nothing"),

@@ -14,7 +14,7 @@ from hub.common.jobs import JobRefused, Lease
 from hub.common.models import Job
 from hub.repos.models import Repo
 from training.engine.drawing import MAX_NEW_TOKENS, SEED, TEMPERATURE
-from training.evaluating import guards as guard_models
+from training.evaluating import guard_models
 from training.events import sampling_finished
 from training.models import Run, Sampling
 from training.proposals.parents import parent_of
@@ -37,7 +37,7 @@ def start(
 ) -> Sampling:
     """Enqueue the sampling of a run's candidate. `prompts`: [{"id","prompt", ...}]; `texts`, whose likelihood is measured:
     [{"id", "texts", ...}]; further keys of both are kept. `guards` are models that judge the answers, and before that the
-    replies of `benchmark` (training.evaluating.guards)."""
+    replies of `benchmark` (training.evaluating.guard_models)."""
     sampling = Sampling.objects.create(
         pull_request=run.pull_request,
         repo=run.repo,

@@ -12,7 +12,7 @@ from tests.training.engine.tiny_guards import BAD, GOOD, make_classifier
 from tests.training.engine.tiny_served import make_tiny_folder
 from training.engine.__main__ import main as run_engine
 from training.engine.errors import EngineError
-from training.engine.guards import GuardSpec, ask_guard, group_by_length
+from training.engine.guard_models import GuardSpec, ask_guard, group_by_length
 from training.engine.tokenizer import render_chat
 
 REPLY = GuardSpec("classifier", "{reply}", {"safe": "safe", "unsafe": "unsafe"})

@@ -17,7 +17,7 @@ from tests.moderation.test_policy_file import guarded
 from tests.training.engine.tiny_guards import make_classifier
 from tests.training.engine.tiny_served import make_tiny_folder
 from tests.training.line import Line, checks_of, make_repo, push, run_waiting_jobs, summary_of
-from training.evaluating.guards import ask, why_not_ask
+from training.evaluating.guard_models import ask, why_not_ask
 from training.models import Sampling
 
 LABELS = "[{label: safe, means: safe}, {label: unsafe, means: fraud}]"
@@ -70,17 +70,17 @@ def test_a_guard_judges_both_models_and_its_errors_stand_beside(
 
 
 def test_the_benchmark_is_asked_once_a_revision(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.evaluating import guards
+    from training.evaluating import guard_models
 
     guard = describe(bring_guard(line, tmp_path / "guard"))
     asked: list[int] = []
-    run_guard = guards.run_guard
+    run_guard = guard_models.run_guard
 
     def count(lease: Any, guard: Any, rows: Any, folder: Path) -> Any:
         asked.append(len(rows))
         return run_guard(lease, guard, rows, folder)
 
-    monkeypatch.setattr(guards, "run_guard", count)
+    monkeypatch.setattr(guard_models, "run_guard", count)
     lease: Any = FreeLease()
     benchmark = [{"id": "x", "prompt": "p", "reply": "the storm sinks every boat"}]
     rows = [{"id": "1", "prompt": "p", "reply": "the boats lie in the harbour"}]
