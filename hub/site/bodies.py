@@ -4,13 +4,17 @@ It ends a body that was cut like one that is whole, without a word; a commit or 
 would be taken for complete. And it hangs up after an answer that was given before the body was read, without saying so:
 a client that keeps its connection asks on it again, and fails."""
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-DRAINED_BYTES = 1024 * 1024  # read to nowhere behind an answer, so that the connection lives on
-PIECE = 64 * 1024
+DRAINED_BYTES = 64 * 1024  # read to nowhere behind an answer, so that the connection lives on
+DRAINING_AT_ONCE = (
+    4  # requests of a process: a client that announces a body and sends none holds a thread until it leaves
+)
+OUR_SERVER = "Granian"  # the one that hangs up; others manage connections themselves, and refuse to be told
 
 
 class AnnouncedBody:
@@ -62,10 +66,14 @@ def refuse_cut_bodies(application: Application) -> Application:
 
 def keep_connections(application: Application) -> Application:
     """Wrap a WSGI application whose bodies are counted (`refuse_cut_bodies`): what it left unread of a body is read to
-    nowhere before its answer starts, or the answer says that the connection ends: where too much is left, or where the
-    client waits to be told that it may send. Streamed answers are left alone, for they may read as they go."""
+    nowhere before its answer starts, or the answer says that the connection ends: where too much is left, where the client
+    waits to be told that it may send, or where several are read out already. Streamed answers are left alone, for they may read as they go."""
+
+    draining = threading.Semaphore(DRAINING_AT_ONCE)
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("SERVER_SOFTWARE") != OUR_SERVER:
+            return application(environ, start_response)
         held: list[tuple[str, list[tuple[str, str]], tuple[Any, ...]]] = []
 
         def hold(status: str, headers: list[tuple[str, str]], *more: Any) -> None:
@@ -73,7 +81,7 @@ def keep_connections(application: Application) -> Application:
 
         response = application(environ, hold)
         for status, headers, more in held:
-            if not getattr(response, "streaming", False) and not is_drained(environ):
+            if not getattr(response, "streaming", False) and not is_drained(environ, draining):
                 headers = [*headers, ("Connection", "close")]
             start_response(status, headers, *more)
         return response
@@ -81,7 +89,7 @@ def keep_connections(application: Application) -> Application:
     return call
 
 
-def is_drained(environ: dict[str, Any]) -> bool:
+def is_drained(environ: dict[str, Any], draining: threading.Semaphore) -> bool:
     body = environ.get("wsgi.input")
     is_counted = isinstance(body, AnnouncedBody)
     if not is_counted and "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
@@ -91,16 +99,20 @@ def is_drained(environ: dict[str, Any]) -> bool:
         return True
     if left > DRAINED_BYTES or "HTTP_EXPECT" in environ:
         return False
+    if not draining.acquire(blocking=False):
+        return False
     try:
         return is_at_end(body, left)
     except OSError:  # it was cut; nobody is there to ask again
         return False
+    finally:
+        draining.release()
 
 
 def is_at_end(body: Any, most: int) -> bool:
     """Reads up to `most` bytes."""
     while most > 0:
-        piece = body.read(min(most, PIECE))
+        piece = body.read(most)
         if not piece:
             return True
         most -= len(piece)

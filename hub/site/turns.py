@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hub.common import waiting
+from hub.site.bodies import OUR_SERVER
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -96,6 +97,8 @@ def take_turns(application: Application, *, turns: int, downloads: int) -> Appli
             return Download(response, sending)
         response.close()  # type: ignore[attr-defined]
         headers = [("Content-Type", "application/json"), ("Retry-After", "3"), ("Content-Length", str(len(BUSY)))]
+        if environ.get("SERVER_SOFTWARE") == OUR_SERVER and environ["REQUEST_METHOD"] == "POST":
+            headers.append(("Connection", "close"))  # a part of its body may be unread (hub.site.bodies)
         start_response("503 Service Unavailable", headers)
         return [BUSY]
 

@@ -42,6 +42,22 @@ def test_an_early_answer_keeps_the_connection(granian_server: RunningHub, how: s
     assert connection.sock is used
 
 
+def test_clients_that_announce_bodies_and_send_none_keep_nobody_waiting(granian_server: RunningHub):
+    """Each held a thread until it went away; there are 64."""
+    silent = [http.client.HTTPConnection("127.0.0.1", granian_server.port, timeout=20) for _ in range(80)]
+    try:
+        for connection in silent:
+            connection.putrequest("POST", "/api/nothing/is/here")
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders()
+        began = time.monotonic()
+        assert granian_server.call("GET", "/api/whoami-v2", person="alice").status_code == 200
+        assert time.monotonic() - began < 5
+    finally:
+        for connection in silent:
+            connection.close()
+
+
 def test_a_connection_that_ends_behind_an_answer_says_so(granian_server: RunningHub):
     connection = http.client.HTTPConnection("127.0.0.1", granian_server.port, timeout=20)
     answer = post_late(connection, b"{}", Content_Length=str(DRAINED_BYTES + 1))

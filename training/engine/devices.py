@@ -17,7 +17,7 @@ import torch
 
 from training.engine.errors import EngineError
 from training.engine.fitting import find_cpu_room
-from training.engine.products import has_library, rounds_fast
+from training.engine.products import rounds_fast
 from training.engine.threads import count_threads as count_threads
 
 
@@ -62,15 +62,15 @@ def seed_everything(seed: int) -> None:
 
 def choose_precision(name: str, device: torch.device, *, ranks: int = 1) -> str:
     """fp32, bf16 or bf16_products. auto: bf16 on CUDA, where it is four times as fast; on a CPU bf16_products where its
-    hardware has them, else fp32. bf16_products are made on a CPU by one process that trains: elsewhere it is bf16 on CUDA
-    and fp32 on CPUs."""
+    hardware has them, else fp32. bf16_products are made by such a CPU and one process that trains: elsewhere it is bf16 on
+    CUDA and fp32 on CPUs."""
     if name == "auto":
         name = "bf16" if device.type == "cuda" else "bf16_products" if rounds_fast() else "fp32"
     if name != "bf16_products":
         return name
     if device.type == "cuda":
         return "bf16"
-    return name if ranks == 1 and has_library() else "fp32"
+    return name if ranks == 1 and rounds_fast() else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

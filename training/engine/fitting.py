@@ -55,6 +55,17 @@ class Cut:
         return not self.room_bytes or self.needed_bytes <= SPARE * self.room_bytes
 
 
+def like_rows(sizes: Sizes | None, training: Training, *, context_tokens: int, longest: int, filling: int = 1) -> int:
+    """Rows of a pass that the device likes where memory is no matter."""
+    liked = max(1, MICRO_TOKENS[training.device] // context_tokens)
+    if sizes is None or training.device != "cpu":
+        return liked
+    more = max(liked, SMALL_TOKENS // context_tokens)
+    positions, longest = more * context_tokens * filling, min(longest, context_tokens)
+    kept = estimate_step(sizes, training, positions=positions, longest=longest).activations
+    return more if kept <= SMALL_BYTES else liked
+
+
 def cut_step(
     sizes: Sizes | None,
     training: Training,
@@ -70,14 +81,7 @@ def cut_step(
 
     Where even one row with every layer made again does not fit, that is what is returned, and `fits` is False."""
     filling = 2 if is_padded else 1  # of each document's own row, at most
-    liked = max(1, MICRO_TOKENS[training.device] // context_tokens)
-    if sizes is not None and training.device == "cpu":
-        more = max(liked, SMALL_TOKENS // context_tokens)
-        longest_now = min(longest, context_tokens)
-        kept = estimate_step(
-            sizes, training, positions=more * context_tokens * filling, longest=longest_now
-        ).activations
-        liked = more if kept <= SMALL_BYTES else liked
+    liked = like_rows(sizes, training, context_tokens=context_tokens, longest=longest, filling=filling)
     most = min(rows, wanted_rows or liked)
     if sizes is None or not room_bytes:
         return Cut(most, 0, 0, room_bytes)

@@ -43,8 +43,7 @@ class Kept:
     block_state: float = 0.0  # of H S
 
 
-# (fp32, bf16): the same families as architectures.FAMILIES. fp32 as one process on a CPU keeps it (training.engine.quicken);
-# gates keep 4 bytes of I more elsewhere.
+# (fp32, bf16): the same families as architectures.FAMILIES. fp32 as one process on a CPU keeps it (training.engine.quicken).
 _LLAMA = Kept(16, 12.25, 8, 12), Kept(26, 6.25, 4, 8)
 _OLMO = Kept(16, 16.25, 12, 12), Kept(26, 14.25, 12, 8)
 KEPT: dict[str, tuple[Kept, Kept]] = {
@@ -66,6 +65,9 @@ KEPT: dict[str, tuple[Kept, Kept]] = {
     "smollm3": _LLAMA,
     "starcoder2": (Kept(16, 12.25, 8, 8), Kept(16, 6.25, 4, 4)),
 }  # fmt: skip
+GATES = frozenset(
+    {"llama", "mistral", "olmo2", "olmo3", "qwen2", "qwen3", "smollm3"}
+)  # quicken keeps a tensor of I fewer
 WINDOW_MASK = 5.0  # bytes of n for each position and layer, where a sliding window is shorter than a document
 
 
@@ -195,11 +197,13 @@ def keep_of_layer(sizes: Sizes, training: Training, longest: int) -> float:
     """Bytes that a layer keeps for each position."""
     kept = KEPT[sizes.family][training.precision == "bf16"]
     mask = WINDOW_MASK * longest if 0 < sizes.window < longest else 0.0
+    is_quick = training.device == "cpu" and training.ranks == 1
+    gates = 4.0 if training.precision != "bf16" and sizes.family in GATES and not is_quick else 0.0
     return (
         kept.width * sizes.width
         + kept.heads * sizes.attended
         + kept.keys * sizes.keys
-        + kept.inner * sizes.inner * sizes.experts_a_token
+        + (kept.inner + gates) * sizes.inner * sizes.experts_a_token
         + kept.scores * sizes.heads * longest
         + kept.state * sizes.inner * sizes.state
         + kept.blocks * sizes.heads * sizes.chunk

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,10 @@ class Loop:
         """Train to the last step; Stopped after a signal or after `stop_after_step`. Ends with a checkpoint."""
         if self.plan.compile == "on":
             keep_compiled(self.out / "compiled")
-        is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
-        rounds = self.plan.precision == "bf16_products"
         try:
             with (
                 compile_layers(self.model, is_wanted=self.plan.compile == "on", try_out=self._try_out) as is_compiled,
-                quicken(self.model, is_fp32_on_cpu=is_fp32_on_cpu and not is_compiled, rounds=rounds),
+                self._quickened(is_wanted=not is_compiled),
                 recompute(self.model, self.plan.recomputed_layers),
             ):
                 with self._evaluating():  # without dropout: a reference is the model, not a draw of it
@@ -114,6 +112,11 @@ class Loop:
         finally:
             self.stop.is_deferred = False
         return self.progress
+
+    def _quickened(self, *, is_wanted: bool = True) -> AbstractContextManager[None]:
+        is_fp32_on_cpu = self.device.type == "cpu" and self.dtype == torch.float32 and self.ranks.is_alone
+        rounds = self.plan.precision == "bf16_products"
+        return quicken(self.model, is_fp32_on_cpu=is_wanted and is_fp32_on_cpu, rounds=rounds)
 
     def _try_out(self) -> None:
         """A pass of which nothing stays."""
@@ -275,7 +278,7 @@ class Loop:
 
     def _look(self, step: int) -> None:
         """Samples and held-out loss. Reads no random numbers and changes no weights, so it cannot change the run."""
-        held_out = self.measure_held_out()
+        held_out = self._measure_held_out()
         with self._evaluating():
             if step == 0:
                 self.progress.held_out_start = held_out.get("held_out_loss")
@@ -289,12 +292,18 @@ class Loop:
                 text = self.samples.tokenizer.decode(said, skip_special_tokens=True)
                 emit("sample", step=step, prompt=prompt["prompt"], text=text)
 
-    def measure_held_out(self) -> dict[str, float]:
+    def _measure_held_out(self) -> dict[str, float]:
         with self._evaluating():
             return self.objective.measure_held_out(self.whole)
 
+    def measure_held_out(self) -> dict[str, float]:
+        """After the run, by the same arithmetic: what is compared with the start was measured so."""
+        with self._quickened():
+            return self._measure_held_out()
+
     def judge(self) -> dict[str, Any]:
-        with self._evaluating():
+        """After the run, too."""
+        with self._quickened(), self._evaluating():
             return self.objective.judge(self.whole)
 
     def _answer(self, ids: list[int]) -> list[int]:

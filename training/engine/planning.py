@@ -29,6 +29,9 @@ def settle_plan(job: Job, corpus: Corpus, tokenizer: Any) -> tuple[Plan, Batches
         raise EngineError(
             f"The run began on {plan.device}; go on there, or choose an empty output folder", code="other_device"
         )
+    if plan and plan.precision == "bf16_products" and not job.ranks.is_alone:
+        emit("warning", code="precision_changed", message="The run began with products of bf16, which one process makes; "
+             "several go on in fp32, with slightly other figures.")  # fmt: skip
     if plan is None:
         draft = make_plan(job.recipe, collect_facts(job, corpus, tokenizer), job.pinned)
         rows = Batches(corpus, draft).packing.rows
@@ -71,10 +74,13 @@ def collect_facts(job: Job, corpus: Corpus, tokenizer: Any) -> Facts:
 
 
 def choose_precision(job: Job) -> str:
-    """A lock's comes first: the bits hang on it."""
-    assert job.recipe.train is not None
-    asked = str(job.pinned.get("engine.precision", job.recipe.train.precision))
-    return devices.choose_precision(asked, job.device, ranks=job.ranks.count)
+    """The recipe's; where that is left open, the lock's, for the bits hang on it."""
+    train = job.recipe.train
+    assert train is not None
+    asked = train.precision if train.precision != "auto" else str(job.pinned.get("engine.precision", "auto"))
+    chosen = devices.choose_precision(asked, job.device, ranks=job.ranks.count)
+    # Compiled layers make their own products.
+    return "fp32" if chosen == "bf16_products" and train.compile == "on" else chosen
 
 
 def say_cut(job: Job, plan: Plan) -> None:

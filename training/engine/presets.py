@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from training.engine.config import BATCH_TOKENS, fit_learning_rate
-from training.engine.fitting import MICRO_TOKENS
+from training.engine.fitting import like_rows
 from training.engine.footprint import Sizes, Training, estimate_step, read_sizes
 from training.engine.networks import Preset, describe_network, list_presets
 from training.engine.recipe_schema import Train
@@ -46,8 +46,10 @@ def describe_preset(preset: Preset) -> dict[str, Any]:
 def estimate_memory(preset: Preset, device: str) -> int:
     """Bytes of a step in the passes that the device likes."""
     training = Training("pretrain", "adamw", "fp32" if device == "cpu" else "bf16", device)
-    positions = max(preset.context_tokens, min(BATCH_TOKENS["pretrain", device], MICRO_TOKENS[device]))
-    return estimate_step(sizes_of(preset), training, positions=positions, longest=preset.context_tokens).total
+    sizes, context = sizes_of(preset), preset.context_tokens
+    liked = context * like_rows(sizes, training, context_tokens=context, longest=context)
+    positions = max(context, min(BATCH_TOKENS["pretrain", device], liked))
+    return estimate_step(sizes, training, positions=positions, longest=context).total
 
 
 def sizes_of(preset: Preset) -> Sizes:

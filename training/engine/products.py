@@ -86,11 +86,18 @@ def is_of_intel() -> bool:
         return False
 
 
+@functools.cache
 def rounds_fast() -> bool:
-    """Whether this processor multiplies matrices of bf16 in hardware (AMX), and torch uses it for fp32 when asked."""
+    """Whether this processor multiplies matrices of bf16 in hardware (AMX), and torch uses it for fp32 when asked: tried,
+    for libraries can be told to leave it alone."""
     asks: Any = getattr(torch.cpu, "_is_amx_tile_supported", None)
     matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    return has_library() and hasattr(matmul, "fp32_precision") and asks is not None and bool(asks())
+    if not has_library() or not hasattr(matmul, "fp32_precision") or asks is None or not asks():
+        return False
+    x = torch.linspace(-1, 1, 256 * 256).view(256, 256)
+    plain = multiply(x, x)
+    with rounding(True):
+        return not torch.equal(multiply(x, x), plain)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ def quicken(model: torch.nn.Module, *, is_fp32_on_cpu: bool, rounds: bool = Fals
     fp32, or where it `rounds`, of the factors of matrix products to bf16."""
     is_wanted = is_fp32_on_cpu and has_library()
     rotations = elementwise.find_rotations(model) if is_wanted else []
-    changed = list(_change(model)) if is_wanted else []
+    changed = list(_change(model, rounds=rounds)) if is_wanted else []
     for module, theirs in rotations:
         setattr(module, elementwise.ROTATE, functools.partial(elementwise.rotate, theirs))
     try:
@@ -31,8 +31,10 @@ def quicken(model: torch.nn.Module, *, is_fp32_on_cpu: bool, rounds: bool = Fals
             setattr(module, elementwise.ROTATE, theirs)
 
 
-def _change(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    for layer in list(model.modules()):
+def _change(model: torch.nn.Module, *, rounds: bool) -> Iterator[torch.nn.Module]:
+    for name, layer in list(model.named_modules()):
+        if rounds and "lora_" in name:
+            continue  # what peft computes of an adapter itself: its steps are too small to be rounded
         if products.is_adapted(layer):
             layer.__dict__["forward"] = products.Adapted(layer)
         elif type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:

@@ -19,6 +19,7 @@ from training.engine.devices import autocast
 from training.engine.documents import read_hidden
 from training.engine.fitting import CPU_SHARE, SPARE, cut_step, describe_cut, find_container_bytes, find_cpu_room
 from training.engine.footprint import (
+    GATES,
     KEPT,
     MAX_LAYERS,
     PROGRAM_BYTES,
@@ -91,8 +92,19 @@ def test_what_a_layer_keeps_is_known_for_every_family(model_type):
     assert saved / 64 == pytest.approx(sizes.layers * layer + 10 * sizes.width, rel=0.15)
 
 
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_where_layers_are_as_they_are_written_the_estimate_is_not_far_below(model_type):
+    """Several processes, and fp32 on a card: nothing is quickened there."""
+    model, batch = make_sized(model_type), documents(64)
+    sizes = sizes_of(model)
+    saved = count_saved(model, batch, lambda m, b: read_hidden(m, b, dtype=torch.float32))
+    for training in (Training("full", "adamw", "fp32", "cuda"), Training("full", "adamw", "fp32", "cpu", ranks=2)):
+        layer = keep_of_layer(sizes, training, 64)
+        assert (sizes.layers * layer + 10 * sizes.width) * 64 >= 0.8 * saved
+
+
 def test_every_family_is_in_both_tables():
-    assert KEPT.keys() == FAMILIES.keys()
+    assert KEPT.keys() == FAMILIES.keys() and KEPT.keys() > GATES
 
 
 def measure_step(model: Any, batch: Batch, training: Training, *, recomputed_layers: int = 0) -> int:
@@ -199,7 +211,7 @@ def test_several_processes_share_what_they_hold():
     shared = dataclasses.replace(FULL, ranks=4)
     one, four = (estimate_step(LLAMA, t, positions=512, longest=512) for t in (FULL, shared))
     assert (four.weights, four.gradients, four.optimizer) == (one.weights // 4, one.gradients // 4, one.optimizer // 4)
-    assert four.activations == one.activations
+    assert four.activations >= one.activations, "nothing is quickened where several share"
 
 
 def test_documents_in_rows_of_their_own_count_their_filling():

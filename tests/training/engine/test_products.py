@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.engine.test_loop import make_simple_plan
-from tests.training.engine.tiny_models import DEVICE, make_documents, make_family
+from tests.training.engine.tiny_models import DEVICE, make_bench, make_chat_rows, make_documents, make_family
 from training.engine import devices, elementwise, planning, products
 from training.engine.batches import make_batch
 from training.engine.lora import add_adapter
@@ -116,16 +117,36 @@ def test_the_precision_is_chosen_by_what_the_machine_can_do(monkeypatch):
     assert devices.choose_precision("fp32", cpu) == "fp32"
     monkeypatch.setattr(devices, "rounds_fast", lambda: False)
     assert devices.choose_precision("auto", cpu) == "fp32"
-    assert devices.choose_precision("bf16_products", cpu) == "bf16_products"
+    assert devices.choose_precision("bf16_products", cpu) == "fp32", "what is recorded is what is computed"
 
 
-def test_a_rerun_takes_the_precision_of_its_lock(monkeypatch):
+def test_a_rerun_takes_the_precision_of_its_lock_where_the_recipe_leaves_it_open(monkeypatch):
     monkeypatch.setattr(devices, "rounds_fast", lambda: True)
-    recipe = SimpleNamespace(train=SimpleNamespace(precision="auto"))
-    job: Any = SimpleNamespace(pinned={}, recipe=recipe, device=torch.device("cpu"), ranks=SimpleNamespace(count=1))
+    train = SimpleNamespace(precision="auto", compile="auto")
+    job: Any = SimpleNamespace(
+        pinned={}, recipe=SimpleNamespace(train=train), device=torch.device("cpu"), ranks=SimpleNamespace(count=1)
+    )
     assert planning.choose_precision(job) == "bf16_products"
     job.pinned = {"engine.precision": "fp32"}
     assert planning.choose_precision(job) == "fp32"
+    job.pinned, train.precision = {"engine.precision": "bf16_products"}, "fp32"
+    assert planning.choose_precision(job) == "fp32", "what somebody wrote comes before the lock beside it"
+    train.precision, train.compile = "auto", "on"
+    assert planning.choose_precision(job) == "fp32", "compiled layers make their own products"
+
+
+@pytest.mark.skipif(not rounds_fast(), reason="this processor does not round")
+def test_what_is_measured_behind_the_run_is_measured_as_within(tmp_path):
+    """A start that was read by rounded products is compared with a result that was."""
+    bench = make_bench(tmp_path, make_chat_rows(150))
+    bench.write_recipe(
+        train="method: full, steps: 2, context_tokens: 64, learning_rate: 0.01, precision: bf16_products"
+    )
+    code, events = bench.run()
+    assert code == 0
+    within = [e["held_out_loss"] for e in events if "held_out_loss" in e and e.get("step") == 2]
+    assert within == [round(bench.read_result()["held_out_loss"], 4)]
+    assert json.loads((tmp_path / "out" / "plan.json").read_text())["plan"]["precision"] == "bf16_products"
 
 
 @pytest.mark.parametrize("is_of_intel", [True, False])
