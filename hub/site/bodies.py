@@ -11,9 +11,7 @@ from typing import Any
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 DRAINED_BYTES = 64 * 1024  # read to nowhere behind an answer, so that the connection lives on
-DRAINING_AT_ONCE = (
-    4  # requests of a process: a client that announces a body and sends none holds a thread until it leaves
-)
+DRAINING_AT_ONCE = 4  # of a process: who announces a body and sends none holds a thread until they leave
 OUR_SERVER = "Granian"  # the one that hangs up; others manage connections themselves, and refuse to be told
 
 
@@ -67,7 +65,8 @@ def refuse_cut_bodies(application: Application) -> Application:
 def keep_connections(application: Application) -> Application:
     """Wrap a WSGI application whose bodies are counted (`refuse_cut_bodies`): what it left unread of a body is read to
     nowhere before its answer starts, or the answer says that the connection ends: where too much is left, where the client
-    waits to be told that it may send, or where several are read out already. Streamed answers are left alone, for they may read as they go."""
+    waits to be told that it may send, or where several are read out already. Streamed answers are left alone, for they may
+    read as they go."""
 
     draining = threading.Semaphore(DRAINING_AT_ONCE)
 

@@ -65,9 +65,8 @@ KEPT: dict[str, tuple[Kept, Kept]] = {
     "smollm3": _LLAMA,
     "starcoder2": (Kept(16, 12.25, 8, 8), Kept(16, 6.25, 4, 4)),
 }  # fmt: skip
-GATES = frozenset(
-    {"llama", "mistral", "olmo2", "olmo3", "qwen2", "qwen3", "smollm3"}
-)  # quicken keeps a tensor of I fewer
+# Of these, layers that are quickened keep a tensor of I fewer.
+GATES = frozenset({"llama", "mistral", "olmo2", "olmo3", "qwen2", "qwen3", "smollm3"})
 WINDOW_MASK = 5.0  # bytes of n for each position and layer, where a sliding window is shorter than a document
 
 
