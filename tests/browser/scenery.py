@@ -110,6 +110,7 @@ class Scenery:
     def maintainer_pages(self) -> dict[str, str]:
         return {
             "desk": "/",
+            "own-cases": "/moderation",
             "notifications": "/notifications",
             "jobs": "/jobs",
             "profile-settings": "/settings/profile",
