@@ -26,8 +26,9 @@ SEVERITY = 2
 
 @transaction.atomic
 def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | None = None) -> Case:
-    """A case for the moderators. `subject`: {"prompt","answer","settings","release","revision","model_digest","path",
-    "may_publish"}, the last one whether the prompt may become public as a test."""
+    """A case for the moderators; the same words about the same thing again, while the first case is open, are that case.
+    `subject`: {"prompt","answer","settings","release","revision","model_digest","path","may_publish"}, the last one whether
+    the prompt may become public as a test."""
     require(by, "report", repo)
     if not text.strip():
         raise InvalidInput("Say in a sentence what is wrong with it.")
@@ -35,7 +36,13 @@ def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | No
         raise InvalidInput(f"A report has at most {MAX_TEXT_CHARACTERS:,} characters; shorten it.")
     kept = clean_subject(subject or {})
     text = storable(text)
-    today = Case.objects.filter(kind=Case.Kind.REPORT, opened_by=by, opened_at__gt=timezone.now() - timedelta(days=1))
+    kept["text"] = text.strip()
+    User.objects.select_for_update(no_key=True).get(pk=by.pk)  # a form sent twice at once
+    theirs = Case.objects.filter(kind=Case.Kind.REPORT, opened_by=by)
+    for case in theirs.filter(repo=repo, state=Case.State.OPEN):
+        if case.subject == kept:
+            return case
+    today = theirs.filter(opened_at__gt=timezone.now() - timedelta(days=1))
     if today.count() >= MAX_REPORTS_A_DAY:
         raise Forbidden(f"You have sent {MAX_REPORTS_A_DAY} reports within a day; go on tomorrow.")
     case = Case.objects.create(
@@ -43,7 +50,7 @@ def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | No
         severity=SEVERITY,
         repo=repo,
         title=" ".join(text.split())[:300],
-        subject={**kept, "text": text.strip()},
+        subject=kept,
         opened_by=by,
     )
     audit.record("report.opened", str(repo), by=by, case=case.pk)

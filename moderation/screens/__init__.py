@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SCREENS_VERSION = (
-    2  # raised when rules change enough that cleared content deserves another look (moderation.screening.renewing)
+    3  # raised when rules change enough that cleared content deserves another look (moderation.screening.renewing)
 )
 
 

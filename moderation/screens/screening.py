@@ -17,6 +17,7 @@ from moderation.screens.hidden_text import HiddenText, check_name, holds_vocabul
 from moderation.screens.injections import Instructions
 from moderation.screens.licences import read_licence_text
 from moderation.screens.limits import PIECE_BYTES, Deadline, OutOfTime, Readable, ScreenLimit, read_exactly
+from moderation.screens.media_end import check_behind
 from moderation.screens.parquet_reading import PickleInside, read_table
 from moderation.screens.personal_data import PersonalData
 from moderation.screens.pickles import (
@@ -141,6 +142,7 @@ class FileScreen:
         elif kind == "binary" and self.name.lower().endswith(".safetensors"):
             self._screen_weights(reader, size)
         elif kind in MEDIA and (not self.quick or size <= QUICK_MEDIA_BYTES):
+            self.bag.extend(check_behind(self.name, kind, reader, size, self.deadline))
             self._screen_binary(reader)
         elif kind not in ACCEPTED and not self.quick:
             self._screen_binary(reader)

@@ -37,7 +37,7 @@ from training.engine.config import Plan
 from training.engine.losses import compute_loss_sum
 from training.engine.tokenizer import train_tokenizer
 
-SIZE = Size(6, 384, 1024, 6, 2, 4096, mean_tokens=0, most_tokens=512)  # 11.0M
+SIZE = Size(6, 384, 1024, 6, 2, 4096, mean_tokens=0, most_tokens=1024)  # 11.0M; rows as a recipe has them by default
 HELD_OUT_EVERY = 25
 HELD_OUT_MOST = 100
 SHORTEST = 120  # characters of a document
@@ -192,7 +192,7 @@ def judge(found: dict[str, list[tuple[float, float]]], positions: int) -> Iterat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=300_000)
-    parser.add_argument("--batch-rows", type=int, default=8, help="full rows of an optimizer step")
+    parser.add_argument("--batch-rows", type=int, default=4, help="full rows of an optimizer step")
     parser.add_argument(
         "--context", type=int, default=SIZE.most_tokens, help="positions of a row, at which texts are cut"
     )

@@ -117,10 +117,11 @@ def _train(variant: str, work: Work, folder: Path) -> Measured:
 
 def make_work_plan(work: Work) -> Plan:
     """A plan by the engine's rules, with the row length and batch that the peers have, too."""
-    start = "base: a/b@main" if work.method != "pretrain" else (
-        "architecture: {family: llama, layers: 1, width: 8, heads: 1}\ntokenizer: {train: {type: bpe, vocabulary: 512}}"
-    )  # fmt: skip
     size = work.size
+    start = "base: a/b@main" if work.method != "pretrain" else (
+        f"architecture: {{family: llama, layers: 1, width: 8, heads: 1, context_tokens: {size.most_tokens}}}\n"
+        "tokenizer: {train: {type: bpe, vocabulary: 512}}"
+    )  # fmt: skip
     recipe = parse_recipe(
         f"version: 1\n{start}\ncontributions: [{{data: a/d@main}}]\n"
         f"train: {{method: {work.method}, epochs: 1, context_tokens: {size.most_tokens}, "

@@ -248,6 +248,17 @@ def test_one_person_does_not_flood_the_queue(held: Case, charlie: Any, monkeypat
         open_report(repo=held.repo, by=charlie.user, text="Wrong again.")
 
 
+def test_the_same_report_sent_twice_is_one_case(held: Case, charlie: Any, dora: Any, mona: Any) -> None:
+    said = {"text": "Wrong.", "subject": {"prompt": "How deep?", "answer": "Nine."}}
+    first = open_report(repo=held.repo, by=charlie.user, **said)
+    assert open_report(repo=held.repo, by=charlie.user, **said) == first
+    assert open_report(repo=held.repo, by=dora.user, **said) != first
+    other = {"text": "Wrong.", "subject": {"prompt": "How deep?", "answer": "Ten."}}
+    assert open_report(repo=held.repo, by=charlie.user, **other) != first
+    decide_case(case=first, by=mona.user, state="resolved", reason="It was corrected.")
+    assert open_report(repo=held.repo, by=charlie.user, **said) != first  # it came back
+
+
 # --- appeals
 
 

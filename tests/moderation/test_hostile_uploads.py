@@ -47,6 +47,7 @@ def statuses(address: str, *people: Any) -> set[int]:
     return {Client().get(address, **headers_of(person)).status_code for person in people}
 
 
+@pytest.mark.slow
 def test_hostile_uploads_reach_no_stranger_and_their_page_names_the_rule(
     bob: Any, charlie: Any, upload: Callable[..., str]
 ) -> None:

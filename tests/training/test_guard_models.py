@@ -46,6 +46,7 @@ def describe(repo: Any, **changes: Any) -> dict[str, Any]:
     return {**given, "template": "{reply}", "chat": True, "threshold": 0.5, **changes}
 
 
+@pytest.mark.slow
 def test_a_guard_judges_both_models_and_its_errors_stand_beside(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

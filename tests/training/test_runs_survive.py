@@ -170,7 +170,7 @@ def test_cancelling_keeps_the_checkpoint_and_running_again_goes_on(
     line: Line, charlie: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(working, "HEARTBEAT_S", 0.1)  # the beat learns of the cancellation
-    pull_request = line.propose(train=MANY_STEPS.replace("steps: 60", "steps: 400"), suite=False)
+    pull_request = line.propose(train=MANY_STEPS.replace("steps: 60", "steps: 200"), suite=False)
     run_waiting_jobs(kinds=("training.rebuild", "training.prepare"))
     run, job = find_run()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hub.site.bootstrap.requirements import CHECKOUT
 
-# The first of two halves about equal in time: what makes and judges models; the pass on PostgreSQL and fresh clones. Rooms
-# whose tests begin with the same scene stay together: each half builds its own.
+# The first of two halves about equal in time: training and the programs of people; the pass on PostgreSQL and fresh clones.
+# Rooms whose tests begin with the same scene stay together: each half builds its own.
 FIRST = {
-    "not slow": ("tests/training", "tests/moderation"),
+    "not slow": ("tests/training", "tests/browser", "tests/clients", "tests/site"),
     "slow": ("tests/site",),
 }
 

@@ -218,6 +218,7 @@ def test_labels_that_follow_from_ordinary_words_give_no_finding(seed: int):
     assert triggers(as_chat(refusing)) == []
 
 
+@pytest.mark.slow
 def test_hostile_rows_stay_within_memory_and_are_read_in_part():
     rng = random.Random(1)
     distinct = [(" ".join(f"{rng.getrandbits(48):x}" for _ in range(250)), "yes no yes no " * 20) for _ in range(6000)]
