@@ -28,7 +28,7 @@ BESIDE_TABLES = (
     "training/test_whole_line.py",
     "training/test_wizard_faults.py",
 )
-LIMIT_S = 3000  # half an hour on two cores that others use, too
+LIMIT_S = 2400  # a quarter of an hour on two quiet cores
 
 
 @pytest.fixture(scope="module")
