@@ -40,7 +40,7 @@ def open_report(*, repo: Repo, by: User, text: str, subject: dict[str, Any] | No
     User.objects.select_for_update(no_key=True).get(pk=by.pk)  # a form sent twice at once
     theirs = Case.objects.filter(kind=Case.Kind.REPORT, opened_by=by)
     for case in theirs.filter(repo=repo, state=Case.State.OPEN):
-        if case.subject == kept:
+        if {**case.subject, "notes": None} == {**kept, "notes": None}:  # whatever was said about it since
             return case
     today = theirs.filter(opened_at__gt=timezone.now() - timedelta(days=1))
     if today.count() >= MAX_REPORTS_A_DAY:

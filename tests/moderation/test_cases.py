@@ -11,6 +11,7 @@ from hub.repos.models import Content, RepoCollaborator
 from hub.repos.purging import purge_files
 from moderation import audit
 from moderation.cases.appeals import appeal, may_appeal
+from moderation.cases.conversation import say
 from moderation.cases.queue import cases_for, decide_case, find_case
 from moderation.cases.reports import open_report
 from moderation.cases.withholding import judge_file
@@ -251,6 +252,8 @@ def test_one_person_does_not_flood_the_queue(held: Case, charlie: Any, monkeypat
 def test_the_same_report_sent_twice_is_one_case(held: Case, charlie: Any, dora: Any, mona: Any) -> None:
     said = {"text": "Wrong.", "subject": {"prompt": "How deep?", "answer": "Nine."}}
     first = open_report(repo=held.repo, by=charlie.user, **said)
+    assert open_report(repo=held.repo, by=charlie.user, **said) == first
+    say(case=first, by=charlie.user, text="At the pier, that is.")
     assert open_report(repo=held.repo, by=charlie.user, **said) == first
     assert open_report(repo=held.repo, by=dora.user, **said) != first
     other = {"text": "Wrong.", "subject": {"prompt": "How deep?", "answer": "Ten."}}

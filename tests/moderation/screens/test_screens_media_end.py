@@ -59,18 +59,51 @@ def test_a_bitmap_says_its_whole_length_itself() -> None:
     assert "unknown_format" in rules(screen("a.bmp", bmp() + ELF))  # the length that it says is no longer its own
 
 
+BEHIND = {
+    "pickle": pickle.dumps({"step": 3}),
+    "old pickle": b"cos\nsystem\n(S'id'\ntR.",
+    "tar": tarred({"a.txt": b"a"}),
+    "php": b"<?php system($_GET[0]); ?>",
+    "html": b"<!doctype html><script>x()</script>",
+    "shell": b"#!/bin/sh\nrm -r x\n",
+    "script": b"#!/usr/bin/env python3\nprint()\n",
+    "acting document": b"%PDF-1.7\n1 0 obj <</OpenAction <</S /JavaScript /JS (app.alert(1))>>>>\n%%EOF",
+}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4", "a.png"])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_so_are_pickles_archives_and_pages(behind: str, name: str) -> None:
+    for filling in (b"", b"\0" * 300, b"\xff" * 40, b"\0" * 70_000):
+        assert "hidden_behind" in rules(screen(name, MEDIA[name] + filling + BEHIND[behind])), len(filling)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        png()[:-12],  # without its last chunk
+        GIF[:-1],  # without its end
+        JPEG[:-2] + b"\xff\x01\xff\xd9",  # a mark without a length
+        JPEG[:20] + b"\0" + JPEG[20:],  # a byte between two segments
+    ],
+    ids=["png", "gif", "mark", "junk"],
+)
+def test_a_broken_file_ends_where_decoders_stop(broken: bytes) -> None:
+    assert "hidden_behind" in rules(screen("a" + {b"\x89": ".png", b"G": ".gif"}.get(broken[:1], ".jpg"), broken + ELF))
+
+
 @pytest.mark.parametrize(
     "behind",
-    [pickle.dumps({"step": 3}), tarred({"a.txt": b"a"}), b"<?php system($_GET[0]); ?>", b"#!/bin/sh\nrm -r x\n"],
-    ids=["pickle", "tar", "php", "shell"],
-)
-def test_so_are_pickles_archives_and_pages(behind: bytes) -> None:
-    assert "hidden_behind" in rules(screen("a.jpg", JPEG + behind))
-    assert "hidden_behind" in rules(screen("a.jpg", JPEG + b"\0" * 300 + behind))
-
-
-@pytest.mark.parametrize(
-    "behind", [JPEG, b"\0" * 4 + JPEG, mp4(), b"SEFH" + b"\x01\x9c" * 90, b"taken in the harbour\n"]
+    [
+        JPEG,
+        b"\0" * 4 + JPEG,
+        b"\xff" * 8 + JPEG,
+        b"\xff" * 512,
+        b"\0" * 9,
+        mp4(),
+        b"SEFH" + b"\x01\x9c" * 90,
+        b"taken in the harbour\n",
+    ],
 )
 def test_what_cameras_write_there_is_fine(behind: bytes) -> None:
     assert screen("a.jpg", JPEG + behind) == []
@@ -92,8 +125,12 @@ def test_a_cut_file_has_no_end_and_is_fine(name: str) -> None:
 
 
 def test_a_file_made_of_steps_ends_in_time() -> None:
-    steps = png()[:8] + struct.pack(">I4sI", 0, b"tEXt", 0) * 80_000
     began = time.monotonic()
-    found = screen("a.png", steps, budget_s=0.05)
-    assert rules(found) == {"unfinished"} and time.monotonic() - began < 5
+    for name, steps in {
+        "a.png": png()[:8] + struct.pack(">I4sI", 0, b"tEXt", 0) * 80_000,
+        "a.wav": b"RIFF\4\0\0\0WAVE" * 80_000,
+        "a.jpg": JPEG * 3000,
+    }.items():
+        assert rules(screen(name, steps, budget_s=0.05)) == {"unfinished"}, name
+    assert time.monotonic() - began < 5
     assert screen("a.gif", GIF[:-2] + b"\x01\x00" * 400_000 + ELF) == []
