@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hub.site.bootstrap.requirements import CHECKOUT
 
-# The first of two halves about equal in time: training and the programs of people; the pass on PostgreSQL and fresh clones.
+# The first of two halves about equal in time: training, the programs of people and the store; the pass on PostgreSQL and fresh clones.
 # Rooms whose tests begin with the same scene stay together: each half builds its own.
 FIRST = {
-    "not slow": ("tests/training", "tests/browser", "tests/clients", "tests/site"),
+    "not slow": ("tests/training", "tests/browser", "tests/clients", "tests/site", "tests/hub/storage"),
     "slow": ("tests/site",),
 }
 
