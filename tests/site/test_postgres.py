@@ -16,8 +16,13 @@ from tests.postgres import running_server
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 ROOMS = ("hub/accounts", "hub/common", "hub/community", "hub/repos", "hub/web", "hub/api", "moderation", "training")
 WITHOUT_TABLES = ("moderation/screens", "training/engine")
-# Their time goes into trainers, judges and screens; what those write to tables, other rooms write here, too.
+# Their time goes into trainers, judges, screens and bytes, or into one question asked thousands of times; what those write to
+# tables, other rooms write here, too, and every address is asked here by test_no_server_errors.
 BESIDE_TABLES = (
+    "hub/api/test_command_line.py",
+    "hub/api/test_permission_matrix.py",
+    "hub/api/test_uncleared_bytes.py",
+    "hub/repos/test_garbage_in_any_order.py",
     "moderation/test_bias_screening.py",
     "moderation/test_contributors_triggers.py",
     "moderation/test_hostile_uploads.py",
@@ -71,6 +76,7 @@ def test_migrations_go_forward_and_backward(address: str, tmp_path: Path) -> Non
 def test_the_fast_tests_of_the_rooms_with_tables_pass_and_none_is_skipped(address: str, tmp_path: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--reuse-db"]
     options += [f"--ignore=tests/{room}" for room in (*WITHOUT_TABLES, *BESIDE_TABLES)]
+    assert all((CHECKOUT / "tests" / room).exists() for room in (*ROOMS, *WITHOUT_TABLES, *BESIDE_TABLES))
     said = run_on(address, tmp_path, "-m", "pytest", *options, *(f"tests/{room}" for room in ROOMS))
     verdict = said.strip().splitlines()[-1]
     assert " passed" in verdict and "skipped" not in verdict, said[-3000:]
