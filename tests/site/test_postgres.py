@@ -16,23 +16,19 @@ from tests.postgres import running_server
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 ROOMS = ("hub/accounts", "hub/common", "hub/community", "hub/repos", "hub/web", "hub/api", "moderation", "training")
 WITHOUT_TABLES = ("moderation/screens", "training/engine")
-# Their time goes into trainers, judges, screens and bytes, or into one question asked thousands of times; what those write to
-# tables, other rooms write here, too, and every address is asked here by test_no_server_errors.
+# Doors of bytes, trainers, judges and screens, and one question asked thousands of times: what those write to tables, other
+# rooms write here, too, and every address is asked here by test_no_server_errors.
 BESIDE_TABLES = (
-    "hub/api/test_command_line.py",
-    "hub/api/test_permission_matrix.py",
-    "hub/api/test_uncleared_bytes.py",
+    *(f"hub/api/test_{name}.py" for name in (
+        "branches_and_history", "command_line", "commit_door", "croissant", "git_door", "lfs_door", "lfs_files", "lfs_parts",
+        "loose_bytes", "parsing", "permission_matrix", "push_answers", "reading_files", "repo_info", "uncleared_bytes", "xet_door",
+    )),
     "hub/repos/test_garbage_in_any_order.py",
-    "moderation/test_bias_screening.py",
-    "moderation/test_contributors_triggers.py",
-    "moderation/test_hostile_uploads.py",
-    "training/test_guard_models.py",
-    "training/test_playground.py",
-    "training/test_previews.py",
-    "training/test_runs_survive.py",
-    "training/test_whole_line.py",
-    "training/test_wizard_faults.py",
-)
+    *(f"moderation/test_{name}.py" for name in ("bias_screening", "contributors_triggers", "hostile_uploads")),
+    *(f"training/test_{name}.py" for name in (
+        "guard_models", "playground", "previews", "runs_survive", "whole_line", "wizard_faults",
+    )),
+)  # fmt: skip
 LIMIT_S = 2400  # a quarter of an hour on two quiet cores
 
 

@@ -320,4 +320,4 @@ def test_orders_that_once_went_wrong(line: Line) -> None:
 
 @pytest.mark.slow
 def test_in_very_many_orders(line: Line) -> None:
-    try_orders(line, examples=150, steps=30)
+    try_orders(line, examples=100, steps=30)
