@@ -3,7 +3,7 @@
 Cameras write second pictures, short films and tables of their own there, so that as such is nothing: what directly follows
 the end, or what only fills behind it, is judged by what it is. What hides behind other bytes of no known kind is not looked
 for, nor what stands in files within archives. Where each format ends: PNG (ISO/IEC 15948), GIF 89a, JPEG (ITU-T T.81), RIFF
-of WAV and WebP, BMP, boxes of MP4 (ISO/IEC 14496-12). Broken files end where decoders would stop."""
+of WAV and WebP, boxes of MP4 (ISO/IEC 14496-12); a BMP is known by its whole length. Broken files end where decoders would stop."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -74,10 +74,8 @@ def _tell(reader: BinaryIO, at: int, size: int) -> tuple[int, str, bytes]:
         kind = sniff(head, size - at - skipped)
         if kind in HARMLESS and is_old_pickle(head):
             kind = "pickle"
-        is_told = kind not in VAGUE and not (
-            kind == "arrow" and head[:1] == b"\xff"
-        )  # filling looks like the start of one
-        if is_told:
+        is_filling = kind == "arrow" and head[:1] == b"\xff"  # four bytes of it look like the start of a table
+        if kind not in VAGUE and not is_filling:
             return skipped, kind, head
     return filling, "binary", rest[filling:]
 
@@ -100,11 +98,11 @@ def find_end(kind: str, reader: Behind, size: int, deadline: Deadline) -> int | 
     deadline.check()
     if kind in WALKS:
         return WALKS[kind](reader, size, deadline)
-    if kind not in ("bmp", "wav", "webp"):
+    if kind not in ("wav", "webp"):
         return None
-    reader.seek(2 if kind == "bmp" else 4)
+    reader.seek(4)
     length = int.from_bytes(read_exactly(reader, 4), "little")
-    return length if kind == "bmp" else 8 + length + length % 2
+    return 8 + length + length % 2
 
 
 def _end_of_png(reader: Behind, size: int, deadline: Deadline) -> int | None:

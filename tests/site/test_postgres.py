@@ -16,12 +16,12 @@ from tests.postgres import running_server
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 ROOMS = ("hub/accounts", "hub/common", "hub/community", "hub/repos", "hub/web", "hub/api", "moderation", "training")
 WITHOUT_TABLES = ("moderation/screens", "training/engine")
-# Doors of bytes, trainers, judges and screens, and one question asked thousands of times: what those write to tables, other
-# rooms write here, too, and every address is asked here by test_no_server_errors.
+# Doors of bytes, trainers, judges and screens: what those write to tables, other rooms write here, too, and every address of
+# a repository is asked here by test_permission_matrix.
 BESIDE_TABLES = (
     *(f"hub/api/test_{name}.py" for name in (
         "branches_and_history", "command_line", "commit_door", "croissant", "git_door", "lfs_door", "lfs_files", "lfs_parts",
-        "loose_bytes", "parsing", "permission_matrix", "push_answers", "reading_files", "repo_info", "uncleared_bytes", "xet_door",
+        "loose_bytes", "parsing", "push_answers", "reading_files", "repo_info", "uncleared_bytes", "xet_door",
     )),
     "hub/repos/test_garbage_in_any_order.py",
     *(f"moderation/test_{name}.py" for name in ("bias_screening", "contributors_triggers", "hostile_uploads")),
@@ -29,7 +29,7 @@ BESIDE_TABLES = (
         "guard_models", "playground", "previews", "runs_survive", "whole_line", "wizard_faults",
     )),
 )  # fmt: skip
-LIMIT_S = 3000  # half of it is enough on two cores that others use, too
+LIMIT_S = 3000
 
 
 @pytest.fixture(scope="module")
